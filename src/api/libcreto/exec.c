@@ -1,0 +1,330 @@
+/*
+ * creto_exec(): one command, from its options to its result, with the poll loop that a blocking call needs.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "api/libcreto/handles.h"
+#include "base/fd.h"
+#include "domain/outcome.h"
+
+#include "seccomp_names.h"
+
+struct creto_exec {
+        struct session_exec *x;
+};
+
+struct run {
+        struct creto_sandbox *sb;
+        const struct creto_exec_options *options;
+        struct creto_exec exec;
+        int stdin_fd; /* -1 once it has ended */
+        bool ttl_over;
+};
+
+static int failed(struct creto_error *out, const struct err *e)
+{
+        error_out(out, e);
+        return -out->code;
+}
+
+static uint64_t now_ms(void)
+{
+        struct timespec t;
+
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* ---- the request ---- */
+
+static size_t count_strings(const char *const *v)
+{
+        size_t n = 0;
+
+        while (v && v[n])
+                n++;
+        return n;
+}
+
+static bool same_name(const char *a, const char *b)
+{
+        size_t n = strcspn(a, "=");
+
+        return strncmp(a, b, n) == 0 && b[n] == '=';
+}
+
+/* Adds variables; a later one of the same name takes the place of the earlier. */
+static void merge_env(const char **out, size_t *n, const char *const *v)
+{
+        for (size_t i = 0; v && v[i]; i++) {
+                size_t k = 0;
+
+                while (k < *n && !same_name(v[i], out[k]))
+                        k++;
+                out[k] = v[i];
+                if (k == *n)
+                        (*n)++;
+        }
+        out[*n] = NULL;
+}
+
+/* The command: the entrypoint of the image goes before what the caller names, and its cmd stands in where the caller names nothing. */
+static const char **build_argv(const struct creto_sandbox *sb, const char *const *own)
+{
+        const char *const *image = sb->image.command;
+        size_t image_count = count_strings(image), own_count = count_strings(own), n = 0;
+        size_t from_image = own_count > 0 ? sb->image.entrypoint_count : image_count;
+        const char **argv = calloc(image_count + own_count + 1, sizeof(*argv));
+
+        for (size_t i = 0; argv && i < from_image; i++)
+                argv[n++] = image[i];
+        for (size_t i = 0; argv && i < own_count; i++)
+                argv[n++] = own[i];
+        return argv;
+}
+
+static const char **build_env(const struct creto_sandbox *sb, const struct creto_exec_options *o)
+{
+        static const char *const base[] = { "LANG=C.UTF-8", NULL };
+        size_t n = 0;
+        const char **env = calloc(1 + count_strings(sb->image.env) + count_strings(sb->env) + count_strings(o->env) + 1, sizeof(*env));
+
+        if (!env)
+                return NULL;
+        merge_env(env, &n, base);
+        merge_env(env, &n, sb->image.env);
+        merge_env(env, &n, sb->env);
+        merge_env(env, &n, o->env);
+        return env;
+}
+
+static struct bytes text_bytes(const char *s)
+{
+        return s ? (struct bytes){ (const uint8_t *)s, strlen(s) } : (struct bytes){ NULL, 0 };
+}
+
+static const char *first(const char *a, const char *b, const char *c)
+{
+        return a ? a : b ? b : c;
+}
+
+static int on_output(void *ctx, int stream, const void *data, size_t len)
+{
+        const struct run *r = ctx;
+
+        return r->options->on_output ? r->options->on_output(r->options->ctx, stream, data, len) : 0;
+}
+
+static int begin(struct run *r, struct err *e)
+{
+        const struct creto_exec_options *o = r->options;
+        const struct creto_sandbox *sb = r->sb;
+        const char **argv = build_argv(sb, o->argv), **env = build_env(sb, o);
+        struct guest_exec req = {
+                .kind = GUEST_KIND_PROGRAM,
+                .flags = (uint8_t)((o->flags & CRETO_EXEC_TTY ? GUEST_EXEC_TTY : 0) | (o->stdin_fd >= 0 ? GUEST_EXEC_STDIN : 0)),
+                .rows = o->rows,
+                .cols = o->cols,
+                .timeout_ms = o->timeout_ms ? o->timeout_ms : sb->timeout_ms,
+                .user = text_bytes(first(o->user, sb->user, sb->image.user)),
+                .cwd = text_bytes(first(o->cwd, sb->cwd, sb->image.cwd)),
+                .uid = GUEST_ID_LOOKUP,
+                .gid = GUEST_ID_LOOKUP,
+        };
+        int code = 0;
+
+        if (!argv || !env) {
+                code = err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        } else if (!argv[0]) {
+                code = err_set(e, ERR_INVALID_SPEC, 0, "there is no command to run, and the image has none");
+                err_hint(e, "write it behind --: creto-runtime run -- python3 -c 'print(6*7)'");
+        } else {
+                struct spec all = { .image = "-", .command = argv };
+                code = spec_check(&all, e);
+        }
+        if (code == 0)
+                code = session_exec_new(sb->session, &req, argv, env, on_output, r, &r->exec.x, e);
+        free(argv);
+        free(env);
+        return code;
+}
+
+/* ---- the loop ---- */
+
+static void pass_input(struct run *r)
+{
+        static uint8_t data[GUEST_FRAME_MAX];
+        size_t room = session_exec_room(r->exec.x);
+
+        if (room == 0)
+                return;
+        ssize_t n = read(r->stdin_fd, data, room < sizeof(data) ? room : sizeof(data));
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+                return;
+        if (n <= 0) {
+                r->stdin_fd = -1;
+                session_exec_eof(r->exec.x);
+                return;
+        }
+        session_exec_write(r->exec.x, data, (size_t)n);
+}
+
+/* A sandbox whose time is over is not asked: the command is killed by its init, and everything else with the sandbox. */
+static int patience(struct run *r)
+{
+        if (!r->sb->ttl_end_ms)
+                return -1;
+        uint64_t now = now_ms();
+        if (now < r->sb->ttl_end_ms)
+                return r->sb->ttl_end_ms - now > 60000 ? 60000 : (int)(r->sb->ttl_end_ms - now);
+        if (!r->ttl_over)
+                session_exec_signal(r->exec.x, 9, true);
+        r->ttl_over = true;
+        return 1000;
+}
+
+static int loop(struct run *r, struct err *e)
+{
+        struct session *s = r->sb->session;
+
+        while (session_exec_state(r->exec.x) == SESSION_RUNNING) {
+                struct pollfd p[3] = { { .fd = session_fd(s), .events = session_events(s) }, { .fd = -1, .events = POLLIN }, { .fd = -1, .events = POLLIN } };
+
+                if (r->stdin_fd >= 0 && session_exec_room(r->exec.x) > 0)
+                        p[1].fd = r->stdin_fd;
+                if (r->options->wake_fd >= 0 && r->options->on_wake)
+                        p[2].fd = r->options->wake_fd;
+                if (poll(p, 3, patience(r)) < 0 && errno != EINTR)
+                        return err_sys(e, "cannot wait");
+                if (p[2].revents)
+                        r->options->on_wake(r->options->ctx, &r->exec);
+                if (p[1].revents)
+                        pass_input(r);
+                int step = session_step(s, e);
+                if (step < 0)
+                        return step;
+        }
+        return 0;
+}
+
+/* ---- the result ---- */
+
+static uint64_t since(uint64_t now, uint64_t before)
+{
+        return now == IPC_USAGE_UNKNOWN ? now : before == IPC_USAGE_UNKNOWN || before > now ? now : now - before;
+}
+
+static int conclude(struct run *r, struct creto_result *result, struct err *e)
+{
+        const struct session_exec *x = r->exec.x;
+        enum session_end end = session_exec_state(x);
+        const struct guest_exit *exit = session_exec_exit(x);
+        struct ipc_usage usage;
+        struct outcome o;
+
+        if (end == SESSION_FAILED) {
+                const struct guest_failed *f = session_exec_failed(x);
+
+                err_set(e, f->code == ERR_NONE ? ERR_INTERNAL_ERROR : (enum err_code)f->code, 0, "%s", f->message);
+                e->sys = f->sys;
+                if (f->stage == GUEST_STAGE_EXEC && f->sys == ENOENT)
+                        err_hint(e, "it has to be in the image; the default image is the host's /usr");
+                return -(int)e->code;
+        }
+        memset(&usage, 0xff, sizeof(usage));
+        if (driver_usage(&r->sb->rt->driver, r->sb->id, &usage, e) < 0 && end == SESSION_LOST)
+                return -(int)e->code;
+        const struct outcome_facts facts = {
+                .ended = end == SESSION_EXITED,
+                .code = exit->code,
+                .signal = exit->signal,
+                .timed_out = exit->reason & GUEST_REASON_TIMEOUT,
+                .ttl_over = r->ttl_over,
+                .disk_full = exit->reason & GUEST_REASON_DISK,
+                .inodes_full = exit->reason & GUEST_REASON_INODES,
+                .timeout_ms = r->options->timeout_ms ? r->options->timeout_ms : r->sb->timeout_ms,
+                .ttl_ms = r->sb->ttl_ms,
+                .oom_kills = since(usage.oom_kills, r->sb->before.oom_kills),
+                .forks_refused = since(usage.forks_refused, r->sb->before.forks_refused),
+                .limits = &r->sb->limits,
+        };
+        outcome_of(&facts, &o);
+        *result = (struct creto_result){
+                .status = o.status,
+                .code = facts.ended ? exit->code : -1,
+                .signal = facts.ended ? exit->signal : 9,
+                .reason_count = o.count,
+                .user_us = exit->user_us,
+                .system_us = exit->system_us,
+                .peak_kib = exit->peak_kib,
+                .dropped = exit->dropped,
+                .refused_calls = exit->refused,
+        };
+        _Static_assert(sizeof(result->reasons) == sizeof(o.lines), "as many reasons as an outcome has");
+        memcpy(result->reasons, o.lines, sizeof(o.lines));
+        r->sb->before = usage;
+        return 0;
+}
+
+int creto_exec(struct creto_sandbox *sb, const struct creto_exec_options *options, struct creto_result *result, struct creto_error *err)
+{
+        struct run r = { .sb = sb, .options = options, .stdin_fd = options->stdin_fd };
+        struct err e;
+        int code = begin(&r, &e);
+
+        if (code == 0)
+                code = loop(&r, &e);
+        if (code == 0)
+                code = conclude(&r, result, &e);
+        session_exec_free(r.exec.x);
+        return code < 0 ? failed(err, &e) : 0;
+}
+
+void creto_exec_signal(struct creto_exec *exec, int signo, int group)
+{
+        session_exec_signal(exec->x, signo, group != 0);
+}
+
+void creto_exec_resize(struct creto_exec *exec, uint16_t rows, uint16_t cols)
+{
+        session_exec_resize(exec->x, rows, cols);
+}
+
+static const char *call_name(uint32_t number)
+{
+        for (size_t i = 0; i < sizeof(seccomp_attack_names) / sizeof(seccomp_attack_names[0]); i++)
+                if (seccomp_attack_names[i].number == number)
+                        return seccomp_attack_names[i].name;
+        return "unnamed";
+}
+
+int creto_sandbox_refused(struct creto_sandbox *sb, char *out, size_t cap, struct creto_error *err)
+{
+        const struct guest_stats *stats;
+        struct err e;
+        size_t at;
+
+        out[0] = '\0';
+        session_ask_stats(sb->session);
+        while (!(stats = session_stats(sb->session))) {
+                struct pollfd p = { .fd = session_fd(sb->session), .events = session_events(sb->session) };
+                int r = poll(&p, 1, 2000) == 0 ? err_set(&e, ERR_TIMEOUT, 0, "the sandbox does not answer") : session_step(sb->session, &e);
+
+                if (r > 0)
+                        r = err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "the sandbox has ended");
+                if (r < 0)
+                        return failed(err, &e);
+        }
+        if (stats->violations == 0)
+                return 0;
+        at = (size_t)snprintf(out, cap, "%llu attack calls refused:", (unsigned long long)stats->violations);
+        for (uint32_t i = 0; i < stats->count && at < cap; i++)
+                at += (size_t)snprintf(out + at, cap - at, "%s %s %llu", i ? "," : "", call_name(stats->calls[i].number), (unsigned long long)stats->calls[i].times);
+        return 0;
+}

@@ -1,0 +1,278 @@
+/*
+ * The public library: translation between its structs and the services below. Embedded mode.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "api/libcreto/handles.h"
+#include "base/fd.h"
+#include "base/str.h"
+
+/* The fixed unprivileged user of docs/formats/ids.md, and of the warden's space.h. */
+enum { OWN_UID = 0x7fff0000, AGENT_UID = 1000 };
+
+#define X(name, http, exit, retry, text) _Static_assert((int)CRETO_E_##name == (int)ERR_##name, "one list of codes");
+#include "base/err_codes.def"
+#undef X
+
+void error_out(struct creto_error *out, const struct err *e)
+{
+        *out = (struct creto_error){ .code = (int)e->code, .sys = e->sys };
+        memcpy(out->message, e->msg, sizeof(out->message));
+        memcpy(out->hint, e->hint, sizeof(out->hint));
+}
+
+static int failed(struct creto_error *out, const struct err *e)
+{
+        error_out(out, e);
+        return -out->code;
+}
+
+const char *creto_version(void)
+{
+        return CRETO_VERSION;
+}
+
+/* ---- open and close ---- */
+
+static int choose_dirs(struct creto_runtime *rt, const struct creto_open_options *o, struct err *e)
+{
+        bool root = geteuid() == 0;
+        const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+        char fallback[PATH_CAP];
+        int n;
+
+        snprintf(rt->run_dir, sizeof(rt->run_dir), "%s", o->run_dir ? o->run_dir : "/run/creto-runtime");
+        if (root)
+                snprintf(fallback, sizeof(fallback), "/var/lib/creto-runtime");
+        else if (data && data[0] == '/')
+                snprintf(fallback, sizeof(fallback), "%.300s/creto-runtime", data);
+        else
+                snprintf(fallback, sizeof(fallback), "%.300s/.local/share/creto-runtime", home && home[0] == '/' ? home : "/tmp");
+        n = snprintf(rt->state_dir, sizeof(rt->state_dir), "%s", o->state_dir ? o->state_dir : fallback);
+        if (n >= (int)sizeof(rt->state_dir) || rt->state_dir[0] != '/' || rt->run_dir[0] != '/')
+                return err_set(e, ERR_INVALID_SPEC, 0, "the state and run directories are absolute paths of less than %d bytes", PATH_CAP);
+        snprintf(rt->image_store, sizeof(rt->image_store), "%s/images", rt->state_dir);
+        return 0;
+}
+
+/* Nothing of root is needed any more, and nothing of it may be left when the first byte of a sandbox is read. */
+static int drop_root(struct err *e)
+{
+        if (geteuid() != 0)
+                return 0;
+        if (setgroups(0, NULL) < 0 || setresgid(OWN_UID, OWN_UID, OWN_UID) < 0 || setresuid(OWN_UID, OWN_UID, OWN_UID) < 0)
+                return err_sys(e, "cannot drop root");
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || setresuid(0, 0, 0) == 0)
+                return err_set(e, ERR_INTERNAL_ERROR, 0, "root could be taken back");
+        return 0;
+}
+
+int creto_open(const struct creto_open_options *options, struct creto_runtime **out, struct creto_error *err)
+{
+        struct creto_runtime *rt = calloc(1, sizeof(*rt));
+        struct err e;
+
+        if (!rt) {
+                err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+                return failed(err, &e);
+        }
+        rt->root_dir = options->root_dir >= 0 ? fcntl(options->root_dir, F_DUPFD_CLOEXEC, 3) : -1;
+        rt->image_source = -1;
+        struct driver_config config = { rt->run_dir, rt->state_dir, rt->image_store, options->prepared };
+        if (options->prepared > IPC_PREPARED_MAX)
+                err_set(&e, ERR_INVALID_SPEC, 0, "at most %d sandboxes are prepared ahead, not %u", IPC_PREPARED_MAX, options->prepared);
+        else if (choose_dirs(rt, options, &e) == 0 && driver_start(&rt->driver, &config, &e) == 0 &&
+                !((options->flags & CRETO_DROP_ROOT) && drop_root(&e) < 0)) {
+                *out = rt;
+                return 0;
+        }
+        failed(err, &e);
+        creto_close(rt);
+        return -err->code;
+}
+
+void creto_close(struct creto_runtime *rt)
+{
+        if (!rt)
+                return;
+        driver_stop(&rt->driver);
+        fd_close(&rt->root_dir);
+        fd_close(&rt->image_source);
+        free(rt);
+}
+
+/* ---- spawn ---- */
+
+static void make_id(char *out, size_t cap)
+{
+        uint8_t raw[6];
+        int n = snprintf(out, cap, "sb-");
+
+        if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
+                abort(); /* an id that can be guessed is worse than none */
+        for (size_t i = 0; i < sizeof(raw); i++)
+                n += snprintf(out + n, cap - (size_t)n, "%02x", raw[i]);
+}
+
+static const char **copy_strings(const char *const *v, size_t n)
+{
+        size_t bytes = (n + 1) * sizeof(char *);
+
+        for (size_t i = 0; i < n; i++)
+                bytes += strlen(v[i]) + 1;
+        const char **out = malloc(bytes);
+        char *at = (char *)(out + n + 1);
+        for (size_t i = 0; out && i < n; i++) {
+                out[i] = strcpy(at, v[i]);
+                at += strlen(at) + 1;
+        }
+        if (out)
+                out[n] = NULL;
+        return out;
+}
+
+static uint64_t now_ms(void)
+{
+        struct timespec t;
+
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static void name_missing(struct creto_sandbox *sb, uint32_t bits)
+{
+        size_t at = 0;
+
+        for (unsigned i = 0; i < LIMIT_COUNT; i++)
+                if ((bits & (1U << i)) && i != LIMIT_SWAP && at < sizeof(sb->missing))
+                        at += (size_t)snprintf(sb->missing + at, sizeof(sb->missing) - at, "%s%s", at ? ", " : "", limit_table[i].noun);
+}
+
+static int fill_request(struct creto_runtime *rt, const struct spec *spec, struct creto_sandbox *sb, struct ipc_spawn *req, struct err *e)
+{
+        bool image_user = sb->image.layer_count > 0 || str_has_prefix(spec->image, "dir:");
+
+        memset(req, 0, sizeof(*req));
+        snprintf(req->id, sizeof(req->id), "%s", sb->id);
+        snprintf(req->hostname, sizeof(req->hostname), "%s", sb->id);
+        req->uid = req->gid = image_user ? 0 : AGENT_UID;
+        snprintf(req->home, sizeof(req->home), "%s", image_user ? "/root" : "/home/agent");
+        req->limits_wanted = spec->limits.wanted;
+        memcpy(req->limits, spec->limits.value, sizeof(req->limits));
+        if (str_has_prefix(spec->image, "dir:")) {
+                req->root = IPC_ROOT_DIR;
+                if (rt->root_dir < 0) {
+                        err_set(e, ERR_IMAGE_NOT_FOUND, 0, "image '%.256s': the directory was not opened", spec->image);
+                        return err_hint(e, "open it and pass it as root_dir");
+                }
+                return 0;
+        }
+        req->root = sb->image.layer_count > 0 ? IPC_ROOT_LAYERS : IPC_ROOT_HOST;
+        req->layer_count = sb->image.layer_count;
+        memcpy(req->layers, sb->image.layers, sb->image.layer_count * sizeof(req->layers[0]));
+        return 0;
+}
+
+static int start_sandbox(struct creto_runtime *rt, const struct spec *spec, struct creto_sandbox *sb, struct err *e)
+{
+        static struct ipc_spawn req;
+        struct ipc_spawned spawned;
+        int stream;
+
+        if (image_resolve(rt, spec->image, spec->pull, &sb->image, e) < 0 || fill_request(rt, spec, sb, &req, e) < 0)
+                return -(int)e->code;
+        if (driver_spawn(&rt->driver, &req, req.root == IPC_ROOT_DIR ? rt->root_dir : -1, &spawned, &stream, e) < 0)
+                return -(int)e->code;
+        name_missing(sb, spawned.limits_missing);
+        return session_new(stream, 1, &sb->session, e);
+}
+
+static void free_sandbox(struct creto_sandbox *sb)
+{
+        session_free(sb->session);
+        image_defaults_release(&sb->image);
+        free(sb->env);
+        free(sb->cwd);
+        free(sb->user);
+        free(sb);
+}
+
+int creto_spawn(struct creto_runtime *rt, const struct creto_option *options, size_t count, struct creto_sandbox **out, struct creto_error *err)
+{
+        struct spec *spec = malloc(sizeof(*spec));
+        struct creto_sandbox *sb = calloc(1, sizeof(*sb));
+        struct err e;
+        int r = 0;
+
+        if (!spec || !sb) {
+                r = err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+                goto done;
+        }
+        spec_init(spec);
+        for (size_t i = 0; i < count && r == 0; i++)
+                r = spec_set(spec, options[i].name, options[i].value, &e);
+        if (r < 0)
+                goto done;
+        sb->rt = rt;
+        sb->limits = spec->limits;
+        sb->ttl_ms = spec->ttl_ms;
+        sb->ttl_end_ms = spec->ttl_ms ? now_ms() + spec->ttl_ms : 0;
+        sb->timeout_ms = (uint32_t)spec->timeout_ms;
+        sb->env = copy_strings(spec->env, spec->env_count);
+        sb->cwd = spec->cwd ? strdup(spec->cwd) : NULL;
+        sb->user = spec->user ? strdup(spec->user) : NULL;
+        make_id(sb->id, sizeof(sb->id));
+        r = start_sandbox(rt, spec, sb, &e);
+done:
+        free(spec);
+        if (r < 0) {
+                if (sb)
+                        free_sandbox(sb);
+                return failed(err, &e);
+        }
+        rt->live++;
+        *out = sb;
+        return 0;
+}
+
+const char *creto_sandbox_id(const struct creto_sandbox *sb)
+{
+        return sb->id;
+}
+
+const char *creto_sandbox_missing(const struct creto_sandbox *sb)
+{
+        return sb->missing;
+}
+
+int creto_sandbox_usage(struct creto_sandbox *sb, struct creto_usage *usage, struct creto_error *err)
+{
+        struct ipc_usage u;
+        struct err e;
+
+        if (driver_usage(&sb->rt->driver, sb->id, &u, &e) < 0)
+                return failed(err, &e);
+        *usage = (struct creto_usage){ u.memory, u.memory_peak, u.cpu_us, u.throttled_us, u.pids, u.oom_kills, u.forks_refused };
+        return 0;
+}
+
+int creto_terminate(struct creto_sandbox *sb, struct creto_error *err)
+{
+        struct ipc_usage usage;
+        struct err e;
+        int r = driver_terminate(&sb->rt->driver, sb->id, &usage, &e);
+
+        sb->rt->live--;
+        free_sandbox(sb);
+        return r < 0 ? failed(err, &e) : 0;
+}

@@ -1,0 +1,89 @@
+#include "base/sock.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int sock_pair(int type, int out[2])
+{
+        return socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, out);
+}
+
+int sock_send(int fd, const void *data, size_t len, const int *fds, size_t nfds)
+{
+        _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * SOCK_FDS_MAX)] = { 0 };
+        struct iovec iov = { .iov_base = (void *)data, .iov_len = len };
+        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+        if (nfds > SOCK_FDS_MAX) {
+                errno = EINVAL;
+                return -1;
+        }
+        if (nfds > 0) {
+                msg.msg_control = control;
+                msg.msg_controllen = (__typeof__(msg.msg_controllen))CMSG_SPACE(sizeof(int) * nfds);
+                struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+                c->cmsg_level = SOL_SOCKET;
+                c->cmsg_type = SCM_RIGHTS;
+                c->cmsg_len = (__typeof__(c->cmsg_len))CMSG_LEN(sizeof(int) * nfds);
+                memcpy(CMSG_DATA(c), fds, sizeof(int) * nfds);
+        }
+        for (;;) {
+                ssize_t n = sendmsg(fd, &msg, MSG_NOSIGNAL);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -1;
+                if ((size_t)n != len) {
+                        errno = EMSGSIZE;
+                        return -1;
+                }
+                return 0;
+        }
+}
+
+ssize_t sock_recv(int fd, void *data, size_t cap, int *fds, size_t *nfds)
+{
+        _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * SOCK_FDS_MAX)];
+        struct iovec iov = { .iov_base = data, .iov_len = cap };
+        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+        size_t room = nfds ? *nfds : 0;
+        size_t got = 0;
+        ssize_t n;
+        int refused = 0;
+
+        if (nfds)
+                *nfds = 0;
+        do {
+                n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+        } while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return -1;
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
+                if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+                        continue;
+                size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+                for (size_t i = 0; i < count; i++) {
+                        int one;
+
+                        memcpy(&one, CMSG_DATA(c) + i * sizeof(int), sizeof(one));
+                        if (got < room) {
+                                fds[got++] = one;
+                        } else {
+                                close(one);
+                                refused = 1;
+                        }
+                }
+        }
+        if (refused || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
+                for (size_t i = 0; i < got; i++)
+                        close(fds[i]);
+                errno = EMSGSIZE;
+                return -1;
+        }
+        if (nfds)
+                *nfds = got;
+        return n;
+}

@@ -1,0 +1,20 @@
+/*
+ * Local sockets that carry descriptors. A message that carries more descriptors than the receiver has room for is refused and every
+ * descriptor in it closed; received descriptors are O_CLOEXEC.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <sys/types.h>
+
+enum { SOCK_FDS_MAX = 16 };
+
+/* A connected pair, O_CLOEXEC. `type` is SOCK_STREAM or SOCK_SEQPACKET. Returns 0, or -1 with errno. */
+int sock_pair(int type, int out[2]);
+
+/* Sends one message with `nfds` descriptors (borrowed). Returns 0, or -1 with errno (EMSGSIZE: a short send on SEQPACKET). */
+int sock_send(int fd, const void *data, size_t len, const int *fds, size_t nfds);
+
+/* Receives one message. *nfds holds the room in `fds` on entry and the count on return; the caller owns them. Returns the length,
+ * 0 at the end of the stream, or -1 with errno (EMSGSIZE: the message or its descriptors did not fit). */
+ssize_t sock_recv(int fd, void *data, size_t cap, int *fds, size_t *nfds);

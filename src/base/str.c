@@ -1,0 +1,121 @@
+#include "base/str.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool parse_digits(const char **s, uint64_t *out)
+{
+        const char *p = *s;
+        uint64_t v = 0;
+
+        if (*p < '0' || *p > '9')
+                return false;
+        for (; *p >= '0' && *p <= '9'; p++)
+                if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v))
+                        return false;
+        *s = p;
+        *out = v;
+        return true;
+}
+
+bool str_parse_u64(const char *s, uint64_t *out)
+{
+        uint64_t v;
+
+        if (!parse_digits(&s, &v) || *s != '\0')
+                return false;
+        *out = v;
+        return true;
+}
+
+bool str_parse_bytes(const char *s, uint64_t *out)
+{
+        static const char units[] = "KMGT";
+        uint64_t v;
+        unsigned shift = 0;
+
+        if (!parse_digits(&s, &v))
+                return false;
+        for (unsigned i = 0; units[i]; i++)
+                if (*s == units[i] || *s == units[i] + ('a' - 'A'))
+                        shift = (i + 1) * 10;
+        if (shift > 0)
+                s++;
+        if (shift > 0 && *s == 'i')
+                s++;
+        if (*s == 'B')
+                s++;
+        if (*s != '\0' || v > UINT64_MAX >> shift)
+                return false;
+        *out = v << shift;
+        return true;
+}
+
+static bool parse_unit_ms(const char *s, uint64_t *scale)
+{
+        static const struct {
+                const char *name;
+                uint64_t ms;
+        } units[] = { { "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 } };
+
+        for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+                if (strcmp(s, units[i].name) == 0) {
+                        *scale = units[i].ms;
+                        return true;
+                }
+        }
+        return false;
+}
+
+bool str_parse_ms(const char *s, uint64_t *out)
+{
+        uint64_t whole, fraction = 0, scale, ms;
+        uint64_t divisor = 1;
+
+        if (!parse_digits(&s, &whole))
+                return false;
+        if (*s == '.') {
+                const char *start = ++s;
+
+                if (!parse_digits(&s, &fraction) || s - start > 6)
+                        return false;
+                for (; start < s; start++)
+                        divisor *= 10;
+        }
+        if (!parse_unit_ms(s, &scale) || __builtin_mul_overflow(whole, scale, &ms))
+                return false;
+        if (__builtin_add_overflow(ms, fraction * scale / divisor, &ms))
+                return false;
+        *out = ms;
+        return true;
+}
+
+void str_format_bytes(uint64_t bytes, char *out, size_t cap)
+{
+        static const char *const names[] = { "bytes", "KiB", "MiB", "GiB", "TiB" };
+        unsigned unit = 0;
+        uint64_t tenths = bytes;
+        uint64_t value = bytes;
+
+        while (unit < 4 && value >= 1024) {
+                tenths = value % 1024 * 10 / 1024;
+                value /= 1024;
+                unit++;
+        }
+        if (unit > 0 && value < 10 && tenths > 0)
+                snprintf(out, cap, "%llu.%llu %s", (unsigned long long)value, (unsigned long long)tenths, names[unit]);
+        else
+                snprintf(out, cap, "%llu %s", (unsigned long long)value, names[unit]);
+}
+
+bool str_is_id(const char *s, size_t max)
+{
+        size_t n = 0;
+
+        if (*s == '-')
+                return false;
+        for (; *s; s++, n++)
+                if (!((*s >= 'a' && *s <= 'z') || (*s >= '0' && *s <= '9') || *s == '-'))
+                        return false;
+        return n > 0 && n <= max;
+}

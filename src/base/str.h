@@ -1,0 +1,30 @@
+/*
+ * Text to numbers and back, strictly: no sign, no blanks, no rest, no overflow.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+bool str_parse_u64(const char *s, uint64_t *out);
+
+/* A size: digits and an optional K, M, G or T (binary; a following "i", "B" or "iB" is taken too). */
+bool str_parse_bytes(const char *s, uint64_t *out);
+
+/* A time in seconds with an optional s, m, h or d, to milliseconds; one decimal point is allowed ("0.5", "1.5m"). */
+bool str_parse_ms(const char *s, uint64_t *out);
+
+/* "512 MiB", "1.5 GiB", "300 bytes". */
+void str_format_bytes(uint64_t bytes, char *out, size_t cap);
+
+/* True where s is 1 to max bytes of [a-z0-9-], not beginning with '-'. */
+bool str_is_id(const char *s, size_t max);
+
+static inline bool str_has_prefix(const char *s, const char *prefix)
+{
+        while (*prefix)
+                if (*s++ != *prefix++)
+                        return false;
+        return true;
+}

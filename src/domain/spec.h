@@ -1,0 +1,43 @@
+/*
+ * What is asked of a sandbox and of the command in it: one struct, filled by one table of names, whoever asks. Pure.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "domain/limits.h"
+
+enum { SPEC_ENV_MAX = 4096, SPEC_LABELS_MAX = 64, SPEC_ARGS_MAX = 32768, SPEC_TOTAL_MAX = 1000 * 1000, SPEC_STRING_MAX = 131071 };
+
+/* Strings are borrowed from who filled it in. */
+struct spec {
+        const char *image;          /* default "host" */
+        const char *runtime;        /* default "auto" */
+        struct limits limits;
+        const char *env[SPEC_ENV_MAX + 1]; /* NAME=value, NULL-ended */
+        size_t env_count;
+        const char *labels[SPEC_LABELS_MAX];
+        size_t label_count;
+        const char *cwd;            /* NULL: the image's, else the user's home */
+        const char *user;           /* NULL: the image's, else the default user */
+        bool tty, interactive;
+        bool allow_fallback, pull;
+        uint64_t timeout_ms;        /* 0: none */
+        uint64_t ttl_ms;            /* 0: none */
+        const char *const *command; /* NULL-ended; may be empty where the image has one */
+};
+
+void spec_init(struct spec *s);
+
+/* Applies one option by its name on the command line (without --), as often as the name allows it. `value` is NULL for a switch. INVALID_SPEC,
+ * or NOT_SUPPORTED where the feature is not there yet. */
+int spec_set(struct spec *s, const char *name, const char *value, struct err *e);
+
+/* Returns 1 where the name is an option with a value, 0 for a switch, -1 where there is none of that name. */
+int spec_takes_value(const char *name);
+
+/* What can only be judged as a whole: sizes in all, a command where one is needed. */
+int spec_check(const struct spec *s, struct err *e);

@@ -1,0 +1,94 @@
+/*
+ * creto-runtime: the command line. A table of commands; what they do, they do through the public library and nothing else.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "programs/runtime/cli.h"
+#include "programs/runtime/doctor.h"
+
+static int cmd_doctor(int argc, char **argv)
+{
+        if (argc > 2 || (argc == 2 && strcmp(argv[1], "--json") != 0))
+                return cli_usage("doctor [--json]");
+        return doctor_run(argc == 2);
+}
+
+static int cmd_version(int argc, char **argv)
+{
+        (void)argc;
+        (void)argv;
+        printf("creto-runtime %s\n", creto_version());
+        return 0;
+}
+
+static const char help_text[] =
+        "Usage: creto-runtime COMMAND\n"
+        "\n"
+        "  run [OPTIONS] -- CMD...   run a command in a sandbox of its own, and exit with its status\n"
+        "  image list|pull|rm|prune  images in the store\n"
+        "  doctor [--json]           what this host can isolate, and with what\n"
+        "  version, help [run]\n"
+        "\n"
+        "A first sandbox:  creto-runtime run -- python3 -c 'print(6*7)'\n";
+
+static const char help_run[] =
+        "Usage: creto-runtime run [OPTIONS] -- CMD...\n"
+        "\n"
+        "  --image REF           host (default: the host's /usr), python:3.11, registry/name@sha256:..., oci:DIR[:TAG],\n"
+        "                        oci-archive:FILE, docker-archive:FILE, dir:ROOTFS\n"
+        "  --pull                ask the registry even where the image is in the store\n"
+        "  --memory 512M         --memory-swap 0      --cpu 1000 (thousandths of a core)   --pids 256\n"
+        "  --disk 1G             --disk-inodes 65536  --nofile 1024   --core 0   --output-rate 256M\n"
+        "                        memory, swap, cpu, pids and output-rate also take 'unlimited'\n"
+        "  --env NAME=VALUE      --label KEY=VALUE    --cwd DIR       --user NAME|UID[:GROUP]\n"
+        "  --timeout 30s         time for the command --ttl 1h        time for the sandbox\n"
+        "  -i, --interactive     pass standard input (also without, unless it is a terminal)\n"
+        "  -t, --tty             a terminal inside; -it for a shell\n"
+        "  --runtime native      --network-policy deny-all\n"
+        "\n"
+        "Exit status: the command's; 128+n where signal n ended it; 124 where time ran out; 126 and 127 where it could not be\n"
+        "executed or found; else as docs/errors.md says.\n";
+
+static int cmd_help(int argc, char **argv)
+{
+        fputs(argc > 1 && strcmp(argv[1], "run") == 0 ? help_run : help_text, stdout);
+        return 0;
+}
+
+static const struct {
+        const char *name;
+        int (*run)(int argc, char **argv); /* NULL: belongs to the service, which this version does not have */
+} commands[] = {
+        { "run", cmd_run },         { "image", cmd_image },    { "doctor", cmd_doctor },   { "version", cmd_version },
+        { "--version", cmd_version }, { "help", cmd_help },    { "--help", cmd_help },     { "-h", cmd_help },
+        { "spawn", NULL },          { "exec", NULL },          { "status", NULL },         { "get", NULL },
+        { "logs", NULL },           { "list", NULL },          { "pause", NULL },          { "resume", NULL },
+        { "terminate", NULL },      { "cp", NULL },            { "checkpoint", NULL },     { "restore", NULL },
+        { "drain", NULL },          { "enable", NULL },        { "runtimes", NULL },       { "pool", NULL },
+        { "network-policy", NULL }, { "attestation", NULL },   { "keys", NULL },           { "audit", NULL },
+        { "health", NULL },         { "completion", NULL },    { "mcp", NULL },
+};
+
+int main(int argc, char **argv)
+{
+        struct creto_error e = { .code = CRETO_E_INVALID_SPEC };
+
+        if (argc < 2) {
+                fputs(help_text, stderr);
+                return 64;
+        }
+        for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+                if (strcmp(commands[i].name, argv[1]) != 0)
+                        continue;
+                if (commands[i].run)
+                        return commands[i].run(argc - 1, argv + 1);
+                e.code = CRETO_E_NOT_SUPPORTED;
+                snprintf(e.message, sizeof(e.message), "%s: not available in this version", argv[1]);
+                snprintf(e.hint, sizeof(e.hint), "'creto-runtime run' works without a service");
+                return cli_error(&e);
+        }
+        snprintf(e.message, sizeof(e.message), "there is no command '%.64s'", argv[1]);
+        snprintf(e.hint, sizeof(e.hint), "'creto-runtime help' lists them");
+        return cli_error(&e);
+}

@@ -1,0 +1,86 @@
+/*
+ * creto-warden: the only root code. Started by its client with the connection as descriptor 3; everything else it knows from its own place, its
+ * arguments (root's, or the user's own) and the kernel.
+ *
+ * It must never parse what came from a sandbox, an image or the network.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "services/warden/monitor.h"
+#include "services/warden/space.h"
+#include "services/warden/zygote.h"
+
+enum { PEER_FD = 3 };
+
+static const char usage[] = "usage: creto-warden --run-dir DIR --state-dir DIR --image-store DIR, with a connection as descriptor 3\n";
+
+static void harden(void)
+{
+        struct rlimit files, none = { 0, 0 };
+
+        prctl(PR_SET_DUMPABLE, 0);
+        setrlimit(RLIMIT_CORE, &none);
+        if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+                files.rlim_cur = files.rlim_max;
+                setrlimit(RLIMIT_NOFILE, &files);
+        }
+        umask(022);
+        signal(SIGPIPE, SIG_IGN);
+        setsid(); /* a ^C at the terminal is the command's, not ours */
+}
+
+static bool read_arguments(int argc, char **argv, struct monitor_config *config)
+{
+        const struct {
+                const char *name;
+                const char **value;
+        } options[] = { { "--run-dir", &config->run_dir }, { "--state-dir", &config->state_dir }, { "--image-store", &config->image_store } };
+
+        for (int i = 1; i < argc; i += 2) {
+                size_t k = 0;
+
+                while (k < 3 && strcmp(argv[i], options[k].name) != 0)
+                        k++;
+                if (k == 3 || i + 1 >= argc || argv[i + 1][0] != '/' || strlen(argv[i + 1]) > 400)
+                        return false;
+                *options[k].value = argv[i + 1];
+        }
+        return config->run_dir && config->state_dir && config->image_store;
+}
+
+int main(int argc, char **argv)
+{
+        struct monitor_config config = { .peer = PEER_FD };
+        struct ucred peer;
+        socklen_t len = sizeof(peer);
+        struct err e;
+
+        if (argc > 1 && strcmp(argv[1], "--zygote") == 0)
+                return zygote_main(argv);
+        if (!read_arguments(argc, argv, &config) || getsockopt(PEER_FD, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0) {
+                fputs(usage, stderr);
+                return 64;
+        }
+        fcntl(PEER_FD, F_SETFD, FD_CLOEXEC);
+        harden();
+        config.peer_is_root = peer.uid == 0;
+        config.user = geteuid() != 0;
+        if (config.user && space_become_root(&e) < 0) {
+                fprintf(stderr, "creto-runtime: %s\n", e.msg);
+                if (e.hint[0])
+                        fprintf(stderr, "hint: %s\n", e.hint);
+                return err_code_exit(e.code);
+        }
+        return monitor_run(&config);
+}

@@ -1,0 +1,433 @@
+#include "services/guest/session.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+
+enum { IN_CAP = 4 * (GUEST_HEADER + GUEST_FRAME_MAX), OUT_MIN = 65536, OUT_MAX = 4 * GUEST_EXEC_MAX };
+
+struct session_exec {
+        struct session *session;
+        struct session_exec *next;
+        uint32_t id;
+        enum session_end state;
+        bool started;
+        session_output_fn *output;
+        void *ctx;
+        uint64_t seen[2], acked[2];      /* output taken, and said so */
+        uint64_t in_sent, in_window;
+        struct guest_exit exit;
+        struct guest_failed failed;
+};
+
+struct session {
+        int fd;
+        bool greeted, ended;
+        uint32_t max_frame;
+        uint32_t last_id;
+        struct session_exec *execs;
+        bool have_stats;
+        struct guest_stats stats;
+        size_t in_len, out_at, out_len, out_cap;
+        uint8_t *out;
+        uint8_t in[IN_CAP];
+};
+
+/* ---- out ---- */
+
+static bool out_room(struct session *s, size_t len)
+{
+        if (s->out_at > 0) {
+                s->out_len -= s->out_at;
+                memmove(s->out, s->out + s->out_at, s->out_len);
+                s->out_at = 0;
+        }
+        if (len <= s->out_cap - s->out_len)
+                return true;
+        size_t cap = s->out_cap ? s->out_cap : OUT_MIN;
+        while (cap - s->out_len < len && cap < OUT_MAX)
+                cap *= 2;
+        uint8_t *more = cap - s->out_len < len ? NULL : realloc(s->out, cap);
+        if (!more)
+                return false;
+        s->out = more;
+        s->out_cap = cap;
+        return true;
+}
+
+/* Frames are small but for EXEC and STDIN, which their callers bound; a session that cannot hold them has ended. */
+static void put(struct session *s, uint16_t type, uint8_t flags, uint32_t channel, const void *payload, size_t len)
+{
+        if (!out_room(s, GUEST_HEADER + len)) {
+                s->ended = true;
+                return;
+        }
+        struct wbuf w = wbuf_over(s->out + s->out_len, s->out_cap - s->out_len);
+        guest_frame_put(&w, type, flags, channel, payload, len);
+        s->out_len += w.len;
+}
+
+static int write_out(struct session *s, struct err *e)
+{
+        while (s->out_at < s->out_len) {
+                ssize_t n = write(s->fd, s->out + s->out_at, s->out_len - s->out_at);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0 && errno == EAGAIN)
+                        return 0;
+                if (n < 0 && (errno == EPIPE || errno == ECONNRESET)) {
+                        s->out_at = s->out_len = 0;
+                        return 0; /* what was said before is still to be read */
+                }
+                if (n < 0)
+                        return err_sys(e, "cannot write to the sandbox");
+                s->out_at += (size_t)n;
+        }
+        s->out_at = s->out_len = 0;
+        return 0;
+}
+
+static void send_acks(struct session *s)
+{
+        for (struct session_exec *x = s->execs; x; x = x->next)
+                for (unsigned i = 0; i < 2; i++) {
+                        uint8_t space[16];
+                        struct wbuf p = wbuf_over(space, sizeof(space));
+
+                        if (x->acked[i] == x->seen[i])
+                                continue;
+                        guest_put_ack(&p, (uint8_t)(GUEST_STDOUT + i), x->seen[i]);
+                        put(s, GUEST_ACK, 0, x->id, space, p.len);
+                        x->acked[i] = x->seen[i];
+                }
+}
+
+/* ---- in ---- */
+
+static struct session_exec *find(struct session *s, uint32_t id)
+{
+        for (struct session_exec *x = s->execs; x; x = x->next)
+                if (x->id == id)
+                        return x;
+        return NULL;
+}
+
+static int broken(struct err *e, const char *what)
+{
+        err_set(e, ERR_INTERNAL_ERROR, 0, "the sandbox broke the protocol: %s", what);
+        return err_hint(e, "treat it as compromised; it is being terminated");
+}
+
+static int on_output(struct session_exec *x, struct bytes payload, struct err *e)
+{
+        struct guest_data d;
+
+        if (guest_get_output(payload, &d) < 0)
+                return broken(e, "malformed output");
+        uint64_t *seen = &x->seen[d.stream - GUEST_STDOUT];
+        if (d.offset > *seen || d.offset + d.bytes.len > x->acked[d.stream - GUEST_STDOUT] + GUEST_RING)
+                return broken(e, "output out of order");
+        if (d.offset + d.bytes.len <= *seen)
+                return 0; /* sent again after a new connection */
+        size_t known = (size_t)(*seen - d.offset);
+        if (x->output && x->output(x->ctx, d.stream, d.bytes.data + known, d.bytes.len - known) < 0)
+                return err_set(e, ERR_INTERNAL_ERROR, EPIPE, "nobody takes the output");
+        *seen += d.bytes.len - known;
+        return 0;
+}
+
+static int on_end(struct session_exec *x, const struct guest_frame *f, struct err *e)
+{
+        if (f->type == GUEST_EXIT) {
+                if (guest_get_exit(f->payload, &x->exit) < 0 || x->exit.stdout_total != x->seen[0] || x->exit.stderr_total != x->seen[1])
+                        return broken(e, "an exit that does not fit its output");
+                x->state = SESSION_EXITED;
+        } else {
+                if (guest_get_failed(f->payload, &x->failed) < 0 || x->failed.code >= ERR_CODE_COUNT)
+                        return broken(e, "a malformed failure");
+                x->state = SESSION_FAILED;
+        }
+        return 0;
+}
+
+static int exec_frame(struct session_exec *x, const struct guest_frame *f, struct err *e)
+{
+        uint32_t pid;
+        uint64_t offset;
+
+        if (x->state != SESSION_RUNNING)
+                return broken(e, "a frame after an end");
+        switch (f->type) {
+        case GUEST_STARTED:
+                if (guest_get_u32(f->payload, &pid) < 0)
+                        return broken(e, "a malformed start");
+                x->started = true;
+                return 0;
+        case GUEST_STDIN_WINDOW:
+                if (guest_get_u64(f->payload, &offset) < 0 || offset < x->in_window || offset > x->in_sent + GUEST_RING)
+                        return broken(e, "a window that shrinks or leaps");
+                x->in_window = offset;
+                return 0;
+        case GUEST_OUTPUT:
+                return on_output(x, f->payload, e);
+        case GUEST_EXIT:
+        case GUEST_FAILED:
+                return on_end(x, f, e);
+        }
+        return broken(e, "an unknown frame");
+}
+
+static int on_frame(struct session *s, const struct guest_frame *f, struct err *e)
+{
+        static struct guest_hello_ok ok;
+        char text[256];
+
+        if (f->type == GUEST_PROTOCOL_ERROR)
+                return err_set(e, ERR_INTERNAL_ERROR, 0, "the sandbox refused our protocol: %s", guest_get_text(f->payload, text, sizeof(text)) == 0 ? text : "?");
+        if (!s->greeted) {
+                if (f->type != GUEST_HELLO_OK || guest_get_hello_ok(f->payload, &ok) < 0)
+                        return broken(e, "no greeting");
+                s->greeted = true;
+                s->max_frame = ok.max_frame;
+                return 0;
+        }
+        if (f->type == GUEST_STATS_REPLY && f->channel == 0) {
+                if (guest_get_stats(f->payload, &s->stats) < 0)
+                        return broken(e, "malformed counts");
+                s->have_stats = true;
+                return 0;
+        }
+        struct session_exec *x = find(s, f->channel);
+        if (x)
+                return exec_frame(x, f, e);
+        return f->channel != 0 && f->channel <= s->last_id ? 0 : broken(e, "a channel that was never opened");
+}
+
+static int parse(struct session *s, struct err *e)
+{
+        struct guest_frame f;
+        size_t at = 0, used;
+        int r;
+
+        while ((r = guest_frame_parse(s->in + at, s->in_len - at, GUEST_FRAME_MAX, &f, &used)) > 0) {
+                if (on_frame(s, &f, e) < 0)
+                        return -(int)e->code;
+                at += used;
+        }
+        if (r < 0)
+                return broken(e, "bytes that are no frame");
+        s->in_len -= at;
+        if (at > 0 && s->in_len > 0)
+                memmove(s->in, s->in + at, s->in_len);
+        return 0;
+}
+
+static void lose_all(struct session *s)
+{
+        for (struct session_exec *x = s->execs; x; x = x->next)
+                if (x->state == SESSION_RUNNING)
+                        x->state = SESSION_LOST;
+}
+
+int session_step(struct session *s, struct err *e)
+{
+        ssize_t n;
+
+        if (write_out(s, e) < 0)
+                return -(int)e->code;
+        n = recv(s->fd, s->in + s->in_len, sizeof(s->in) - s->in_len, MSG_DONTWAIT);
+        if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNRESET)
+                return err_sys(e, "cannot read from the sandbox");
+        if (n == 0 || (n < 0 && errno == ECONNRESET))
+                s->ended = true;
+        if (n > 0)
+                s->in_len += (size_t)n;
+        if (parse(s, e) < 0)
+                return -(int)e->code;
+        send_acks(s);
+        if (s->ended) {
+                lose_all(s);
+                return 1;
+        }
+        return write_out(s, e);
+}
+
+/* ---- what the owner calls ---- */
+
+int session_new(int fd, uint64_t epoch, struct session **out, struct err *e)
+{
+        const struct guest_hello hello = { GUEST_VERSION, GUEST_FRAME_MAX, epoch };
+        uint8_t space[32];
+        struct wbuf p = wbuf_over(space, sizeof(space));
+        struct session *s = malloc(sizeof(*s));
+
+        if (!s || fd_set_nonblock(fd, true) < 0) {
+                free(s);
+                close(fd);
+                return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        }
+        memset(s, 0, offsetof(struct session, in));
+        s->fd = fd;
+        s->max_frame = GUEST_FRAME_MIN_MAX;
+        guest_put_hello(&p, &hello);
+        put(s, GUEST_HELLO, 0, 0, space, p.len);
+        *out = s;
+        return 0;
+}
+
+void session_free(struct session *s)
+{
+        if (!s)
+                return;
+        while (s->execs)
+                session_exec_free(s->execs);
+        close(s->fd);
+        free(s->out);
+        free(s);
+}
+
+int session_fd(const struct session *s)
+{
+        return s->fd;
+}
+
+short session_events(const struct session *s)
+{
+        return (short)(POLLIN | (s->out_at < s->out_len ? POLLOUT : 0));
+}
+
+/* A request goes out in pieces of the size that any peer takes, since its own maximum is not known yet. */
+static void send_request(struct session *s, uint32_t id, const uint8_t *request, size_t len)
+{
+        size_t piece = s->greeted ? s->max_frame : GUEST_FRAME_MAX;
+
+        for (size_t at = 0; at == 0 || at < len; at += piece) {
+                size_t n = len - at < piece ? len - at : piece;
+
+                put(s, GUEST_EXEC, at + n < len ? GUEST_MORE : 0, id, request + at, n);
+        }
+}
+
+int session_exec_new(struct session *s, const struct guest_exec *req, const char *const *argv, const char *const *env, session_output_fn *output,
+        void *ctx, struct session_exec **out, struct err *e)
+{
+        struct session_exec *x = calloc(1, sizeof(*x));
+        uint8_t *request = malloc(GUEST_EXEC_MAX);
+        struct wbuf w = wbuf_over(request, GUEST_EXEC_MAX);
+
+        if (!x || !request) {
+                free(x);
+                free(request);
+                return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        }
+        guest_put_exec(&w, req, argv, env);
+        if (w.bad) {
+                free(x);
+                free(request);
+                return err_set(e, ERR_INVALID_SPEC, 0, "arguments and environment are more than %d bytes", GUEST_EXEC_MAX);
+        }
+        *x = (struct session_exec){ .session = s, .next = s->execs, .id = ++s->last_id, .output = output, .ctx = ctx };
+        s->execs = x;
+        send_request(s, x->id, request, w.len);
+        free(request);
+        *out = x;
+        return 0;
+}
+
+void session_exec_free(struct session_exec *x)
+{
+        if (!x)
+                return;
+        for (struct session_exec **at = &x->session->execs; *at; at = &(*at)->next)
+                if (*at == x) {
+                        *at = x->next;
+                        break;
+                }
+        if (x->state == SESSION_EXITED || x->state == SESSION_FAILED)
+                put(x->session, GUEST_RELEASE, 0, x->id, NULL, 0);
+        free(x);
+}
+
+enum session_end session_exec_state(const struct session_exec *x)
+{
+        return x->state;
+}
+
+bool session_exec_started(const struct session_exec *x)
+{
+        return x->started;
+}
+
+const struct guest_exit *session_exec_exit(const struct session_exec *x)
+{
+        return &x->exit;
+}
+
+const struct guest_failed *session_exec_failed(const struct session_exec *x)
+{
+        return &x->failed;
+}
+
+size_t session_exec_room(const struct session_exec *x)
+{
+        uint64_t room = x->state == SESSION_RUNNING ? x->in_window - x->in_sent : 0;
+        size_t frame = x->session->max_frame - 8;
+
+        if (x->session->out_len - x->session->out_at > GUEST_RING)
+                return 0;
+        return room < frame ? (size_t)room : frame;
+}
+
+void session_exec_write(struct session_exec *x, const void *data, size_t len)
+{
+        static uint8_t space[GUEST_FRAME_MAX];
+        struct wbuf p = wbuf_over(space, sizeof(space));
+
+        guest_put_stdin(&p, x->in_sent, data, len);
+        put(x->session, GUEST_STDIN, 0, x->id, space, p.len);
+        x->in_sent += len;
+}
+
+void session_exec_eof(struct session_exec *x)
+{
+        uint8_t space[8];
+        struct wbuf p = wbuf_over(space, sizeof(space));
+
+        guest_put_u64(&p, x->in_sent);
+        put(x->session, GUEST_STDIN_EOF, 0, x->id, space, p.len);
+}
+
+void session_exec_signal(struct session_exec *x, int signo, bool group)
+{
+        uint8_t space[8];
+        struct wbuf p = wbuf_over(space, sizeof(space));
+
+        guest_put_signal(&p, (uint32_t)signo, group);
+        put(x->session, GUEST_SIGNAL, 0, x->id, space, p.len);
+}
+
+void session_exec_resize(struct session_exec *x, uint16_t rows, uint16_t cols)
+{
+        uint8_t space[8];
+        struct wbuf p = wbuf_over(space, sizeof(space));
+
+        guest_put_resize(&p, rows, cols);
+        put(x->session, GUEST_RESIZE, 0, x->id, space, p.len);
+}
+
+void session_ask_stats(struct session *s)
+{
+        s->have_stats = false;
+        put(s, GUEST_STATS, 0, 0, NULL, 0);
+}
+
+const struct guest_stats *session_stats(const struct session *s)
+{
+        return s->have_stats ? &s->stats : NULL;
+}

@@ -1,0 +1,53 @@
+/*
+ * The host's end of a guest stream (docs/protocols/guest.md): several commands over one connection. What comes from the stream is
+ * hostile; a frame that breaks the protocol ends the session.
+ *
+ * The caller owns the loop: poll `session_fd` for `session_events`, then call session_step.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "wire/guest.h"
+
+struct session;
+struct session_exec;
+
+enum session_end { SESSION_RUNNING, SESSION_EXITED, SESSION_FAILED, SESSION_LOST };
+
+/* Takes output; it counts as consumed when this returns 0. A negative value ends the session. */
+typedef int session_output_fn(void *ctx, int stream, const void *data, size_t len);
+
+/* Takes `fd`. Greets at once. Returns 0 or a negative code. */
+int session_new(int fd, uint64_t epoch, struct session **out, struct err *e);
+void session_free(struct session *s);
+
+int session_fd(const struct session *s);
+short session_events(const struct session *s);
+
+/* Reads and writes what is possible now. Returns 0, 1 where the stream has ended, or a negative code. */
+int session_step(struct session *s, struct err *e);
+
+/* Starts a command. The handle lives until session_exec_free() or the end of the session. */
+int session_exec_new(struct session *s, const struct guest_exec *req, const char *const *argv, const char *const *env, session_output_fn *output,
+        void *ctx, struct session_exec **out, struct err *e);
+void session_exec_free(struct session_exec *x);
+
+enum session_end session_exec_state(const struct session_exec *x);
+bool session_exec_started(const struct session_exec *x);
+const struct guest_exit *session_exec_exit(const struct session_exec *x);       /* SESSION_EXITED */
+const struct guest_failed *session_exec_failed(const struct session_exec *x);   /* SESSION_FAILED */
+
+/* How many bytes of input would be taken now. */
+size_t session_exec_room(const struct session_exec *x);
+void session_exec_write(struct session_exec *x, const void *data, size_t len);
+void session_exec_eof(struct session_exec *x);
+void session_exec_signal(struct session_exec *x, int signo, bool group);
+void session_exec_resize(struct session_exec *x, uint16_t rows, uint16_t cols);
+
+/* Asks for the sandbox's counts; session_stats() is NULL until the answer is there. */
+void session_ask_stats(struct session *s);
+const struct guest_stats *session_stats(const struct session *s);

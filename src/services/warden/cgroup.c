@@ -1,0 +1,466 @@
+#include "services/warden/cgroup.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/str.h"
+
+enum { TABLE_MAX = 65536, CPU_PERIOD_US = 100000, DESTROY_WAIT_MS = 1000 };
+
+static const struct {
+        const char *name;
+        unsigned bit;
+} controllers[] = { { "memory", CGROUP_MEMORY }, { "cpu", CGROUP_CPU }, { "pids", CGROUP_PIDS }, { "cpuacct", CGROUP_CPUACCT } };
+
+/* ---- finding the hierarchies ---- */
+
+/* The controllers named in a list like "cpu,cpuacct" (or "rw,cpu", or "cpu io memory"). */
+static unsigned controller_bits(const char *list)
+{
+        unsigned bits = 0;
+        size_t len;
+
+        for (const char *p = list; *p; p += len + (p[len] != '\0')) {
+                len = strcspn(p, ", \n");
+                for (size_t i = 0; i < sizeof(controllers) / sizeof(controllers[0]); i++)
+                        if (strlen(controllers[i].name) == len && strncmp(p, controllers[i].name, len) == 0)
+                                bits |= controllers[i].bit;
+        }
+        return bits;
+}
+
+/* Our own group in the hierarchy whose line in /proc/self/cgroup has these controllers ("" for v2). */
+static bool own_path(const char *table, unsigned bits, bool v2, char *out, size_t cap)
+{
+        for (const char *line = table; *line; line += strcspn(line, "\n"), line += (*line != '\0')) {
+                const char *list = strchr(line, ':');
+                const char *path = list ? strchr(list + 1, ':') : NULL;
+                char name[128];
+
+                if (!path)
+                        return false;
+                size_t n = (size_t)(path - list - 1);
+                if (n >= sizeof(name))
+                        continue;
+                memcpy(name, list + 1, n);
+                name[n] = '\0';
+                if (v2 ? n != 0 : (controller_bits(name) & bits) == 0)
+                        continue;
+                snprintf(out, cap, "%.*s", (int)strcspn(path + 1, "\n"), path + 1);
+                return true;
+        }
+        return false;
+}
+
+static int open_base(const char *mount, const char *path)
+{
+        char full[4096];
+        int fd;
+
+        if (path && strcmp(path, "/") != 0) {
+                snprintf(full, sizeof(full), "%s%s", mount, path);
+                fd = open(full, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                if (fd >= 0)
+                        return fd;
+        }
+        return open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static void add_tree(struct cgroup_host *h, int base, unsigned bits, bool v2)
+{
+        if (h->count == CGROUP_TREES_MAX) {
+                close(base);
+                return;
+        }
+        h->trees[h->count++] = (struct cgroup_tree){ .base = base, .controllers = bits, .v2 = v2 };
+        h->controllers |= bits;
+}
+
+/* Moves every process of the delegated group into a leaf of it, so that the group itself may have children with controllers. */
+static bool enter_leaf(int base)
+{
+        static char pids[16384];
+
+        if (mkdirat(base, "creto-leaf", 0755) < 0 && errno != EEXIST)
+                return false;
+        auto_fd leaf = openat(base, "creto-leaf", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (leaf < 0 || fd_read_file(base, "cgroup.procs", pids, sizeof(pids)) < 0)
+                return false;
+        for (char *save = NULL, *pid = strtok_r(pids, "\n", &save); pid; pid = strtok_r(NULL, "\n", &save))
+                if (fd_write_file(leaf, "cgroup.procs", pid) < 0 && errno != ESRCH)
+                        return false;
+        return true;
+}
+
+static void leave_leaf(int base)
+{
+        static char pids[16384];
+
+        fd_write_file(base, "cgroup.subtree_control", "-memory -cpu -pids");
+        auto_fd leaf = openat(base, "creto-leaf", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (leaf >= 0 && fd_read_file(leaf, "cgroup.procs", pids, sizeof(pids)) > 0)
+                for (char *save = NULL, *pid = strtok_r(pids, "\n", &save); pid; pid = strtok_r(NULL, "\n", &save))
+                        fd_write_file(base, "cgroup.procs", pid);
+        unlinkat(base, "creto-leaf", AT_REMOVEDIR);
+}
+
+static unsigned v2_controllers(int base, const char *file)
+{
+        char list[256];
+
+        return fd_read_file(base, file, list, sizeof(list)) < 0 ? 0 : controller_bits(list);
+}
+
+static unsigned enable_v2(int base)
+{
+        static const char *const wanted[] = { "+memory", "+cpu", "+pids" };
+        unsigned all = CGROUP_MEMORY | CGROUP_CPU | CGROUP_PIDS;
+
+        if ((v2_controllers(base, "cgroup.subtree_control") & all) == all)
+                return all;
+        for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+                fd_write_file(base, "cgroup.subtree_control", wanted[i]);
+        return v2_controllers(base, "cgroup.subtree_control") & all;
+}
+
+static void find_v2(struct cgroup_host *h, const char *mount, const char *own, bool root, unsigned by_v1)
+{
+        int base = root ? open_base(mount, NULL) : open_base(mount, own);
+
+        if (base < 0)
+                return;
+        if (!root && (strcmp(own, "/") == 0 || faccessat(base, "cgroup.procs", W_OK, AT_EACCESS) < 0)) {
+                close(base);
+                return;
+        }
+        unsigned here = v2_controllers(base, "cgroup.controllers") & ~by_v1;
+        if (here == 0 && !root) {
+                close(base);
+                return;
+        }
+        if (here != 0 && !root && !enter_leaf(base)) {
+                close(base);
+                return;
+        }
+        if (here != 0 && !root)
+                h->leaf_home = fcntl(base, F_DUPFD_CLOEXEC, 3);
+        add_tree(h, base, here != 0 ? enable_v2(base) : 0, true);
+}
+
+void cgroup_host_init(struct cgroup_host *h, bool root)
+{
+        static char mounts[TABLE_MAX], own[4096];
+        char v2_mount[512] = "", path[1024];
+        unsigned by_v1 = 0;
+
+        *h = (struct cgroup_host){ .leaf_home = -1 };
+        if (fd_read_file(AT_FDCWD, "/proc/self/mounts", mounts, sizeof(mounts)) < 0 ||
+            fd_read_file(AT_FDCWD, "/proc/self/cgroup", own, sizeof(own)) < 0)
+                return;
+        for (char *save = NULL, *line = strtok_r(mounts, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+                char where[512], type[32], options[512];
+
+                if (sscanf(line, "%*s %511s %31s %511s", where, type, options) != 3)
+                        continue;
+                if (strcmp(type, "cgroup2") == 0 && !v2_mount[0])
+                        snprintf(v2_mount, sizeof(v2_mount), "%s", where);
+                if (strcmp(type, "cgroup") != 0 || !root)
+                        continue;
+                unsigned bits = controller_bits(options) & ~by_v1;
+                if (bits == 0 || !own_path(own, bits, false, path, sizeof(path)))
+                        continue;
+                int base = open_base(where, path);
+                if (base < 0)
+                        continue;
+                by_v1 |= bits;
+                add_tree(h, base, bits, false);
+        }
+        if (v2_mount[0] && own_path(own, 0, true, path, sizeof(path)))
+                find_v2(h, v2_mount, path, root, by_v1);
+        h->version = h->controllers == 0 ? 0 : by_v1 != 0 ? 1 : 2;
+}
+
+void cgroup_host_release(struct cgroup_host *h)
+{
+        if (h->leaf_home >= 0) {
+                leave_leaf(h->leaf_home);
+                fd_close(&h->leaf_home);
+        }
+        for (unsigned i = 0; i < h->count; i++)
+                fd_close(&h->trees[i].base);
+        h->count = 0;
+}
+
+/* ---- one sandbox's groups ---- */
+
+int cgroup_create(const struct cgroup_host *h, struct cgroup *g, const char *name, unsigned wanted, struct err *e)
+{
+        snprintf(g->name, sizeof(g->name), "%s", name);
+        for (unsigned i = 0; i < CGROUP_TREES_MAX; i++)
+                g->dirs[i] = -1;
+        g->used = true;
+        for (unsigned i = 0; i < h->count; i++) {
+                const struct cgroup_tree *t = &h->trees[i];
+
+                if (wanted == 0 || (!t->v2 && (t->controllers & wanted) == 0))
+                        continue;
+                if (mkdirat(t->base, g->name, 0755) < 0 && errno != EEXIST) {
+                        err_sys(e, "cgroup: cannot make '%s'", g->name);
+                        goto fail;
+                }
+                g->dirs[i] = openat(t->base, g->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                if (g->dirs[i] < 0) {
+                        err_sys(e, "cgroup: cannot open '%s'", g->name);
+                        goto fail;
+                }
+        }
+        return 0;
+fail:;
+        struct err ignored;
+        cgroup_destroy(h, g, &ignored);
+        return -(int)e->code;
+}
+
+static int write_limit(int dir, const char *file, const char *value, bool optional, struct err *e)
+{
+        if (fd_write_file(dir, file, value) == 0 || (optional && errno == ENOENT))
+                return 0;
+        return err_sys(e, "cgroup: cannot write '%s' to %s", value, file);
+}
+
+static void format_limit(uint64_t value, const char *unlimited, char *out, size_t cap)
+{
+        if (value == UINT64_MAX)
+                snprintf(out, cap, "%s", unlimited);
+        else
+                snprintf(out, cap, "%llu", (unsigned long long)value);
+}
+
+static int limit_memory(int dir, bool v2, const struct cgroup_limits *l, struct err *e)
+{
+        char memory[32], swap[32];
+
+        format_limit(l->memory, v2 ? "max" : "-1", memory, sizeof(memory));
+        if (v2) {
+                format_limit(l->swap, "max", swap, sizeof(swap));
+                if (write_limit(dir, "memory.max", memory, false, e) < 0)
+                        return -(int)e->code;
+                return write_limit(dir, "memory.swap.max", swap, true, e);
+        }
+        bool no_sum = l->memory == UINT64_MAX || l->swap == UINT64_MAX;
+        format_limit(no_sum ? UINT64_MAX : l->memory + l->swap, "-1", swap, sizeof(swap));
+        if (write_limit(dir, "memory.limit_in_bytes", memory, false, e) < 0)
+                return -(int)e->code;
+        return write_limit(dir, "memory.memsw.limit_in_bytes", swap, true, e);
+}
+
+static int limit_cpu(int dir, bool v2, uint64_t millis, struct err *e)
+{
+        char text[64];
+
+        if (v2) {
+                if (millis == UINT64_MAX)
+                        snprintf(text, sizeof(text), "max %d", CPU_PERIOD_US);
+                else
+                        snprintf(text, sizeof(text), "%llu %d", (unsigned long long)(millis * CPU_PERIOD_US / 1000), CPU_PERIOD_US);
+                return write_limit(dir, "cpu.max", text, false, e);
+        }
+        format_limit(millis == UINT64_MAX ? UINT64_MAX : millis * CPU_PERIOD_US / 1000, "-1", text, sizeof(text));
+        return write_limit(dir, "cpu.cfs_quota_us", text, false, e);
+}
+
+int cgroup_limit(const struct cgroup_host *h, const struct cgroup *g, const struct cgroup_limits *l, struct err *e)
+{
+        char text[32];
+
+        for (unsigned i = 0; i < h->count; i++) {
+                const struct cgroup_tree *t = &h->trees[i];
+                int dir = g->dirs[i];
+
+                if (dir < 0)
+                        continue;
+                if ((t->controllers & CGROUP_MEMORY) && limit_memory(dir, t->v2, l, e) < 0)
+                        return -(int)e->code;
+                if ((t->controllers & CGROUP_CPU) && limit_cpu(dir, t->v2, l->cpu_millis, e) < 0)
+                        return -(int)e->code;
+                format_limit(l->pids, "max", text, sizeof(text));
+                if ((t->controllers & CGROUP_PIDS) && write_limit(dir, "pids.max", text, false, e) < 0)
+                        return -(int)e->code;
+        }
+        return 0;
+}
+
+int cgroup_attach(const struct cgroup_host *h, const struct cgroup *g, pid_t pid, bool skip_v2, struct err *e)
+{
+        char text[16];
+
+        snprintf(text, sizeof(text), "%d", pid);
+        for (unsigned i = 0; i < h->count; i++) {
+                if (g->dirs[i] < 0 || (h->trees[i].v2 && skip_v2))
+                        continue;
+                if (fd_write_file(g->dirs[i], "cgroup.procs", text) < 0)
+                        return err_sys(e, "cgroup: cannot attach the sandbox to '%s'", g->name);
+        }
+        return 0;
+}
+
+int cgroup_clone_fd(const struct cgroup_host *h, const struct cgroup *g)
+{
+        for (unsigned i = 0; i < h->count; i++)
+                if (h->trees[i].v2)
+                        return g->dirs[i];
+        return -1;
+}
+
+/* The number behind `key` in a file of "key value" lines, or the file's only number where key is NULL. */
+static uint64_t read_figure(int dir, const char *file, const char *key)
+{
+        char text[1024];
+
+        if (fd_read_file(dir, file, text, sizeof(text)) < 0)
+                return UINT64_MAX;
+        if (!key)
+                return strtoull(text, NULL, 10);
+        size_t n = strlen(key);
+        for (const char *line = text; *line; line += strcspn(line, "\n"), line += (*line != '\0'))
+                if (strncmp(line, key, n) == 0 && line[n] == ' ')
+                        return strtoull(line + n, NULL, 10);
+        return UINT64_MAX;
+}
+
+void cgroup_usage(const struct cgroup_host *h, const struct cgroup *g, struct cgroup_usage *u)
+{
+        /* One row per figure: where v1 keeps it, where v2 keeps it. */
+        static const struct {
+                size_t field;
+                unsigned controller;
+                const char *v1_file, *v1_key, *v2_file, *v2_key;
+                uint64_t v1_divisor;
+        } figures[] = {
+                { offsetof(struct cgroup_usage, memory), CGROUP_MEMORY, "memory.usage_in_bytes", NULL, "memory.current", NULL, 1 },
+                { offsetof(struct cgroup_usage, memory_peak), CGROUP_MEMORY, "memory.max_usage_in_bytes", NULL, "memory.peak", NULL, 1 },
+                { offsetof(struct cgroup_usage, oom_kills), CGROUP_MEMORY, "memory.oom_control", "oom_kill", "memory.events", "oom_kill", 1 },
+                { offsetof(struct cgroup_usage, pids), CGROUP_PIDS, "pids.current", NULL, "pids.current", NULL, 1 },
+                { offsetof(struct cgroup_usage, forks_refused), CGROUP_PIDS, "pids.events", "max", "pids.events", "max", 1 },
+                { offsetof(struct cgroup_usage, throttled_us), CGROUP_CPU, "cpu.stat", "throttled_time", "cpu.stat", "throttled_usec", 1000 },
+                { offsetof(struct cgroup_usage, cpu_us), CGROUP_CPUACCT, "cpuacct.usage", NULL, NULL, NULL, 1000 },
+        };
+
+        memset(u, 0xff, sizeof(*u));
+        for (unsigned i = 0; i < h->count; i++) {
+                const struct cgroup_tree *t = &h->trees[i];
+
+                if (!g->used || g->dirs[i] < 0)
+                        continue;
+                for (size_t k = 0; k < sizeof(figures) / sizeof(figures[0]); k++) {
+                        const char *file = t->v2 ? figures[k].v2_file : figures[k].v1_file;
+                        if (!(t->controllers & figures[k].controller) || !file)
+                                continue;
+                        uint64_t v = read_figure(g->dirs[i], file, t->v2 ? figures[k].v2_key : figures[k].v1_key);
+                        if (v != UINT64_MAX && !t->v2)
+                                v /= figures[k].v1_divisor;
+                        *(uint64_t *)((char *)u + figures[k].field) = v;
+                }
+                if (t->v2) /* v2 accounts CPU time whatever controllers it has */
+                        u->cpu_us = read_figure(g->dirs[i], "cpu.stat", "usage_usec");
+        }
+}
+
+static void kill_members(int dir)
+{
+        static char pids[16384];
+
+        if (fd_write_file(dir, "cgroup.kill", "1") == 0)
+                return;
+        if (fd_read_file(dir, "cgroup.procs", pids, sizeof(pids)) <= 0)
+                return;
+        for (char *save = NULL, *pid = strtok_r(pids, "\n", &save); pid; pid = strtok_r(NULL, "\n", &save)) {
+                pid_t p = (pid_t)strtol(pid, NULL, 10);
+                if (p > 1)
+                        kill(p, SIGKILL);
+        }
+}
+
+static bool remove_dir(int base, const char *name, int dir)
+{
+        for (int waited = 0; unlinkat(base, name, AT_REMOVEDIR) < 0; waited++) {
+                if (errno == ENOENT)
+                        return true;
+                if (errno != EBUSY || waited == DESTROY_WAIT_MS)
+                        return false;
+                if (dir >= 0)
+                        kill_members(dir);
+                nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+        }
+        return true;
+}
+
+int cgroup_destroy(const struct cgroup_host *h, struct cgroup *g, struct err *e)
+{
+        int r = 0;
+
+        if (!g->used)
+                return 0;
+        for (unsigned i = 0; i < h->count; i++) {
+                if (g->dirs[i] < 0)
+                        continue;
+                if (!remove_dir(h->trees[i].base, g->name, g->dirs[i]))
+                        r = err_sys(e, "cgroup: cannot remove '%s'", g->name);
+                fd_close(&g->dirs[i]);
+        }
+        g->used = false;
+        return r;
+}
+
+/* Whose group "creto-PID-N" is; 0 where it is not of that form. */
+static pid_t owner_of(const char *name)
+{
+        char *end;
+
+        if (!str_has_prefix(name, "creto-"))
+                return 0;
+        long pid = strtol(name + strlen("creto-"), &end, 10);
+        return *end == '-' && pid > 0 && pid < INT_MAX ? (pid_t)pid : 0;
+}
+
+static unsigned sweep_tree(int base, pid_t own)
+{
+        unsigned left = 0;
+        int fd = openat(base, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DIR *d = fd < 0 ? NULL : fdopendir(fd);
+        struct dirent *entry;
+
+        if (!d) {
+                fd_close(&fd);
+                return 0;
+        }
+        while ((entry = readdir(d))) {
+                pid_t owner = owner_of(entry->d_name);
+
+                if (owner == 0 || (owner != own && (kill(owner, 0) == 0 || errno != ESRCH)))
+                        continue;
+                if (unlinkat(base, entry->d_name, AT_REMOVEDIR) < 0 && owner == own)
+                        left++;
+        }
+        closedir(d);
+        return left;
+}
+
+unsigned cgroup_sweep(const struct cgroup_host *h, pid_t own)
+{
+        unsigned left = 0;
+
+        for (unsigned i = 0; i < h->count; i++)
+                left += sweep_tree(h->trees[i].base, own);
+        return left;
+}

@@ -1,0 +1,80 @@
+/*
+ * Control groups, version 1, 2 or both, behind one interface.
+ *
+ * A sandbox gets one directory `creto-NAME` in every hierarchy that is of use: in v2 (which can clone into a group, for nothing) and in each
+ * v1 controller that a limit needs (where the first attach after a pause waits some 10 ms for the kernel, so attach ahead). The
+ * directories stand below the group that the warden itself is in; in a pure v2 host, where a group with processes cannot have
+ * children with controllers, below the root for root, and below the delegated group for an ordinary user.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+enum { CGROUP_TREES_MAX = 6, CGROUP_NAME_MAX = 96 };
+
+enum cgroup_controller {
+        CGROUP_MEMORY = 1,
+        CGROUP_CPU = 2,
+        CGROUP_PIDS = 4,
+        CGROUP_CPUACCT = 8,
+        CGROUP_ALL = 15,
+};
+
+/* One hierarchy that we may create groups in. */
+struct cgroup_tree {
+        int base;             /* directory descriptor */
+        unsigned controllers; /* enum cgroup_controller bits it can control */
+        bool v2;
+};
+
+struct cgroup_host {
+        struct cgroup_tree trees[CGROUP_TREES_MAX];
+        unsigned count;
+        unsigned controllers; /* all that some tree can control */
+        int version;          /* 0 none, 1 limits by v1, 2 limits by v2 */
+        int leaf_home;        /* delegated v2: the group that was ours before we moved to a leaf of it, or -1 */
+};
+
+/* The groups of one sandbox. */
+struct cgroup {
+        char name[CGROUP_NAME_MAX];
+        int dirs[CGROUP_TREES_MAX]; /* as host->trees; -1 where not used */
+        bool used;
+};
+
+struct cgroup_limits {
+        uint64_t memory, swap, cpu_millis, pids; /* UINT64_MAX: unlimited */
+};
+
+struct cgroup_usage {
+        uint64_t memory, memory_peak, cpu_us, pids, oom_kills, forks_refused, throttled_us; /* UINT64_MAX: not known */
+};
+
+/* Finds the hierarchies. A host without usable ones is no error: count is 0. */
+void cgroup_host_init(struct cgroup_host *h, bool root);
+void cgroup_host_release(struct cgroup_host *h);
+
+/* Makes the groups in the trees that have one of `controllers` (and in v2 always, unless controllers is 0). */
+int cgroup_create(const struct cgroup_host *h, struct cgroup *g, const char *name, unsigned controllers, struct err *e);
+
+/* Writes the limits; only trees that were created are touched. */
+int cgroup_limit(const struct cgroup_host *h, const struct cgroup *g, const struct cgroup_limits *l, struct err *e);
+
+/* Moves a process in. With `skip_v2`, not in v2 (it was cloned into it). */
+int cgroup_attach(const struct cgroup_host *h, const struct cgroup *g, pid_t pid, bool skip_v2, struct err *e);
+
+/* The v2 directory to clone into, or -1. */
+int cgroup_clone_fd(const struct cgroup_host *h, const struct cgroup *g);
+
+void cgroup_usage(const struct cgroup_host *h, const struct cgroup *g, struct cgroup_usage *u);
+
+/* Kills what is left inside and removes the directories; waits up to a second for the last process to be gone. Safe to repeat. */
+int cgroup_destroy(const struct cgroup_host *h, struct cgroup *g, struct err *e);
+
+/* Group names are "creto-PID-N", PID being the warden's. Removes the empty groups of the warden `own` (0: of none) and of every warden
+ * that is no longer alive. Returns how many of `own` are left. */
+unsigned cgroup_sweep(const struct cgroup_host *h, pid_t own);

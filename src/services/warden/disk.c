@@ -1,0 +1,217 @@
+#include "services/warden/disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/loop.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/sys.h"
+
+enum { LOOP_TRIES = 64, COPY_CHUNK = 65536 };
+
+static const char *const mke2fs_paths[] = { "/sbin/mke2fs", "/usr/sbin/mke2fs" };
+
+/* ---- the empty filesystem ---- */
+
+int disk_host_init(struct disk_host *d, const char *state_dir, bool root, struct err *e)
+{
+        char path[512];
+
+        *d = (struct disk_host){ .loop = root, .state = -1 };
+        if (!root)
+                return 0;
+        snprintf(path, sizeof(path), "%s/disk", state_dir);
+        if ((mkdir(state_dir, 0755) < 0 && errno != EEXIST) || (mkdir(path, 0700) < 0 && errno != EEXIST))
+                return err_sys(e, "cannot make %s", path);
+        d->state = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        return d->state < 0 ? err_sys(e, "cannot open %s", path) : 0;
+}
+
+void disk_host_release(struct disk_host *d)
+{
+        fd_close(&d->state);
+}
+
+static int run_mke2fs(const char *path, uint64_t inodes, struct err *e)
+{
+        char count[32];
+        char *argv[] = { "mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-I", "256", "-N", count,
+                "-O", "none,extent,filetype,dir_index,flex_bg,large_file,dir_nlink,extra_isize,metadata_csum,sparse_super2", "-E", "lazy_itable_init=1,num_backup_sb=0,packed_meta_blocks=1,nodiscard",
+                (char *)path, NULL };
+        char *env[] = { "PATH=/usr/sbin:/sbin", NULL };
+        int status = 0;
+
+        snprintf(count, sizeof(count), "%llu", (unsigned long long)inodes);
+        pid_t pid = fork();
+        if (pid < 0)
+                return err_sys(e, "disk: cannot start mke2fs");
+        if (pid == 0) {
+                for (size_t i = 0; i < sizeof(mke2fs_paths) / sizeof(mke2fs_paths[0]); i++)
+                        execve(mke2fs_paths[i], argv, env);
+                _exit(127);
+        }
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+                ;
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+                return 0;
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 127) {
+                err_set(e, ERR_NOT_SUPPORTED, 0, "disk: mke2fs is not installed");
+                return err_hint(e, "apt install e2fsprogs");
+        }
+        return err_set(e, ERR_INTERNAL_ERROR, 0, "disk: mke2fs failed with status %d", status);
+}
+
+/* Opens the empty filesystem of this size, made under another name first, so that a half-made one is never seen. */
+static int open_template(const struct disk_host *d, uint64_t bytes, uint64_t inodes, struct err *e)
+{
+        char name[64], temp[96], path[128];
+
+        snprintf(name, sizeof(name), "%llu-%llu.ext4", (unsigned long long)bytes, (unsigned long long)inodes);
+        int fd = openat(d->state, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0)
+                return fd;
+        snprintf(temp, sizeof(temp), ".%s.%d", name, getpid());
+        auto_fd out = openat(d->state, temp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (out < 0)
+                return err_sys(e, "disk: cannot make an empty filesystem");
+        snprintf(path, sizeof(path), "/proc/%d/fd/%d", getpid(), out);
+        int r = ftruncate(out, (off_t)bytes) < 0 ? err_sys(e, "disk: cannot size a filesystem") : run_mke2fs(path, inodes, e);
+        if (r == 0 && renameat(d->state, temp, d->state, name) < 0)
+                r = err_sys(e, "disk: cannot keep the empty filesystem");
+        if (r < 0) {
+                unlinkat(d->state, temp, 0);
+                return r;
+        }
+        return take_fd(&out);
+}
+
+/* Copies the parts of `from` that are not holes. */
+static int copy_sparse(int from, int to, struct err *e)
+{
+        static char chunk[COPY_CHUNK];
+        off_t at = 0;
+
+        while ((at = lseek(from, at, SEEK_DATA)) >= 0) {
+                off_t end = lseek(from, at, SEEK_HOLE);
+
+                while (at < end) {
+                        size_t want = end - at > COPY_CHUNK ? COPY_CHUNK : (size_t)(end - at);
+                        ssize_t n = pread(from, chunk, want, at);
+
+                        if (n <= 0 || pwrite(to, chunk, (size_t)n, at) != n)
+                                return err_sys(e, "disk: cannot copy the empty filesystem");
+                        at += n;
+                }
+        }
+        return 0;
+}
+
+static int make_backing(const struct disk_host *d, uint64_t bytes, uint64_t inodes, struct err *e)
+{
+        auto_fd from = open_template(d, bytes, inodes, e);
+        if (from < 0)
+                return from;
+        auto_fd to = openat(d->state, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        if (to < 0 || ftruncate(to, (off_t)bytes) < 0)
+                return err_sys(e, "disk: cannot make a file for it");
+        if (copy_sparse(from, to, e) < 0)
+                return -(int)e->code;
+        return take_fd(&to);
+}
+
+/* ---- the loop device and its mount ---- */
+
+static int loop_open(int backing, char path[32], struct err *e)
+{
+        auto_fd control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+        struct loop_config config = { .fd = (uint32_t)backing, .block_size = 4096, .info = { .lo_flags = LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO } };
+
+        if (control < 0) {
+                err_set(e, ERR_NOT_SUPPORTED, errno, "disk: no loop devices");
+                return err_hint(e, "modprobe loop");
+        }
+        for (int i = 0; i < LOOP_TRIES; i++) {
+                int number = ioctl(control, LOOP_CTL_GET_FREE);
+
+                if (number < 0)
+                        break;
+                snprintf(path, 32, "/dev/loop%d", number);
+                auto_fd fd = open(path, O_RDWR | O_CLOEXEC);
+                if (fd < 0)
+                        break;
+                if (ioctl(fd, LOOP_CONFIGURE, &config) == 0)
+                        return take_fd(&fd);
+                if (errno == EINVAL && (config.info.lo_flags & LO_FLAGS_DIRECT_IO)) /* a filesystem without direct I/O */
+                        config.info.lo_flags &= ~(uint32_t)LO_FLAGS_DIRECT_IO;
+                else if (errno != EBUSY) /* EBUSY: somebody else took it first */
+                        break;
+        }
+        return err_sys(e, "disk: cannot set up a loop device");
+}
+
+static int mount_new(const char *fs, const char *const (*options)[2], struct err *e)
+{
+        auto_fd context = sys_fsopen(fs, FSOPEN_CLOEXEC);
+
+        if (context < 0)
+                return err_sys(e, "disk: cannot open filesystem type %s", fs);
+        for (; (*options)[0]; options++) {
+                unsigned cmd = (*options)[1] ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG;
+
+                if (sys_fsconfig(context, cmd, (*options)[0], (*options)[1], 0) < 0)
+                        return err_sys(e, "disk: %s option %s", fs, (*options)[0]);
+        }
+        if (sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+                return err_sys(e, "disk: cannot mount %s", fs);
+        int fd = sys_fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+        return fd < 0 ? err_sys(e, "disk: cannot mount %s", fs) : fd;
+}
+
+static int mount_loop(const struct disk_host *d, uint64_t bytes, uint64_t inodes, struct err *e)
+{
+        char path[32];
+        auto_fd backing = make_backing(d, bytes, inodes, e);
+        if (backing < 0)
+                return backing;
+        auto_fd loop = loop_open(backing, path, e);
+        if (loop < 0)
+                return loop;
+        const char *const options[][2] = { { "source", path }, { "nobarrier", NULL }, { "noinit_itable", NULL }, { NULL, NULL } };
+        return mount_new("ext4", options, e);
+}
+
+static int mount_tmpfs(uint64_t bytes, uint64_t inodes, struct err *e)
+{
+        char size[32], count[32];
+        const char *const options[][2] = { { "size", size }, { "nr_inodes", count }, { "mode", "0755" }, { NULL, NULL } };
+
+        snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
+        snprintf(count, sizeof(count), "%llu", (unsigned long long)inodes);
+        return mount_new("tmpfs", options, e);
+}
+
+int disk_make(const struct disk_host *d, uint64_t bytes, uint64_t inodes, uint32_t root_uid, uint32_t owner, struct err *e)
+{
+        const struct {
+                const char *name;
+                mode_t mode;
+                uint32_t uid;
+        } dirs[] = { { "tmp", 01777, root_uid }, { "var-tmp", 01777, root_uid }, { "run", 01777, root_uid }, { "home", 0700, owner } };
+        auto_fd mount = d->loop ? mount_loop(d, bytes & ~4095ULL, inodes, e) : mount_tmpfs(bytes, inodes, e);
+
+        if (mount < 0)
+                return mount;
+        for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+                if (mkdirat(mount, dirs[i].name, 0700) < 0 || fchownat(mount, dirs[i].name, dirs[i].uid, dirs[i].uid, AT_SYMLINK_NOFOLLOW) < 0 ||
+                    fchmodat(mount, dirs[i].name, dirs[i].mode, 0) < 0)
+                        return err_sys(e, "disk: cannot make '%s'", dirs[i].name);
+        }
+        return take_fd(&mount);
+}

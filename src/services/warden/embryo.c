@@ -1,0 +1,183 @@
+/*
+ * From embryo to creto-init: everything is given up here, in this order, and nothing is taken up again. The last step is the exec of a
+ * sealed memory file, so that no file of the host is running inside.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/audit.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <linux/securebits.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <stdbool.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/sock.h"
+#include "base/sys.h"
+#include "services/warden/zygote.h"
+
+#include "seccomp_filter.h"
+
+#ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+#define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
+#endif
+
+enum { INIT_NOFILE = 4096, CAP_HIGHEST = 63 };
+
+/* What creto-init keeps, inside its own user namespace only: to become the user of each command, and to signal it. */
+static const unsigned kept_caps[] = { CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP };
+
+_Noreturn static void give_up(int sock, const char *what)
+{
+        struct embryo_report r = { .ok = 0 };
+
+        err_sys(&r.err, "sandbox: cannot %s", what);
+        sock_send(sock, &r, sizeof(r), NULL, 0);
+        _exit(1);
+}
+
+static bool is_kept(unsigned cap)
+{
+        for (size_t i = 0; i < sizeof(kept_caps) / sizeof(kept_caps[0]); i++)
+                if (kept_caps[i] == cap)
+                        return true;
+        return false;
+}
+
+static void become_init_user(int sock, const struct embryo_go *go)
+{
+        if (prctl(PR_SET_KEEPCAPS, 1) < 0)
+                give_up(sock, "keep capabilities");
+        if (!go->one_uid && setgroups(0, NULL) < 0)
+                give_up(sock, "drop groups");
+        if (setresgid(go->init_id, go->init_id, go->init_id) < 0 || setresuid(go->init_id, go->init_id, go->init_id) < 0)
+                give_up(sock, "become the sandbox's user");
+}
+
+static void drop_capabilities(int sock)
+{
+        struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct data[2] = { 0 };
+
+        for (unsigned cap = 0; cap <= CAP_HIGHEST && prctl(PR_CAPBSET_READ, cap) >= 0; cap++)
+                if (!is_kept(cap) && prctl(PR_CAPBSET_DROP, cap) < 0)
+                        give_up(sock, "drop a capability");
+        for (size_t i = 0; i < sizeof(kept_caps) / sizeof(kept_caps[0]); i++)
+                data[kept_caps[i] / 32].permitted |= 1U << (kept_caps[i] % 32);
+        for (int i = 0; i < 2; i++)
+                data[i].effective = data[i].inheritable = data[i].permitted;
+        if (syscall(SYS_capset, &head, data) < 0)
+                give_up(sock, "drop capabilities");
+        for (size_t i = 0; i < sizeof(kept_caps) / sizeof(kept_caps[0]); i++)
+                if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, kept_caps[i], 0, 0) < 0)
+                        give_up(sock, "hand on capabilities");
+}
+
+static void limit_ourselves(int sock)
+{
+        struct rlimit files = { INIT_NOFILE, INIT_NOFILE }, old;
+        struct rlimit none = { 0, 0 };
+
+        if (getrlimit(RLIMIT_NOFILE, &old) == 0 && old.rlim_max < files.rlim_max)
+                files = old;
+        if (setrlimit(RLIMIT_NOFILE, &files) < 0 || setrlimit(RLIMIT_CORE, &none) < 0)
+                give_up(sock, "set limits");
+}
+
+/* Installs the filter that everything in the sandbox inherits; returns its listener. */
+static int install_filter(int sock)
+{
+        struct sock_fprog program = { .len = sizeof(seccomp_filter) / sizeof(seccomp_filter[0]), .filter = (struct sock_filter *)seccomp_filter };
+        unsigned flags = SECCOMP_FILTER_FLAG_NEW_LISTENER;
+        int fd;
+
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+                give_up(sock, "set no_new_privs");
+        fd = sys_seccomp(SECCOMP_SET_MODE_FILTER, flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &program);
+        if (fd < 0 && errno == EINVAL) /* before Linux 5.19 */
+                fd = sys_seccomp(SECCOMP_SET_MODE_FILTER, flags, &program);
+        if (fd < 0)
+                give_up(sock, "install the seccomp filter");
+        return fd;
+}
+
+static int pack_config(int sock, const struct boot_config *config)
+{
+        int ends[2];
+
+        if (pipe2(ends, O_CLOEXEC) < 0 || fd_write_all(ends[1], config, sizeof(*config)) < 0)
+                give_up(sock, "hand on the configuration");
+        close(ends[1]);
+        return ends[0];
+}
+
+static void write_machine_id(const struct embryo_go *go)
+{
+        int fd = open("/run/machine-id", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0444);
+
+        if (fd >= 0) {
+                fd_write_all(fd, go->machine_id, strlen(go->machine_id));
+                fd_write_all(fd, "\n", 1);
+                close(fd);
+        }
+}
+
+_Noreturn void embryo_run(int sock, int userns)
+{
+        struct embryo_go go;
+        int got[2], low[6];
+        size_t count = 2;
+        char *argv[] = { "creto-init", NULL };
+        char *env[] = { NULL };
+
+        if (sock_recv(sock, &go, sizeof(go), got, &count) != (ssize_t)sizeof(go) || count != 2)
+                _exit(0); /* never needed */
+        if (go.cgroup_ns && unshare(CLONE_NEWCGROUP) < 0)
+                give_up(sock, "make a cgroup namespace");
+        if (sethostname(go.hostname, strlen(go.hostname)) < 0)
+                give_up(sock, "set the host name");
+        write_machine_id(&go);
+        if (setns(userns, CLONE_NEWUSER) < 0)
+                give_up(sock, "enter the user namespace");
+        become_init_user(sock, &go);
+        drop_capabilities(sock);
+        limit_ourselves(sock);
+
+        /* The descriptors creto-init starts with; first all out of the way of the low numbers. */
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        int config = pack_config(sock, &go.boot);
+        low[0] = low[1] = low[2] = null;
+        low[BOOT_FD_STREAM] = got[0];
+        low[BOOT_FD_CONFIG] = config;
+        for (int i = 0; i < 5; i++) {
+                low[i] = fcntl(low[i], F_DUPFD_CLOEXEC, 64);
+                if (low[i] < 0)
+                        give_up(sock, "arrange descriptors");
+        }
+        int exe = fcntl(got[1], F_DUPFD_CLOEXEC, 64);
+        int talk = fcntl(sock, F_DUPFD_CLOEXEC, 64);
+        if (exe < 0 || talk < 0)
+                give_up(sock, "arrange descriptors");
+        umask(022);
+        for (int i = 0; i < 5; i++)
+                if (dup2(low[i], i) < 0)
+                        give_up(talk, "arrange descriptors");
+        int listener = install_filter(talk);
+        if (listener != BOOT_FD_NOTIFY) {
+                if (dup2(listener, BOOT_FD_NOTIFY) < 0)
+                        give_up(talk, "arrange descriptors");
+        } else if (fcntl(listener, F_SETFD, 0) < 0) {
+                give_up(talk, "arrange descriptors");
+        }
+        sys_close_range(BOOT_FD_FIRST_FREE, ~0U, 1U << 2 /* CLOSE_RANGE_CLOEXEC */);
+        syscall(SYS_execveat, exe, "", argv, env, AT_EMPTY_PATH);
+        give_up(talk, "start creto-init");
+}

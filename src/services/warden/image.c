@@ -1,0 +1,122 @@
+#include "services/warden/image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/sys.h"
+#include "services/warden/program.h"
+#include "services/warden/space.h"
+
+static int make_parents(const char *path, struct err *e)
+{
+        char part[512];
+
+        for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+                snprintf(part, sizeof(part), "%.*s", (int)(slash - path), path);
+                if (mkdir(part, 0755) < 0 && errno != EEXIST)
+                        return err_sys(e, "image store: cannot make %s", part);
+        }
+        return 0;
+}
+
+int image_store_open(const char *path, bool user, struct err *e)
+{
+        bool made = mkdir(path, 0700) == 0;
+
+        if (!made && errno == ENOENT) {
+                if (make_parents(path, e) < 0)
+                        return -(int)e->code;
+                made = mkdir(path, 0700) == 0;
+        }
+        if (!made && errno != EEXIST)
+                return err_sys(e, "image store: cannot make %s", path);
+        auto_fd fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return err_sys(e, "image store: cannot open %s", path);
+        if (made && !user && fchown(fd, SPACE_IMAGE_UID, SPACE_IMAGE_UID) < 0)
+                return err_sys(e, "image store: cannot give %s to the image ids", path);
+        return take_fd(&fd);
+}
+
+int image_layer_open(int store, const char *hex, struct err *e)
+{
+        char path[128];
+
+        if (strlen(hex) != IPC_DIGEST_HEX || strspn(hex, "0123456789abcdef") != IPC_DIGEST_HEX)
+                return err_set(e, ERR_INVALID_SPEC, 0, "image: '%.80s' is not a digest", hex);
+        snprintf(path, sizeof(path), "layers/%s", hex);
+        int fd = sys_openat2(store, path, O_PATH | O_DIRECTORY | O_CLOEXEC, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+        if (fd < 0) {
+                err_set(e, ERR_IMAGE_NOT_FOUND, errno, "image: layer %.12s is not in the store", hex);
+                return err_hint(e, "it may have been removed meanwhile: pull the image again");
+        }
+        return fd;
+}
+
+static void confine(int userns, bool user)
+{
+        if (!user && (setns(userns, CLONE_NEWUSER) < 0 || setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
+                _exit(126);
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        sigset_t none;
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        signal(SIGPIPE, SIG_DFL);
+        setpgid(0, 0);
+}
+
+_Noreturn static void child_main(int store, int exe, int userns, const struct ipc_image *req, const int *fds, size_t nfds, bool user)
+{
+        char *argv[IPC_IMAGE_ARGS_MAX + 4] = { "creto-image", "--store", "." };
+        char *env[] = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/nonexistent", "LANG=C.UTF-8", NULL };
+        int high[IPC_FDS_MAX];
+
+        if (fchdir(store) < 0)
+                _exit(126);
+        confine(userns, user);
+        for (uint32_t i = 0; i < req->argc; i++)
+                argv[3 + i] = (char *)req->args[i];
+        for (size_t i = 0; i < nfds; i++)
+                if ((high[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 64)) < 0)
+                        _exit(126);
+        int program = fcntl(exe, F_DUPFD_CLOEXEC, 64);
+        int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        if (program < 0 || null < 0 || dup2(null, 0) < 0 || dup2(high[0], 1) < 0 || dup2(high[1], 2) < 0)
+                _exit(126);
+        sys_close_range(3, 63, 0);
+        for (size_t i = 2; i < nfds; i++)
+                if (dup2(high[i], IMAGE_FD_FIRST + (int)i - 2) < 0)
+                        _exit(126);
+        syscall(SYS_execveat, program, "", argv, env, AT_EMPTY_PATH);
+        _exit(127);
+}
+
+pid_t image_start(int store, const struct ipc_image *req, const int *fds, size_t nfds, bool user, struct err *e)
+{
+        const struct space_map map = { 0, SPACE_IMAGE_UID, SPACE_IDS };
+        auto_fd userns = -1;
+        auto_fd exe = program_open("image");
+
+        if (exe < 0) {
+                err_set(e, ERR_BACKEND_UNAVAILABLE, errno, "cannot open creto-image");
+                return err_hint(e, "it belongs beside creto-warden; images need it, the default --image host does not");
+        }
+        if (!user && (userns = space_userns(&map, e)) < 0)
+                return -(int)e->code;
+        pid_t pid = fork();
+        if (pid < 0)
+                return err_sys(e, "cannot start creto-image");
+        if (pid == 0)
+                child_main(store, exe, userns, req, fds, nfds, user);
+        return pid;
+}

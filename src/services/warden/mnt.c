@@ -1,0 +1,364 @@
+#include "services/warden/mnt.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/sys.h"
+
+#define NEW_ROOT "/.root"  /* where an image's root is put together */
+#define HOST_PROC "/.proc" /* the visible proc that an ordinary user's namespace needs to mount another */
+
+enum { SHM_INODES = 65536, LAYERS_MAX = 128 };
+
+static int fail_at(const char *what, const char *path, struct err *e)
+{
+        return err_sys(e, "mounts: cannot %s %s", what, path);
+}
+
+/* ---- the template ---- */
+
+static const char *const template_dirs[] = {
+        "/proc", "/tmp", "/run", "/home", "/home/agent", "/var", "/var/tmp", "/var/lib", "/var/cache", "/var/log", "/etc", "/etc/ssl",
+        "/etc/ssl/certs", "/etc/alternatives", "/mnt", "/srv", "/opt", "/usr", "/dev", "/dev/pts", "/dev/shm", NEW_ROOT, HOST_PROC,
+};
+
+static const char *const template_links[][2] = {
+        { "/run", "/var/run" },
+        { "/proc/self/fd", "/dev/fd" },
+        { "/proc/self/fd/0", "/dev/stdin" },
+        { "/proc/self/fd/1", "/dev/stdout" },
+        { "/proc/self/fd/2", "/dev/stderr" },
+        { "pts/ptmx", "/dev/ptmx" },
+        { "/proc/self/mounts", "/etc/mtab" },
+        { "/run/machine-id", "/etc/machine-id" },
+};
+
+static const struct {
+        const char *path, *text;
+} template_files[] = {
+        { "/etc/passwd", "root:x:0:0:root:/:/bin/sh\nagent:x:1000:1000:agent:/home/agent:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n" },
+        { "/etc/group", "root:x:0:\ntty:x:5:\nagent:x:1000:\nnogroup:x:65534:\n" },
+        { "/etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost\n" },
+        { "/etc/resolv.conf", "" },
+        { "/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n" },
+        { "/etc/ld.so.cache", "" },
+        { "/etc/localtime", "" },
+};
+
+static const struct {
+        const char *name;
+        unsigned minor;
+} devices[] = { { "null", 3 }, { "zero", 5 }, { "full", 7 }, { "random", 8 }, { "urandom", 9 } };
+
+/* What a program of the host's /usr needs beside it. Missing ones are left out. */
+static const char *const host_binds[] = { "/etc/ld.so.cache", "/etc/alternatives", "/etc/ssl/certs", "/etc/localtime" };
+
+/* Top directories that are links into /usr where the host has merged them, and directories of their own where it has not. */
+static const char *const top_dirs[] = { "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32" };
+
+/* A copy of the mount of `from` (a file or a tree), with `attrs` set, put at `to`. */
+static int bind_at(const char *from, const char *to, uint64_t attrs, struct err *e)
+{
+        struct mount_attr attr = { .attr_set = attrs };
+        auto_fd tree = sys_open_tree(AT_FDCWD, from, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+
+        if (tree < 0)
+                return fail_at("copy the mount of", from, e);
+        if (attrs && sys_mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr) < 0)
+                return fail_at("restrict the mount of", from, e);
+        if (sys_move_mount(tree, "", AT_FDCWD, to, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+                return fail_at("mount on", to, e);
+        return 0;
+}
+
+static const char *under(char *out, size_t cap, const char *base, const char *path)
+{
+        snprintf(out, cap, "%s%s", base, path);
+        return out;
+}
+
+static int make_skeleton(const char *at, struct err *e)
+{
+        char path[256];
+
+        for (size_t i = 0; i < sizeof(template_dirs) / sizeof(template_dirs[0]); i++)
+                if (mkdir(under(path, sizeof(path), at, template_dirs[i]), 0755) < 0)
+                        return fail_at("make", path, e);
+        for (size_t i = 0; i < sizeof(template_links) / sizeof(template_links[0]); i++)
+                if (symlink(template_links[i][0], under(path, sizeof(path), at, template_links[i][1])) < 0)
+                        return fail_at("make", path, e);
+        for (size_t i = 0; i < sizeof(template_files) / sizeof(template_files[0]); i++) {
+                auto_fd fd = open(under(path, sizeof(path), at, template_files[i].path), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+
+                if (fd < 0 || fd_write_all(fd, template_files[i].text, strlen(template_files[i].text)) < 0)
+                        return fail_at("write", path, e);
+        }
+        return 0;
+}
+
+static int make_device(const char *at, const char *name, unsigned major, unsigned minor, bool user, struct err *e)
+{
+        char path[256], from[64];
+
+        snprintf(path, sizeof(path), "%s/dev/%s", at, name);
+        snprintf(from, sizeof(from), "/dev/%s", name);
+        if (!user) {
+                if (mknod(path, S_IFCHR | 0666, makedev(major, minor)) < 0)
+                        return fail_at("make", path, e);
+                return 0;
+        }
+        auto_fd fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0)
+                return fail_at("make", path, e);
+        return bind_at(from, path, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, e);
+}
+
+static int make_devices(const char *at, bool user, struct err *e)
+{
+        for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
+                if (make_device(at, devices[i].name, 1, devices[i].minor, user, e) < 0)
+                        return -(int)e->code;
+        return make_device(at, "tty", 5, 0, user, e);
+}
+
+static int bind_host(const char *at, struct err *e)
+{
+        const uint64_t attrs = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+        char to[256], target[256];
+        struct stat st;
+
+        if (bind_at("/usr", under(to, sizeof(to), at, "/usr"), attrs, e) < 0)
+                return -(int)e->code;
+        for (size_t i = 0; i < sizeof(top_dirs) / sizeof(top_dirs[0]); i++) {
+                if (lstat(top_dirs[i], &st) < 0)
+                        continue;
+                under(to, sizeof(to), at, top_dirs[i]);
+                if (S_ISLNK(st.st_mode)) {
+                        ssize_t n = readlink(top_dirs[i], target, sizeof(target) - 1);
+                        target[n < 0 ? 0 : n] = '\0';
+                        if (n <= 0 || symlink(target, to) < 0)
+                                return fail_at("make", to, e);
+                } else if (mkdir(to, 0755) < 0 || bind_at(top_dirs[i], to, attrs, e) < 0) {
+                        return fail_at("mount", to, e);
+                }
+        }
+        for (size_t i = 0; i < sizeof(host_binds) / sizeof(host_binds[0]); i++)
+                if (stat(host_binds[i], &st) == 0 && bind_at(host_binds[i], under(to, sizeof(to), at, host_binds[i]), attrs, e) < 0)
+                        return -(int)e->code;
+        return 0;
+}
+
+static int pivot_here(struct err *e)
+{
+        if (sys_pivot_root(".", ".") < 0)
+                return err_sys(e, "mounts: cannot change the root");
+        if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+                return err_sys(e, "mounts: cannot leave the old root");
+        return 0;
+}
+
+int mnt_enter_template(bool user, struct err *e)
+{
+        const char *at = "/tmp";
+        char proc[64];
+
+        if (unshare(CLONE_NEWNS) < 0)
+                return err_sys(e, "mounts: cannot make a mount namespace");
+        if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+                return err_sys(e, "mounts: cannot detach from the host's mounts");
+        if (mount("sandbox", at, "tmpfs", MS_NOSUID, "mode=0755,size=1m,nr_inodes=256") < 0)
+                return fail_at("mount a tmpfs on", at, e);
+        if (make_skeleton(at, e) < 0 || make_devices(at, user, e) < 0 || bind_host(at, e) < 0)
+                return -(int)e->code;
+        if (user && mount("/proc", under(proc, sizeof(proc), at, HOST_PROC), NULL, MS_BIND | MS_REC, NULL) < 0)
+                return fail_at("keep", proc, e);
+        if (chdir(at) < 0 || mount(NULL, at, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID, NULL) < 0)
+                return fail_at("close", at, e);
+        return pivot_here(e);
+}
+
+/* ---- what each sandbox has of its own ---- */
+
+/* Entries of proc that show or steer the machine: as the usual container default. Most are readable by host root alone already. */
+static const char *const proc_masked[] = {
+        "/proc/acpi",       "/proc/asound",     "/proc/interrupts",  "/proc/kcore",  "/proc/keys",        "/proc/key-users", "/proc/latency_stats",
+        "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",  "/proc/config.gz",   "/proc/kallsyms",  "/proc/modules",
+        "/proc/cmdline",    "/proc/dynamic_debug",
+};
+static const char *const proc_readonly[] = { "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/driver" };
+
+static int mask_proc(const char *at, struct err *e)
+{
+        char path[128], null[64], empty[64];
+        struct stat st;
+
+        under(null, sizeof(null), at, "/dev/null");
+        under(empty, sizeof(empty), at, "/mnt");
+        for (size_t i = 0; i < sizeof(proc_masked) / sizeof(proc_masked[0]); i++) {
+                if (lstat(under(path, sizeof(path), at, proc_masked[i]), &st) < 0)
+                        continue;
+                if (bind_at(S_ISDIR(st.st_mode) ? empty : null, path, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, e) < 0)
+                        return -(int)e->code;
+        }
+        for (size_t i = 0; i < sizeof(proc_readonly) / sizeof(proc_readonly[0]); i++) {
+                if (lstat(under(path, sizeof(path), at, proc_readonly[i]), &st) < 0)
+                        continue;
+                if (bind_at(path, path, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, e) < 0)
+                        return -(int)e->code;
+        }
+        return 0;
+}
+
+static int mount_proc(const struct mnt_own *own, const char *at, struct err *e)
+{
+        char path[64];
+
+        if (mount("proc", under(path, sizeof(path), at, "/proc"), "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0) {
+                err_sys(e, "mounts: cannot mount /proc");
+                return own->user ? err_hint(e, "something on this host covers parts of /proc, as inside a container; run as root there") : -(int)e->code;
+        }
+        return mask_proc(at, e);
+}
+
+static int mount_dev(const struct mnt_own *own, const char *at, struct err *e)
+{
+        char path[64], options[96];
+        int n = snprintf(options, sizeof(options), "newinstance,ptmxmode=0666,mode=0620,max=64");
+
+        if (own->tty_gid != UINT32_MAX)
+                snprintf(options + n, sizeof(options) - (size_t)n, ",gid=%u", own->tty_gid);
+        if (mount("devpts", under(path, sizeof(path), at, "/dev/pts"), "devpts", MS_NOSUID | MS_NOEXEC, options) < 0)
+                return fail_at("mount", path, e);
+        snprintf(options, sizeof(options), "mode=1777,size=64m,nr_inodes=%d", SHM_INODES);
+        if (mount("shm", under(path, sizeof(path), at, "/dev/shm"), "tmpfs", MS_NOSUID | MS_NODEV, options) < 0)
+                return fail_at("mount", path, e);
+        return 0;
+}
+
+/* The disk goes on /tmp, its directories to their places, and its own `tmp` last, over its root, which then has no name any more. */
+static int mount_disk(const struct mnt_own *own, const char *at, struct err *e)
+{
+        static const char *const places[][2] = {
+                { "/tmp/home", "/home/agent" }, { "/tmp/var-tmp", "/var/tmp" }, { "/tmp/run", "/run" }, { "/tmp/tmp", "/tmp" },
+        };
+        char from[64], to[64];
+
+        if (sys_move_mount(own->disk, "", AT_FDCWD, under(to, sizeof(to), at, "/tmp"), MOVE_MOUNT_F_EMPTY_PATH) < 0)
+                return fail_at("mount the disk on", to, e);
+        for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+                if (bind_at(under(from, sizeof(from), at, places[i][0]), under(to, sizeof(to), at, places[i][1]), 0, e) < 0)
+                        return -(int)e->code;
+        return 0;
+}
+
+int mnt_build_own(const struct mnt_own *own, struct err *e)
+{
+        const char *at = own->root >= 0 ? NEW_ROOT : "";
+
+        if (own->root >= 0 && (sys_move_mount(own->root, "", AT_FDCWD, at, MOVE_MOUNT_F_EMPTY_PATH) < 0 || bind_at("/dev", NEW_ROOT "/dev", 0, e) < 0))
+                return fail_at("mount the image on", at, e);
+        if (mount_proc(own, at, e) < 0 || mount_dev(own, at, e) < 0 || mount_disk(own, at, e) < 0)
+                return -(int)e->code;
+        if (own->user && umount2(HOST_PROC, MNT_DETACH) < 0)
+                return fail_at("leave", HOST_PROC, e);
+        if (own->root >= 0 && (chdir(at) < 0 || pivot_here(e) < 0))
+                return fail_at("enter", at, e);
+        return 0;
+}
+
+/* ---- image roots ---- */
+
+/* The layer of ours above an image's: mount points and the few files that name the sandbox, not the image. */
+static int make_top_layer(struct err *e)
+{
+        static const char *const dirs[] = { "proc", "dev", "tmp", "run", "var", "var/tmp", "home", "home/agent", "etc", "mnt" };
+        auto_fd context = sys_fsopen("tmpfs", FSOPEN_CLOEXEC);
+
+        if (context < 0 || sys_fsconfig(context, FSCONFIG_SET_STRING, "size", "256k", 0) < 0 ||
+            sys_fsconfig(context, FSCONFIG_SET_STRING, "mode", "0755", 0) < 0 || sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+                return err_sys(e, "mounts: cannot make a layer");
+        auto_fd top = sys_fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+        if (top < 0)
+                return err_sys(e, "mounts: cannot make a layer");
+        for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++)
+                if (mkdirat(top, dirs[i], 0755) < 0)
+                        return err_sys(e, "mounts: cannot make a layer");
+        for (size_t i = 0; i < sizeof(template_files) / sizeof(template_files[0]); i++) {
+                const char *path = template_files[i].path + 1;
+
+                if (strcmp(path, "etc/hosts") != 0 && strcmp(path, "etc/resolv.conf") != 0)
+                        continue;
+                auto_fd fd = openat(top, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+                if (fd < 0 || fd_write_all(fd, template_files[i].text, strlen(template_files[i].text)) < 0)
+                        return err_sys(e, "mounts: cannot write %s", path);
+        }
+        return take_fd(&top);
+}
+
+static int map_layer(int layer, int idmap, struct err *e)
+{
+        struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV };
+        auto_fd tree = sys_open_tree(layer, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+
+        if (tree < 0)
+                return err_sys(e, "mounts: cannot open a layer");
+        if (idmap >= 0) {
+                attr.attr_set |= MOUNT_ATTR_IDMAP;
+                attr.userns_fd = (uint64_t)idmap;
+        }
+        if (sys_mount_setattr(tree, "", AT_EMPTY_PATH, &attr) < 0) {
+                err_set(e, ERR_NOT_SUPPORTED, errno, "mounts: cannot map the owners of an image layer");
+                return err_hint(e, "idmapped mounts need Linux 5.19 and a filesystem that has them: keep the image store on ext4, xfs or btrfs");
+        }
+        return take_fd(&tree);
+}
+
+static int mount_overlay(int *parts, unsigned count, struct err *e)
+{
+        static char lower[(LAYERS_MAX + 1) * 32];
+        size_t len = 0;
+        auto_fd context = sys_fsopen("overlay", FSOPEN_CLOEXEC);
+
+        if (context < 0)
+                return err_sys(e, "mounts: no overlay filesystem");
+        for (unsigned i = count; i-- > 0;) /* the option names the highest first */
+                len += (size_t)snprintf(lower + len, sizeof(lower) - len, "/proc/self/fd/%d%s", parts[i], i > 0 ? ":" : "");
+        if (sys_fsconfig(context, FSCONFIG_SET_STRING, "source", "image", 0) < 0 || sys_fsconfig(context, FSCONFIG_SET_STRING, "lowerdir", lower, 0) < 0 ||
+            sys_fsconfig(context, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) < 0 || sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+                return err_sys(e, "mounts: cannot overlay %u layers", count);
+        int fd = sys_fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+        return fd < 0 ? err_sys(e, "mounts: cannot mount the image") : fd;
+}
+
+int mnt_overlay(const int *layers, unsigned count, int idmap, struct err *e)
+{
+        int parts[LAYERS_MAX + 1];
+        unsigned made = 0;
+        int r = 0;
+
+        if (count > LAYERS_MAX)
+                return err_set(e, ERR_INVALID_SPEC, 0, "an image may have %d layers, not %u", LAYERS_MAX, count);
+        for (; made < count && r >= 0; made += r >= 0) {
+                r = map_layer(layers[made], idmap, e);
+                if (r >= 0)
+                        parts[made] = r;
+        }
+        if (r >= 0)
+                r = make_top_layer(e);
+        if (r >= 0) {
+                parts[made++] = r;
+                r = mount_overlay(parts, made, e);
+        }
+        while (made > 0)
+                close(parts[--made]);
+        return r;
+}

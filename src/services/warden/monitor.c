@@ -1,0 +1,435 @@
+#include "services/warden/monitor.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/sock.h"
+#include "base/str.h"
+#include "base/sys.h"
+#include "services/warden/image.h"
+
+enum { EVENTS = 64 };
+
+enum peer_state { PEER_NEW, PEER_OPEN };
+
+struct monitor {
+        struct monitor_config config;
+        struct nest nest;
+        bool nest_ready;
+        enum peer_state state;
+        int epoll;
+        pid_t image_pid; /* 0: none runs */
+        int image_pidfd;
+        uint32_t image_serial;
+        int zygote_watched;
+};
+
+struct message {
+        struct ipc_header head;
+        struct rbuf body;
+        int fds[IPC_FDS_MAX];
+        size_t nfds;
+};
+
+/* What epoll hands back: the peer, the zygote and creto-image by these, a sandbox by its address. */
+static char tag_peer, tag_zygote, tag_image;
+
+static void log_line(const char *what, const char *detail)
+{
+        char line[ERR_MSG_MAX + 128];
+        int n = snprintf(line, sizeof(line), "creto-warden: %s: %s\n", what, detail);
+
+        if (n > 0)
+                fd_write_all(STDERR_FILENO, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
+}
+
+static int watch(struct monitor *m, int fd, void *tag)
+{
+        struct epoll_event ev = { .events = EPOLLIN, .data.ptr = tag };
+
+        return epoll_ctl(m->epoll, EPOLL_CTL_ADD, fd, &ev);
+}
+
+/* ---- answers ---- */
+
+static struct wbuf begin(void *data, enum ipc_type type, uint32_t serial)
+{
+        struct wbuf w = wbuf_over(data, IPC_MESSAGE_MAX);
+
+        ipc_put_header(&w, type, serial);
+        return w;
+}
+
+/* A peer that does not take its answers is gone. */
+static bool answer(struct monitor *m, const struct wbuf *w, const int *fds, size_t nfds)
+{
+        return !w->bad && sock_send(m->config.peer, w->data, w->len, fds, nfds) == 0;
+}
+
+static uint8_t out[IPC_MESSAGE_MAX];
+
+static bool answer_error(struct monitor *m, uint32_t serial, const struct err *e)
+{
+        struct wbuf w = begin(out, IPC_ERROR, serial);
+
+        ipc_put_error(&w, e);
+        return answer(m, &w, NULL, 0);
+}
+
+static bool answer_terminated(struct monitor *m, struct nest_box *b)
+{
+        struct wbuf w = begin(out, IPC_TERMINATED, b->serial);
+
+        ipc_put_terminated(&w, b->id, &b->usage);
+        nest_forget(&m->nest, b);
+        return answer(m, &w, NULL, 0);
+}
+
+/* ---- requests; each returns false where the connection has to end ---- */
+
+static bool on_hello(struct monitor *m, struct message *msg)
+{
+        struct ipc_hello hello;
+        struct ipc_hello_ok ok = { .version = IPC_VERSION };
+        struct err e;
+
+        if (ipc_get_hello(&msg->body, &hello) < 0)
+                return false;
+        const struct nest_config config = {
+                .run_dir = m->config.run_dir,
+                .state_dir = m->config.state_dir,
+                .user = m->config.user,
+                .private = hello.flags & IPC_PRIVATE,
+                .prepared = hello.prepared,
+        };
+        m->nest_ready = true;
+        if (nest_init(&m->nest, &config, &e) < 0) {
+                answer_error(m, msg->head.serial, &e);
+                return false;
+        }
+        ok.mode = m->config.user ? IPC_MODE_USER : IPC_MODE_ROOT;
+        ok.cgroup_version = (uint8_t)m->nest.cgroups.version;
+        ok.limits = nest_limits(&m->nest);
+        ok.disk = m->config.user ? IPC_DISK_TMPFS : IPC_DISK_LOOP;
+        m->state = PEER_OPEN;
+        struct wbuf w = begin(out, IPC_HELLO_OK, msg->head.serial);
+        ipc_put_hello_ok(&w, &ok);
+        return answer(m, &w, NULL, 0);
+}
+
+static bool hostname_ok(const char *s)
+{
+        return str_is_id(s, IPC_HOSTNAME_MAX);
+}
+
+/* Everything a request says, against our own rules. The codec has checked its form. */
+static int check_spawn(struct monitor *m, const struct ipc_spawn *req, size_t nfds, struct err *e)
+{
+        struct limits l = { .wanted = req->limits_wanted };
+
+        memcpy(l.value, req->limits, sizeof(l.value));
+        if (!str_is_id(req->id, IPC_ID_MAX) || !hostname_ok(req->hostname))
+                return err_set(e, ERR_INVALID_SPEC, 0, "the sandbox's id or host name is not one");
+        if (!limits_valid(&l))
+                return err_set(e, ERR_INVALID_SPEC, 0, "a limit is out of range");
+        if (nest_find(&m->nest, req->id))
+                return err_set(e, ERR_INVALID_SPEC, 0, "a sandbox with id '%s' exists", req->id);
+        if (req->uid >= SPACE_INIT_ID || req->gid >= SPACE_INIT_ID)
+                return err_set(e, ERR_INVALID_SPEC, 0, "user %u and group %u are not both below %d", req->uid, req->gid, SPACE_INIT_ID);
+        if (req->home[0] != '/' && req->home[0] != '\0')
+                return err_set(e, ERR_INVALID_SPEC, 0, "the home directory is not an absolute path");
+        if ((req->root == IPC_ROOT_LAYERS) != (req->layer_count > 0) || (req->root == IPC_ROOT_DIR ? 1U : 0U) != nfds)
+                return err_set(e, ERR_INVALID_SPEC, 0, "the root does not fit its kind");
+        if (req->root == IPC_ROOT_DIR && !m->config.peer_is_root && !m->config.user)
+                return err_set(e, ERR_AUTHORIZATION_DENIED, 0, "only root may name a directory as root");
+        for (unsigned i = 0; i < LIMIT_COUNT; i++) {
+                if (!limits_wanted(&l, (enum limit)i) || l.value[i] == LIMIT_UNLIMITED || (nest_limits(&m->nest) & (1U << i)))
+                        continue;
+                err_set(e, ERR_NOT_SUPPORTED, 0, "--%s cannot be enforced here: it needs a control group", limit_table[i].flag);
+                return err_hint(e, "run as root, or under 'systemd-run --user --scope -p Delegate=yes'; 'creto-runtime doctor' says more");
+        }
+        return 0;
+}
+
+static int open_layers(struct monitor *m, const struct ipc_spawn *req, struct message *msg, int *layers, unsigned *count, struct err *e)
+{
+        *count = 0;
+        if (req->root == IPC_ROOT_DIR) {
+                layers[(*count)++] = take_fd(&msg->fds[0]);
+                msg->nfds = 0;
+                return 0;
+        }
+        if (req->root != IPC_ROOT_LAYERS)
+                return 0;
+        auto_fd store = image_store_open(m->config.image_store, m->config.user, e);
+        if (store < 0)
+                return store;
+        for (; *count < req->layer_count; (*count)++) {
+                layers[*count] = image_layer_open(store, req->layers[*count], e);
+                if (layers[*count] < 0)
+                        return layers[*count];
+        }
+        return 0;
+}
+
+static bool on_spawn(struct monitor *m, struct message *msg)
+{
+        static struct ipc_spawn req;
+        static int layers[IPC_LAYERS_MAX];
+        struct ipc_spawned spawned;
+        struct nest_box *box = NULL;
+        unsigned count = 0;
+        int stream = -1;
+        struct err e;
+
+        if (ipc_get_spawn(&msg->body, &req) < 0)
+                return false;
+        int r = check_spawn(m, &req, msg->nfds, &e);
+        if (r == 0)
+                r = open_layers(m, &req, msg, layers, &count, &e);
+        if (r == 0)
+                r = nest_spawn(&m->nest, &req, layers, count, &box, &stream, &spawned.limits_missing, &e);
+        while (count > 0)
+                close(layers[--count]);
+        if (r < 0)
+                return answer_error(m, msg->head.serial, &e);
+        if (watch(m, box->pidfd, box) < 0 && errno != EEXIST) /* one made ahead is watched already */ {
+                close(stream);
+                return false;
+        }
+        memcpy(spawned.id, box->id, sizeof(spawned.id));
+        spawned.pid = (uint32_t)box->pid;
+        struct wbuf w = begin(out, IPC_SPAWNED, msg->head.serial);
+        ipc_put_spawned(&w, &spawned);
+        bool ok = answer(m, &w, &stream, 1);
+        close(stream);
+        return ok;
+}
+
+static struct nest_box *find_box(struct monitor *m, struct message *msg, bool *answered)
+{
+        char id[IPC_ID_MAX + 1];
+        struct err e;
+
+        *answered = false;
+        if (ipc_get_id(&msg->body, id) < 0)
+                return NULL;
+        struct nest_box *box = nest_find(&m->nest, id);
+        if (!box) {
+                err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "no sandbox '%s'", id);
+                *answered = answer_error(m, msg->head.serial, &e);
+        }
+        return box;
+}
+
+static bool on_usage(struct monitor *m, struct message *msg)
+{
+        bool answered;
+        struct nest_box *box = find_box(m, msg, &answered);
+
+        if (!box)
+                return answered;
+        if (box->state != NEST_DEAD)
+                nest_read_usage(&m->nest, box);
+        struct wbuf w = begin(out, IPC_USAGE_OK, msg->head.serial);
+        ipc_put_usage(&w, &box->usage);
+        return answer(m, &w, NULL, 0);
+}
+
+static bool on_terminate(struct monitor *m, struct message *msg)
+{
+        bool answered;
+        struct nest_box *box = find_box(m, msg, &answered);
+
+        if (!box)
+                return answered;
+        if (box->wanted)
+                return false;
+        box->wanted = true;
+        box->serial = msg->head.serial;
+        if (box->state == NEST_DEAD)
+                return answer_terminated(m, box);
+        nest_kill(box);
+        return true;
+}
+
+static bool on_image(struct monitor *m, struct message *msg)
+{
+        static struct ipc_image req;
+        struct err e;
+
+        if (ipc_get_image(&msg->body, &req) < 0 || m->image_pid != 0)
+                return false;
+        auto_fd store = image_store_open(m->config.image_store, m->config.user, &e);
+        pid_t pid = store < 0 ? store : image_start(store, &req, msg->fds, msg->nfds, m->config.user, &e);
+        if (pid < 0)
+                return answer_error(m, msg->head.serial, &e);
+        m->image_pid = pid;
+        m->image_serial = msg->head.serial;
+        m->image_pidfd = sys_pidfd_open(pid);
+        return m->image_pidfd >= 0 && watch(m, m->image_pidfd, &tag_image) == 0;
+}
+
+/* Who may say what, with how many descriptors, in which state. */
+static const struct {
+        enum ipc_type type;
+        enum peer_state state;
+        size_t fds_min, fds_max;
+        bool (*run)(struct monitor *m, struct message *msg);
+} permitted[] = {
+        { IPC_HELLO, PEER_NEW, 0, 0, on_hello },
+        { IPC_SPAWN, PEER_OPEN, 0, 1, on_spawn },
+        { IPC_USAGE, PEER_OPEN, 0, 0, on_usage },
+        { IPC_TERMINATE, PEER_OPEN, 0, 0, on_terminate },
+        { IPC_IMAGE, PEER_OPEN, 2, 2 + IPC_IMAGE_FDS_EXTRA, on_image },
+};
+
+static bool dispatch(struct monitor *m, struct message *msg)
+{
+        for (size_t i = 0; i < sizeof(permitted) / sizeof(permitted[0]); i++) {
+                if (permitted[i].type != msg->head.type)
+                        continue;
+                if (permitted[i].state != m->state || msg->nfds < permitted[i].fds_min || msg->nfds > permitted[i].fds_max)
+                        break;
+                return permitted[i].run(m, msg);
+        }
+        return false;
+}
+
+/* ---- events ---- */
+
+static bool on_peer(struct monitor *m)
+{
+        static uint8_t in[IPC_MESSAGE_MAX];
+        struct message msg = { .nfds = IPC_FDS_MAX };
+        ssize_t n = sock_recv(m->config.peer, in, sizeof(in), msg.fds, &msg.nfds);
+        bool ok = false;
+
+        if (n == 0 || (n < 0 && errno == ECONNRESET))
+                return false;
+        if (n > 0 && ipc_get_header(in, (size_t)n, &msg.head, &msg.body) == 0)
+                ok = dispatch(m, &msg);
+        for (size_t i = 0; i < msg.nfds; i++)
+                fd_close(&msg.fds[i]);
+        if (!ok)
+                log_line("connection ended", n < 0 ? "unreadable message" : "message not permitted, malformed, or not taken");
+        return ok;
+}
+
+static bool on_box(struct monitor *m, struct nest_box *box)
+{
+        enum nest_state before = box->state;
+
+        epoll_ctl(m->epoll, EPOLL_CTL_DEL, box->pidfd, NULL);
+        nest_reap(&m->nest, box);
+        if (box->complaint[0])
+                log_line(box->id, box->complaint);
+        if (before == NEST_PREPARED) {
+                nest_forget(&m->nest, box);
+                return true;
+        }
+        if (box->wanted)
+                return answer_terminated(m, box);
+        struct ipc_exited exited = { .status = box->status, .usage = box->usage };
+        memcpy(exited.id, box->id, sizeof(exited.id));
+        struct wbuf w = begin(out, IPC_EXITED, 0);
+        ipc_put_exited(&w, &exited);
+        return answer(m, &w, NULL, 0);
+}
+
+static bool on_image_done(struct monitor *m)
+{
+        int status = 0;
+
+        epoll_ctl(m->epoll, EPOLL_CTL_DEL, m->image_pidfd, NULL);
+        fd_close(&m->image_pidfd);
+        waitpid(m->image_pid, &status, 0);
+        m->image_pid = 0;
+        struct wbuf w = begin(out, IPC_IMAGE_DONE, m->image_serial);
+        ipc_put_status(&w, status);
+        return answer(m, &w, NULL, 0);
+}
+
+/* The zygote says nothing unasked: it has ended. */
+static bool on_zygote(struct monitor *m)
+{
+        struct err e;
+
+        epoll_ctl(m->epoll, EPOLL_CTL_DEL, m->zygote_watched, NULL);
+        m->zygote_watched = -1;
+        if (nest_ensure_zygote(&m->nest, &e) == 0)
+                return true;
+        log_line("zygote", e.msg);
+        return false;
+}
+
+static bool handle(struct monitor *m, void *tag)
+{
+        if (tag == &tag_peer)
+                return on_peer(m);
+        if (tag == &tag_zygote)
+                return on_zygote(m);
+        if (tag == &tag_image)
+                return on_image_done(m);
+        return on_box(m, tag);
+}
+
+static void watch_zygote(struct monitor *m)
+{
+        if (!m->nest_ready || m->nest.zygote < 0 || m->nest.zygote == m->zygote_watched)
+                return;
+        if (watch(m, m->nest.zygote, &tag_zygote) == 0 || errno == EEXIST)
+                m->zygote_watched = m->nest.zygote;
+}
+
+/* With nothing else to do, prepares one more. Returns true where there may be more to prepare. */
+static bool prepare_one(struct monitor *m)
+{
+        struct nest_box *box;
+        struct err e;
+
+        if (m->state != PEER_OPEN)
+                return false;
+        int r = nest_prepare(&m->nest, &box, &e);
+        if (r < 0) {
+                log_line("cannot prepare a sandbox", e.msg);
+                m->nest.config.prepared = 0;
+        }
+        return r > 0 && watch(m, box->pidfd, box) == 0;
+}
+
+int monitor_run(const struct monitor_config *config)
+{
+        struct monitor m = { .config = *config, .image_pidfd = -1, .zygote_watched = -1 };
+        struct epoll_event events[EVENTS];
+        bool go_on = true, idle = false;
+
+        m.epoll = epoll_create1(EPOLL_CLOEXEC);
+        if (m.epoll < 0 || watch(&m, config->peer, &tag_peer) < 0)
+                return 1;
+        while (go_on) {
+                int n = epoll_wait(m.epoll, events, EVENTS, idle ? -1 : 0);
+
+                if (n < 0 && errno != EINTR)
+                        break;
+                idle = n <= 0 && !prepare_one(&m);
+                for (int i = 0; i < n && go_on; i++)
+                        go_on = handle(&m, events[i].data.ptr);
+                watch_zygote(&m);
+        }
+        if (m.image_pid > 0) {
+                kill(-m.image_pid, SIGTERM);
+                waitpid(m.image_pid, NULL, 0);
+        }
+        if (m.nest_ready)
+                nest_release(&m.nest);
+        return 0;
+}

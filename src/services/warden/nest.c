@@ -1,0 +1,510 @@
+#include "services/warden/nest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/sock.h"
+#include "base/sys.h"
+#include "services/warden/mnt.h"
+#include "services/warden/program.h"
+#include "services/warden/zygote.h"
+
+_Static_assert(LIMIT_COUNT == (int)IPC_LIMITS, "the protocol carries every limit");
+
+/* DEFAULT_UID: user `agent`, who runs what names no user; the embryos made ahead are made for it. */
+enum { DEFAULT_UID = 1000, USER_STACK = 8 << 20, TTY_GROUP = 5, INIT_MAX_BYTES = 4 << 20 };
+
+/* ---- start and end ---- */
+
+/* A sealed copy of creto-init: what runs inside can neither be changed from inside nor lead back to a file of the host. */
+static int load_init(struct err *e)
+{
+        static char chunk[65536];
+        auto_fd from = program_open("init");
+        struct stat st;
+        ssize_t got;
+
+        if (from < 0 || fstat(from, &st) < 0 || st.st_size > INIT_MAX_BYTES) {
+                err_set(e, ERR_BACKEND_UNAVAILABLE, errno, "cannot open creto-init");
+                return err_hint(e, "it belongs beside creto-warden: install creto-runtime again");
+        }
+        auto_fd to = memfd_create("creto-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        if (to < 0)
+                return err_sys(e, "cannot make a memory file");
+        while ((got = read(from, chunk, sizeof(chunk))) > 0)
+                if (fd_write_all(to, chunk, (size_t)got) < 0)
+                        return err_sys(e, "cannot copy creto-init");
+        if (got < 0 || fchmod(to, 0555) < 0 || fcntl(to, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+                return err_sys(e, "cannot seal creto-init");
+        /* execve refuses a file that is open for writing */
+        char path[64];
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", to);
+        int ro = open(path, O_RDONLY | O_CLOEXEC);
+        return ro < 0 ? err_sys(e, "cannot open creto-init again") : ro;
+}
+
+static int start_zygote(struct nest *n, struct err *e)
+{
+        int ends[2];
+        char pid[16];
+
+        snprintf(pid, sizeof(pid), "%d", getpid());
+        char *argv[] = { "creto-warden", "--zygote", n->config.user ? "user" : "root", n->config.private ? "private" : "service", pid, NULL };
+        char *env[] = { NULL };
+        if (sock_pair(SOCK_SEQPACKET, ends) < 0)
+                return err_sys(e, "cannot make a socket");
+        pid_t child = vfork();
+        if (child == 0) {
+                /* only system calls until exec: the memory is our parent's */
+                if (dup2(ends[1], ZYGOTE_FD_SOCK) < 0 || (n->slots.lock >= 0 && dup2(n->slots.lock, ZYGOTE_FD_SLOTS) < 0))
+                        _exit(1);
+                execve("/proc/self/exe", argv, env);
+                _exit(127);
+        }
+        close(ends[1]);
+        if (child < 0) {
+                close(ends[0]);
+                return err_sys(e, "cannot start the zygote");
+        }
+        n->zygote = ends[0];
+        n->zygote_pid = child;
+        return 0;
+}
+
+int nest_ensure_zygote(struct nest *n, struct err *e)
+{
+        struct pollfd p = { .fd = n->zygote, .events = POLLIN };
+
+        if (n->zygote >= 0 && poll(&p, 1, 0) == 0)
+                return 0;
+        if (n->zygote >= 0) {
+                fd_close(&n->zygote);
+                kill(n->zygote_pid, SIGKILL);
+                waitpid(n->zygote_pid, NULL, 0);
+        }
+        return start_zygote(n, e);
+}
+
+int nest_init(struct nest *n, const struct nest_config *config, struct err *e)
+{
+        *n = (struct nest){ .config = *config, .init_exe = -1, .zygote = -1, .slots = { .lock = -1 }, .disk = { .state = -1 } };
+        if (!config->user && space_slots_init(&n->slots, config->run_dir, e) < 0)
+                return -(int)e->code;
+        if (start_zygote(n, e) < 0) /* it builds its template while we go on */
+                return -(int)e->code;
+        cgroup_host_init(&n->cgroups, !config->user);
+        if (disk_host_init(&n->disk, config->state_dir, !config->user, e) < 0)
+                return -(int)e->code;
+        n->init_exe = load_init(e);
+        return n->init_exe < 0 ? n->init_exe : 0;
+}
+
+void nest_release(struct nest *n)
+{
+        for (struct nest_box *b = n->boxes; b; b = b->next)
+                nest_kill(b);
+        while (n->boxes) {
+                nest_reap(n, n->boxes);
+                nest_forget(n, n->boxes);
+        }
+        cgroup_sweep(&n->cgroups, 0);
+        if (n->zygote >= 0) {
+                /* There is nothing left for it to clear. It must not outlive us, so that whoever waits for us finds nothing. */
+                kill(n->zygote_pid, SIGKILL);
+                waitpid(n->zygote_pid, NULL, 0);
+                fd_close(&n->zygote);
+        }
+        cgroup_host_release(&n->cgroups);
+        disk_host_release(&n->disk);
+        fd_close(&n->init_exe);
+        fd_close(&n->slots.lock);
+}
+
+/* ---- embryos ---- */
+
+uint32_t nest_limits(const struct nest *n)
+{
+        uint32_t can = (1U << LIMIT_COUNT) - 1;
+
+        if (!(n->cgroups.controllers & CGROUP_MEMORY))
+                can &= ~(1U << LIMIT_MEMORY | 1U << LIMIT_SWAP);
+        if (!(n->cgroups.controllers & CGROUP_CPU))
+                can &= ~(1U << LIMIT_CPU);
+        if (!(n->cgroups.controllers & CGROUP_PIDS))
+                can &= ~(1U << LIMIT_PIDS);
+        return can;
+}
+
+static unsigned wanted_controllers(const struct limits *l)
+{
+        unsigned bits = 0;
+
+        if (l->value[LIMIT_MEMORY] != LIMIT_UNLIMITED)
+                bits |= CGROUP_MEMORY;
+        if (l->value[LIMIT_CPU] != LIMIT_UNLIMITED)
+                bits |= CGROUP_CPU;
+        if (l->value[LIMIT_PIDS] != LIMIT_UNLIMITED)
+                bits |= CGROUP_PIDS;
+        return bits ? bits | CGROUP_CPUACCT : 0;
+}
+
+static int write_limits(struct nest *n, struct nest_box *b, const struct limits *l, struct err *e)
+{
+        const struct cgroup_limits c = {
+                .memory = l->value[LIMIT_MEMORY],
+                .swap = l->value[LIMIT_SWAP],
+                .cpu_millis = l->value[LIMIT_CPU],
+                .pids = l->value[LIMIT_PIDS] == LIMIT_UNLIMITED ? LIMIT_UNLIMITED : l->value[LIMIT_PIDS] + 1, /* creto-init */
+        };
+
+        b->limits = *l;
+        return cgroup_limit(&n->cgroups, &b->group, &c, e);
+}
+
+/* What an embryo is made of. */
+struct material {
+        int sock, netns, userns, disk, root;
+};
+
+static void material_release(struct material *m)
+{
+        fd_close(&m->sock);
+        fd_close(&m->netns);
+        fd_close(&m->userns);
+        fd_close(&m->disk);
+        fd_close(&m->root);
+}
+
+static struct space_map box_map(const struct nest *n, const struct nest_box *b, uint32_t inside_uid)
+{
+        if (n->config.user)
+                return (struct space_map){ inside_uid, 0, 1 };
+        return (struct space_map){ 0, space_slot_uid((unsigned)b->slot), SPACE_IDS };
+}
+
+static int gather(struct nest *n, struct nest_box *b, uint32_t uid, const int *layers, unsigned count, bool on_disk_ids, struct material *m, struct err *e)
+{
+        uint32_t base = n->config.user ? 0 : space_slot_uid((unsigned)b->slot);
+        struct space_map map = box_map(n, b, uid);
+
+        m->userns = space_userns(&map, e);
+        if (m->userns < 0)
+                return m->userns;
+        m->netns = space_netns(e);
+        if (m->netns < 0)
+                return m->netns;
+        m->disk = disk_make(&n->disk, b->disk_bytes, b->disk_inodes, base, n->config.user ? 0 : base + uid, e);
+        if (m->disk < 0)
+                return m->disk;
+        if (count == 0)
+                return 0;
+        auto_fd idmap = -1;
+        if (!n->config.user) {
+                /* ids on disk (the image range, or those of a directory as they are) → the sandbox's */
+                struct space_map owners = { on_disk_ids ? 0 : SPACE_IMAGE_UID, base, SPACE_IDS };
+                idmap = space_userns(&owners, e);
+                if (idmap < 0)
+                        return idmap;
+        }
+        m->root = mnt_overlay(layers, count, idmap, e);
+        return m->root < 0 ? m->root : 0;
+}
+
+static int order_embryo(struct nest *n, struct nest_box *b, struct material *m, struct err *e)
+{
+        struct zygote_make make = { .tty_gid = n->config.user ? UINT32_MAX : space_slot_uid((unsigned)b->slot) + TTY_GROUP };
+        struct zygote_made made;
+        int fds[6] = { m->sock, m->netns, m->userns, m->disk };
+        size_t count = 4;
+
+        if (n->config.user)
+                make.flags |= ZYGOTE_USER;
+        if (m->root >= 0) {
+                make.flags |= ZYGOTE_ROOT;
+                fds[count++] = m->root;
+        }
+        int group = cgroup_clone_fd(&n->cgroups, &b->group);
+        if (b->group.used && group >= 0) {
+                make.flags |= ZYGOTE_CGROUP;
+                fds[count++] = group;
+        }
+        if (nest_ensure_zygote(n, e) < 0)
+                return -(int)e->code;
+        if (sock_send(n->zygote, &make, sizeof(make), fds, count) < 0 || sock_recv(n->zygote, &made, sizeof(made), NULL, NULL) != (ssize_t)sizeof(made))
+                return err_set(e, ERR_INTERNAL_ERROR, 0, "the zygote ended while it made a sandbox");
+        if (made.pid < 0)
+                return err_set(e, ERR_INTERNAL_ERROR, -made.pid, "cannot make a sandbox's namespaces");
+        b->pid = made.pid;
+        b->pidfd = sys_pidfd_open(made.pid);
+        return b->pidfd < 0 ? err_sys(e, "cannot watch the sandbox") : 0;
+}
+
+/* Takes back everything a box has, whatever state making it is in. */
+static void clear_box(struct nest *n, struct nest_box *b)
+{
+        struct err e;
+
+        fd_close(&b->sock);
+        cgroup_destroy(&n->cgroups, &b->group, &e);
+        if (b->slot >= 0)
+                space_slot_give(&n->slots, b->slot);
+        b->slot = -1;
+}
+
+static int make_box(struct nest *n, const struct limits *l, uint32_t uid, const int *layers, unsigned count, bool on_disk_ids, struct nest_box **out,
+        struct err *e)
+{
+        struct material m = { -1, -1, -1, -1, -1 };
+        struct nest_box *b = calloc(1, sizeof(*b));
+        char name[64];
+        int ends[2];
+
+        if (!b)
+                return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        b->pidfd = b->sock = -1;
+        b->slot = -1;
+        b->disk_bytes = l->value[LIMIT_DISK];
+        b->disk_inodes = l->value[LIMIT_INODES];
+        if (!n->config.user && (b->slot = space_slot_take(&n->slots, e)) < 0)
+                goto fail;
+        snprintf(name, sizeof(name), "creto-%d-%u", getpid(), ++n->serial);
+        if (cgroup_create(&n->cgroups, &b->group, name, wanted_controllers(l) & (n->cgroups.controllers | CGROUP_CPUACCT), e) < 0 ||
+            write_limits(n, b, l, e) < 0)
+                goto fail;
+        if (gather(n, b, uid, layers, count, on_disk_ids, &m, e) < 0)
+                goto fail;
+        if (sock_pair(SOCK_SEQPACKET, ends) < 0) {
+                err_sys(e, "cannot make a socket");
+                goto fail;
+        }
+        b->sock = ends[0];
+        m.sock = ends[1];
+        if (order_embryo(n, b, &m, e) < 0)
+                goto fail;
+        material_release(&m);
+        if (b->group.used && cgroup_attach(&n->cgroups, &b->group, b->pid, cgroup_clone_fd(&n->cgroups, &b->group) >= 0, e) < 0)
+                goto fail;
+        b->next = n->boxes;
+        n->boxes = b;
+        *out = b;
+        return 0;
+fail:
+        material_release(&m);
+        if (b->pid > 0) {
+                kill(b->pid, SIGKILL);
+                waitpid(b->pid, NULL, __WALL);
+        }
+        fd_close(&b->pidfd);
+        clear_box(n, b);
+        free(b);
+        return -(int)e->code;
+}
+
+/* ---- sending one off ---- */
+
+static void copy_path(char out[BOOT_PATH_MAX], const char *path)
+{
+        snprintf(out, BOOT_PATH_MAX, "%s", path);
+}
+
+static void fill_boot(const struct nest *n, const struct ipc_spawn *req, uint32_t missing, struct boot_config *c)
+{
+        static const char *const writable[] = { "/tmp", "/var/tmp", "/run", "/home/agent", "/dev/shm" };
+        const uint64_t *l = req->limits;
+
+        *c = (struct boot_config){
+                .size = sizeof(*c),
+                .version = BOOT_VERSION,
+                .flags = BOOT_NOTIFY | BOOT_OOM_SCORE | (n->config.user ? BOOT_ONE_UID : 0) | (n->config.private ? BOOT_DIE_ALONE : 0),
+                .default_uid = req->uid,
+                .default_gid = req->gid,
+                .disk_watch = 1,
+                .nofile = l[LIMIT_NOFILE],
+                .core_bytes = l[LIMIT_CORE],
+                .stack_bytes = USER_STACK,
+                /* where no group can do it, the nearest that a process limit can do */
+                .as_bytes = missing & (1U << LIMIT_MEMORY) ? l[LIMIT_MEMORY] : BOOT_UNLIMITED,
+                .nproc = missing & (1U << LIMIT_PIDS) ? l[LIMIT_PIDS] : BOOT_UNLIMITED,
+                .fsize_bytes = BOOT_UNLIMITED,
+                .output_bps = l[LIMIT_OUTPUT] == LIMIT_UNLIMITED ? BOOT_UNLIMITED : l[LIMIT_OUTPUT],
+                .writable_count = sizeof(writable) / sizeof(writable[0]),
+        };
+        copy_path(c->disk_path, "/tmp");
+        copy_path(c->home, req->home);
+        for (size_t i = 0; i < sizeof(writable) / sizeof(writable[0]); i++)
+                copy_path(c->writable[i], writable[i]);
+}
+
+static void random_hex(char out[33])
+{
+        uint8_t raw[16] = { 0 };
+
+        if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
+                abort();
+        for (size_t i = 0; i < sizeof(raw); i++)
+                snprintf(out + 2 * i, 3, "%02x", raw[i]);
+}
+
+static int send_off(struct nest *n, struct nest_box *b, const struct ipc_spawn *req, uint32_t missing, int *stream, struct err *e)
+{
+        struct embryo_report r;
+        struct embryo_go go = { .cgroup_ns = b->group.used, .one_uid = n->config.user };
+        int ends[2];
+
+        if (sock_recv(b->sock, &r, sizeof(r), NULL, NULL) != (ssize_t)sizeof(r))
+                return err_set(e, ERR_INTERNAL_ERROR, 0, "the sandbox ended while it was made");
+        if (!r.ok) {
+                *e = r.err;
+                return -(int)e->code;
+        }
+        go.init_id = n->config.user ? req->uid : SPACE_INIT_ID;
+        snprintf(go.hostname, sizeof(go.hostname), "%s", req->hostname);
+        random_hex(go.machine_id);
+        fill_boot(n, req, missing, &go.boot);
+        if (sock_pair(SOCK_STREAM, ends) < 0)
+                return err_sys(e, "cannot make a stream");
+        int fds[] = { ends[1], n->init_exe };
+        int r2 = sock_send(b->sock, &go, sizeof(go), fds, 2);
+        close(ends[1]);
+        if (r2 < 0) {
+                close(ends[0]);
+                return err_sys(e, "the sandbox ended before it was started");
+        }
+        *stream = ends[0];
+        return 0;
+}
+
+static struct nest_box *find_prepared(struct nest *n, const struct limits *l)
+{
+        for (struct nest_box *b = n->boxes; b; b = b->next)
+                if (b->state == NEST_PREPARED && b->disk_bytes == l->value[LIMIT_DISK] && b->disk_inodes == l->value[LIMIT_INODES])
+                        return b;
+        return NULL;
+}
+
+int nest_spawn(struct nest *n, const struct ipc_spawn *req, const int *layers, unsigned layer_count, struct nest_box **box, int *stream,
+        uint32_t *missing, struct err *e)
+{
+        uint32_t lacking = ((1U << LIMIT_COUNT) - 1) & ~nest_limits(n);
+        struct nest_box *b = NULL;
+        struct limits l;
+        int r = 0;
+
+        memcpy(l.value, req->limits, sizeof(l.value));
+        l.wanted = req->limits_wanted;
+        for (unsigned i = 0; i < LIMIT_COUNT; i++)
+                if (l.value[i] == LIMIT_UNLIMITED)
+                        lacking &= ~(1U << i);
+        if (layer_count == 0 && req->uid == DEFAULT_UID)
+                b = find_prepared(n, &l);
+        if (b && memcmp(b->limits.value, l.value, sizeof(l.value)) != 0)
+                r = write_limits(n, b, &l, e);
+        else if (!b)
+                r = make_box(n, &l, req->uid, layers, layer_count, req->root == IPC_ROOT_DIR, &b, e);
+        if (r == 0)
+                r = send_off(n, b, req, lacking, stream, e);
+        if (r < 0 && b) {
+                nest_kill(b);
+                nest_reap(n, b);
+                nest_forget(n, b);
+        }
+        if (r < 0)
+                return r;
+        memcpy(b->id, req->id, sizeof(b->id));
+        b->state = NEST_RUNNING;
+        *box = b;
+        *missing = lacking;
+        return 0;
+}
+
+int nest_prepare(struct nest *n, struct nest_box **made, struct err *e)
+{
+        struct limits l;
+        unsigned waiting = 0;
+
+        for (struct nest_box *b = n->boxes; b; b = b->next)
+                waiting += b->state == NEST_PREPARED;
+        if (waiting >= n->config.prepared)
+                return 0;
+        limits_default(&l);
+        int r = make_box(n, &l, DEFAULT_UID, NULL, 0, false, made, e);
+        return r < 0 ? r : 1;
+}
+
+/* ---- afterwards ---- */
+
+struct nest_box *nest_find(struct nest *n, const char *id)
+{
+        for (struct nest_box *b = n->boxes; b; b = b->next)
+                if (b->state != NEST_PREPARED && strcmp(b->id, id) == 0)
+                        return b;
+        return NULL;
+}
+
+void nest_kill(struct nest_box *b)
+{
+        if (b->state == NEST_DEAD)
+                return;
+        sys_pidfd_send_signal(b->pidfd, SIGKILL);
+        if (b->state != NEST_DYING)
+                b->state = NEST_DYING;
+}
+
+void nest_read_usage(struct nest *n, struct nest_box *b)
+{
+        struct cgroup_usage u;
+
+        cgroup_usage(&n->cgroups, &b->group, &u);
+        b->usage = (struct ipc_usage){ u.memory, u.memory_peak, u.cpu_us, u.pids, u.oom_kills, u.forks_refused, u.throttled_us };
+}
+
+/* What the embryo said before it ended, if it did. */
+static void read_complaint(struct nest_box *b)
+{
+        struct embryo_report r;
+
+        if (b->sock >= 0 && recv(b->sock, &r, sizeof(r), MSG_DONTWAIT) == (ssize_t)sizeof(r) && !r.ok)
+                memcpy(b->complaint, r.err.msg, sizeof(b->complaint));
+        b->complaint[sizeof(b->complaint) - 1] = '\0';
+}
+
+void nest_reap(struct nest *n, struct nest_box *b)
+{
+        siginfo_t info = { 0 };
+
+        if (b->state == NEST_DEAD)
+                return;
+        while (waitid((idtype_t)3 /* P_PIDFD */, (id_t)b->pidfd, &info, WEXITED | __WALL) < 0 && errno == EINTR)
+                ;
+        b->status = info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8 : info.si_status & 0x7f;
+        nest_read_usage(n, b);
+        read_complaint(b);
+        fd_close(&b->pidfd);
+        clear_box(n, b);
+        b->state = NEST_DEAD;
+}
+
+void nest_forget(struct nest *n, struct nest_box *box)
+{
+        for (struct nest_box **at = &n->boxes; *at; at = &(*at)->next) {
+                if (*at != box)
+                        continue;
+                *at = box->next;
+                fd_close(&box->sock);
+                free(box);
+                return;
+        }
+}

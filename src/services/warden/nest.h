@@ -1,0 +1,88 @@
+/*
+ * The warden's sandboxes: making embryos (some ahead of any request), sending them off, and clearing up after them. Nothing is reused
+ * between sandboxes but the numbers of id ranges.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "domain/limits.h"
+#include "services/warden/cgroup.h"
+#include "services/warden/disk.h"
+#include "services/warden/space.h"
+#include "wire/ipc.h"
+
+enum nest_state {
+        NEST_PREPARED, /* an embryo that waits; belongs to nobody */
+        NEST_RUNNING,
+        NEST_DYING,    /* SIGKILL is on its way */
+        NEST_DEAD,     /* reaped and cleared; kept until its owner has asked */
+};
+
+struct nest_box {
+        char id[IPC_ID_MAX + 1];
+        enum nest_state state;
+        pid_t pid;
+        int pidfd;
+        int sock;              /* to the embryo, until it is creto-init */
+        int slot;
+        int status;            /* wait status, NEST_DEAD */
+        bool wanted;           /* TERMINATE came, under this serial */
+        uint32_t serial;
+        uint64_t disk_bytes, disk_inodes;
+        struct limits limits;  /* as written to the groups */
+        struct cgroup group;
+        struct ipc_usage usage; /* the last reading */
+        char complaint[ERR_MSG_MAX]; /* why it never became a sandbox; empty where it did */
+        struct nest_box *next;
+};
+
+struct nest_config {
+        const char *run_dir;
+        const char *state_dir;
+        bool user;
+        bool private;
+        unsigned prepared; /* how many embryos to keep */
+};
+
+struct nest {
+        struct nest_config config;
+        struct cgroup_host cgroups;
+        struct disk_host disk;
+        struct space_slots slots;
+        int init_exe;          /* sealed memory file */
+        int zygote;            /* socket */
+        pid_t zygote_pid;
+        unsigned serial;       /* of group names */
+        struct nest_box *boxes;
+};
+
+int nest_init(struct nest *n, const struct nest_config *config, struct err *e);
+/* Kills and clears everything. */
+void nest_release(struct nest *n);
+
+/* Which limits can be enforced on this host and in this mode: bit per limit. */
+uint32_t nest_limits(const struct nest *n);
+
+/* Starts a sandbox from a checked request; `layers` are descriptors (root kinds 1 and 2, borrowed), lowest first. On success *box runs and
+ * *stream is the host's end of its guest stream (owned by the caller); *missing as in SPAWNED. */
+int nest_spawn(struct nest *n, const struct ipc_spawn *req, const int *layers, unsigned layer_count, struct nest_box **box, int *stream,
+        uint32_t *missing, struct err *e);
+
+struct nest_box *nest_find(struct nest *n, const char *id);
+void nest_kill(struct nest_box *box);
+void nest_read_usage(struct nest *n, struct nest_box *box);
+
+/* Called when the pidfd of `box` is readable: reaps it and removes what it had. */
+void nest_reap(struct nest *n, struct nest_box *box);
+/* Forgets a dead box. */
+void nest_forget(struct nest *n, struct nest_box *box);
+
+/* Makes one more embryo if fewer than wanted are waiting. Returns 1 where one was made, 0 where none was needed, or a negative code. */
+int nest_prepare(struct nest *n, struct nest_box **made, struct err *e);
+
+/* Restarts the zygote if it is gone. */
+int nest_ensure_zygote(struct nest *n, struct err *e);

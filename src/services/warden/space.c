@@ -1,0 +1,165 @@
+#include "services/warden/space.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+
+enum { STACK = 16384 };
+
+/* ---- a child that shares our memory and descriptors, so that it can leave a namespace's descriptor behind ---- */
+
+static _Alignas(16) char stack[STACK];
+static int netns_fd;
+
+static int netns_child(void *unused)
+{
+        struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+        int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+        netns_fd = -1;
+        if (s < 0 || ioctl(s, SIOCSIFFLAGS, &lo) < 0)
+                netns_fd = -errno;
+        if (s >= 0)
+                close(s);
+        if (netns_fd == -1) {
+                netns_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+                if (netns_fd < 0)
+                        netns_fd = -errno;
+        }
+        return 0;
+}
+
+int space_netns(struct err *e)
+{
+        int pid = clone(netns_child, stack + STACK, CLONE_VM | CLONE_FILES | CLONE_VFORK | CLONE_NEWNET | SIGCHLD, NULL);
+
+        if (pid < 0)
+                return err_sys(e, "cannot make a network namespace");
+        waitpid(pid, NULL, 0);
+        if (netns_fd < 0) {
+                errno = -netns_fd;
+                return err_sys(e, "cannot set up a network namespace");
+        }
+        return netns_fd;
+}
+
+static int userns_child(void *unused)
+{
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        while (pause() < 0)
+                ;
+        return 0;
+}
+
+static int write_map(pid_t pid, const char *file, const struct space_map *map, struct err *e)
+{
+        char path[64], text[64];
+
+        snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
+        snprintf(text, sizeof(text), "%u %u %u", map->inside, map->outside, map->count);
+        return fd_write_file(AT_FDCWD, path, text) < 0 ? err_sys(e, "cannot write the id map '%s'", text) : 0;
+}
+
+int space_userns(const struct space_map *map, struct err *e)
+{
+        char path[64];
+        int r;
+        pid_t pid = clone(userns_child, stack + STACK, CLONE_VM | CLONE_NEWUSER | SIGCHLD, NULL);
+
+        if (pid < 0)
+                return err_sys(e, "cannot make a user namespace");
+        r = write_map(pid, "uid_map", map, e);
+        if (r == 0)
+                r = write_map(pid, "gid_map", map, e);
+        if (r == 0) {
+                snprintf(path, sizeof(path), "/proc/%d/ns/user", pid);
+                r = open(path, O_RDONLY | O_CLOEXEC);
+                if (r < 0)
+                        r = err_sys(e, "cannot open a user namespace");
+        }
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        return r;
+}
+
+int space_become_root(struct err *e)
+{
+        char map[64];
+        uid_t uid = geteuid();
+        gid_t gid = getegid();
+
+        if (unshare(CLONE_NEWUSER) < 0) {
+                err_set(e, ERR_NOT_SUPPORTED, errno, "cannot make a user namespace");
+                return err_hint(e, "'creto-runtime doctor' says what forbids it; as root it is not needed");
+        }
+        snprintf(map, sizeof(map), "0 %u 1", gid);
+        if (fd_write_file(AT_FDCWD, "/proc/self/setgroups", "deny") < 0 || fd_write_file(AT_FDCWD, "/proc/self/gid_map", map) < 0)
+                return err_sys(e, "cannot map our group");
+        snprintf(map, sizeof(map), "0 %u 1", uid);
+        if (fd_write_file(AT_FDCWD, "/proc/self/uid_map", map) < 0)
+                return err_sys(e, "cannot map our user");
+        if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+                return err_sys(e, "cannot become root of our own user namespace");
+        return 0;
+}
+
+/* ---- id ranges ---- */
+
+int space_slots_init(struct space_slots *s, const char *run_dir, struct err *e)
+{
+        char path[512];
+
+        *s = (struct space_slots){ .lock = -1 };
+        if (mkdir(run_dir, 0755) < 0 && errno != EEXIST)
+                return err_sys(e, "cannot make %s", run_dir);
+        snprintf(path, sizeof(path), "%s/ids", run_dir);
+        s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        return s->lock < 0 ? err_sys(e, "cannot open %s", path) : 0;
+}
+
+static int lock_byte(int fd, int slot, short type)
+{
+        struct flock l = { .l_type = type, .l_whence = SEEK_SET, .l_start = slot, .l_len = 1 };
+
+        return fcntl(fd, F_OFD_SETLK, &l);
+}
+
+int space_slot_take(struct space_slots *s, struct err *e)
+{
+        /* Start elsewhere in each warden, so that neighbours do not try the same ranges in turn. */
+        unsigned first = (unsigned)getpid() * 61U;
+
+        for (unsigned i = 0; i < SPACE_SLOTS; i++) {
+                unsigned slot = (first + i) % SPACE_SLOTS;
+                uint64_t bit = 1ULL << (slot % 64);
+
+                if (s->taken[slot / 64] & bit)
+                        continue;
+                if (lock_byte(s->lock, (int)slot, F_WRLCK) < 0)
+                        continue;
+                s->taken[slot / 64] |= bit;
+                return (int)slot;
+        }
+        err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "all %d id ranges of this host are in use", SPACE_SLOTS);
+        return err_hint(e, "terminate sandboxes that are no longer needed");
+}
+
+void space_slot_give(struct space_slots *s, int slot)
+{
+        if (slot < 0)
+                return;
+        lock_byte(s->lock, slot, F_UNLCK);
+        s->taken[slot / 64] &= ~(1ULL << (slot % 64));
+}

@@ -1,0 +1,149 @@
+#include "services/warden/zygote.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/sock.h"
+#include "base/sys.h"
+#include "services/warden/cgroup.h"
+#include "services/warden/mnt.h"
+
+enum { JANITOR_TRIES = 500, JANITOR_PAUSE_MS = 10 };
+
+struct zygote {
+        bool user;
+        bool private;
+        pid_t warden;
+        int home_netns;
+        struct cgroup_host cgroups; /* private: the janitor's */
+};
+
+/* What came along with a zygote_make, in its order. */
+struct parts {
+        int sock, netns, userns, disk, root, cgroup;
+};
+
+static void report(int sock, int ok, const struct err *e)
+{
+        struct embryo_report r = { .ok = ok };
+
+        if (e)
+                r.err = *e;
+        sock_send(sock, &r, sizeof(r), NULL, 0);
+}
+
+_Noreturn static void embryo_main(const struct zygote_make *make, const struct parts *p)
+{
+        struct mnt_own own = { .user = make->flags & ZYGOTE_USER, .root = p->root, .disk = p->disk, .tty_gid = make->tty_gid };
+        struct err e;
+
+        prctl(PR_SET_NAME, "creto-embryo");
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (mnt_build_own(&own, &e) < 0) {
+                report(p->sock, 0, &e);
+                _exit(1);
+        }
+        report(p->sock, 1, NULL);
+        embryo_run(p->sock, p->userns);
+}
+
+static pid_t make_embryo(const struct zygote *z, const struct zygote_make *make, const struct parts *p)
+{
+        struct clone_args args = {
+                .flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_PARENT,
+                .exit_signal = 0, /* CLONE_PARENT: as for us, the warden is told */
+        };
+
+        if (make->flags & ZYGOTE_CGROUP) {
+                args.flags |= CLONE_INTO_CGROUP;
+                args.cgroup = (uint64_t)p->cgroup;
+        }
+        if (setns(p->netns, CLONE_NEWNET) < 0)
+                return -errno;
+        pid_t pid = sys_clone3(&args);
+        if (pid == 0)
+                embryo_main(make, p);
+        int failed = errno;
+        if (setns(z->home_netns, CLONE_NEWNET) < 0)
+                _exit(1); /* we must never stay in a sandbox's namespace */
+        return pid < 0 ? -failed : pid;
+}
+
+/* Takes one request. False where the warden is gone, or what came is not one. */
+static bool serve_one(const struct zygote *z)
+{
+        struct zygote_make make;
+        int fds[6];
+        size_t count = 6;
+        ssize_t n = sock_recv(ZYGOTE_FD_SOCK, &make, sizeof(make), fds, &count);
+
+        if (n <= 0)
+                return false;
+        size_t want = 4 + !!(make.flags & ZYGOTE_ROOT) + !!(make.flags & ZYGOTE_CGROUP);
+        if (n != (ssize_t)sizeof(make) || count != want)
+                return false;
+        struct parts p = { fds[0], fds[1], fds[2], fds[3], -1, -1 };
+        size_t next = 4;
+        if (make.flags & ZYGOTE_ROOT)
+                p.root = fds[next++];
+        if (make.flags & ZYGOTE_CGROUP)
+                p.cgroup = fds[next++];
+        struct zygote_made made = { .pid = make_embryo(z, &make, &p) };
+        for (size_t i = 0; i < count; i++)
+                close(fds[i]);
+        return sock_send(ZYGOTE_FD_SOCK, &made, sizeof(made), NULL, 0) == 0;
+}
+
+/* Runs after the end of a private warden, however it ended: its sandboxes are dying with it; their groups can be removed once they are. */
+static void clean_up(struct zygote *z)
+{
+        for (int i = 0; i < JANITOR_TRIES && cgroup_sweep(&z->cgroups, z->warden) > 0; i++)
+                nanosleep(&(struct timespec){ .tv_nsec = JANITOR_PAUSE_MS * 1000000L }, NULL);
+        cgroup_host_release(&z->cgroups);
+}
+
+int zygote_main(char **argv)
+{
+        struct zygote z = { .home_netns = -1 };
+        struct err e;
+
+        for (int i = 0; i < 5; i++)
+                if (!argv[i])
+                        return 2;
+        z.user = strcmp(argv[2], "user") == 0;
+        z.private = strcmp(argv[3], "private") == 0;
+        z.warden = (pid_t)strtol(argv[4], NULL, 10);
+        prctl(PR_SET_DUMPABLE, 0);
+        prctl(PR_SET_NAME, "creto-zygote");
+        umask(0); /* what we make has the mode we say */
+        setsid(); /* a ^C at the terminal is the command's, not ours */
+        fcntl(ZYGOTE_FD_SOCK, F_SETFD, FD_CLOEXEC);
+        fcntl(ZYGOTE_FD_SLOTS, F_SETFD, FD_CLOEXEC);
+        z.home_netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+        if (z.private)
+                cgroup_host_init(&z.cgroups, !z.user);
+        if (z.home_netns < 0 || mnt_enter_template(z.user, &e) < 0) {
+                struct zygote_made failed = { .pid = -(errno ? errno : EIO) };
+
+                fd_write_all(STDERR_FILENO, e.msg, strlen(e.msg));
+                fd_write_all(STDERR_FILENO, "\n", 1);
+                sock_send(ZYGOTE_FD_SOCK, &failed, sizeof(failed), NULL, 0);
+                return 1;
+        }
+        while (serve_one(&z))
+                ;
+        if (z.private)
+                clean_up(&z);
+        return 0;
+}

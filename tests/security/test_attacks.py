@@ -1,0 +1,97 @@
+#!/usr/bin/python3
+"""Every attack of the table, in a sandbox of root's and in one of an ordinary user's; and each outside, where it has to succeed.
+
+`ok` means: succeeded outside, refused inside. An attack that succeeds inside is a failure whatever its control says."""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+from harness import (ATTACK, IS_ROOT, attack_inside, attack_outside, attack_table, both_modes, check, main, need_cli, outcomes, report,
+                     test)
+
+ABSENT = ("ENOSYS", "EAFNOSUPPORT", "EPROTONOSUPPORT", "ESOCKTNOSUPPORT", "ENODEV", "ENXIO")
+IN_A_USER_MODE = {  # refused by what is different there: the caller's own uid is the only one
+    "setuid-init": "the caller's uid is the only one that is mapped",
+}
+
+
+def controls(table):
+    """{attack: outcome} outside; nothing for those that need root when we are not."""
+    def names(kind):
+        return [n for n, c, _, _ in table if c == kind]
+    found = outcomes(attack_outside(["--batch", *names("U")], user=True).text)
+    if IS_ROOT:
+        found.update(outcomes(attack_outside(["--batch", *names("H")]).text))
+        found.update(outcomes(attack_outside(["--control", *names("P")], timeout=120).text))
+    return found
+
+
+def judge(mode, row, outside, inside):
+    name, _, root_may_fail, _ = row
+    title = f"{mode}/{name}"
+    if name not in inside:
+        return report("not ok", title, "no outcome: the attack, or the sandbox, ended before")
+    outcome, details = inside[name]
+    if outcome == "won":
+        return report("not ok", title, f"the attack succeeded inside ({details or row[3]})")
+    if outcome == "died":
+        return report("not ok", title, f"the attack died of {details}, which proves nothing")
+    if name not in outside:
+        return report("skip", title, "refused, but its control needs root")
+    control, why = outside[name]
+    if control == "won":
+        return report("ok", title) if outcome == "refused" else report("skip", title, details or "not applicable inside")
+    if control == "na" or root_may_fail or why in ABSENT:
+        return report("skip", title, f"refused, but this host refuses it to its control as well: {why or 'not here'}")
+    return report("not ok", title, f"the control failed ({control} {why}): this attack attacks nothing")
+
+
+def all_in(mode, user, table, outside):
+    rows = [row for row in table if row[1] != "T"]
+    r = attack_inside(["--batch", *[row[0] for row in rows]], user=user, timeout=90)
+    inside = outcomes(r.text)
+    if not inside:
+        return report("not ok", f"{mode}/attacks", f"no sandbox, or the attacks do not run: {r}")
+    for row in rows:
+        judge(mode, row, outside, inside)
+    counted = [line for line in r.notes.splitlines() if "attack calls refused" in line]
+    report("ok" if counted else "not ok", f"{mode}/attack-calls-are-counted", f"no notice on standard error: {r.notes[-300:]!r}")
+    named = all(word in "".join(counted) for word in ("bpf", "unshare"))
+    report("ok" if named else "not ok", f"{mode}/attack-calls-are-named", f"{counted}")
+    missing = inside.get("clone3-user", ("", ""))[1]
+    report("ok" if missing == "ENOSYS" else "not ok", f"{mode}/clone3-is-not-there", f"clone3 says {missing}, and libraries fall back only from ENOSYS")
+
+
+@test
+def controls_succeed_outside():
+    table = attack_table()
+    outside = controls(table)
+    lost = [f"{n} ({outside[n][0]} {outside[n][1]})" for n, _, may_fail, _ in table
+            if n in outside and outside[n][0] not in ("won", "na") and not may_fail and outside[n][1] not in ABSENT]
+    check(not lost, f"attacks that attack nothing: {', '.join(lost)}")
+    check(len(outside) > 30, f"only {len(outside)} controls ran")
+
+
+@test
+def attacks():
+    need_cli()
+    table = attack_table()
+    outside = controls(table)
+    for mode, user in both_modes():
+        all_in(mode, user, table, outside)
+    return report
+
+
+@test
+def readme_names_every_attack():
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "README.md"), encoding="utf-8") as f:
+        text = f.read()
+    missing = [n for n, _, _, _ in attack_table() if f"`{n}`" not in text]
+    check(not missing, f"README.md does not name {', '.join(missing)}")
+
+
+if __name__ == "__main__":
+    if not os.access(ATTACK, os.X_OK):
+        print(f"skip everything: {ATTACK} is not built\n0 passed, 0 failed, 1 skipped")
+        sys.exit(0)
+    main()

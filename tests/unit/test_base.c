@@ -1,0 +1,227 @@
+/* The ground floor: cursors that go bad and stay bad, errors, descriptors, sockets. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/sock.h"
+#include "test.h"
+
+TEST(buf_round_trip)
+{
+        uint8_t mem[64];
+        char text[8];
+        struct wbuf w = wbuf_over(mem, sizeof(mem));
+
+        wbuf_u8(&w, 0xab);
+        wbuf_u16(&w, 0x1234);
+        wbuf_u32(&w, 0xdeadbeef);
+        wbuf_u64(&w, 0x0123456789abcdef);
+        wbuf_str(&w, "text");
+        wbuf_blob(&w, "\0x", 2);
+        wbuf_bytes(&w, "end", 3);
+        CHECK(!w.bad);
+        CHECK_INT(w.len, 1 + 2 + 4 + 8 + 8 + 6 + 3);
+        CHECK(mem[1] == 0x34 && mem[2] == 0x12); /* little endian */
+        struct rbuf r = rbuf_over(mem, w.len);
+        CHECK_INT(rbuf_u8(&r), 0xab);
+        CHECK_INT(rbuf_u16(&r), 0x1234);
+        CHECK(rbuf_u32(&r) == 0xdeadbeef);
+        CHECK(rbuf_u64(&r) == 0x0123456789abcdef);
+        rbuf_str(&r, text, sizeof(text));
+        CHECK_STR(text, "text");
+        CHECK_INT(rbuf_blob(&r, 2).len, 2);
+        CHECK(!rbuf_done(&r));
+        CHECK_INT(rbuf_left(&r), 3);
+        CHECK(memcmp(rbuf_bytes(&r, 3).data, "end", 3) == 0);
+        CHECK(rbuf_done(&r));
+}
+
+TEST(buf_write_limits)
+{
+        uint8_t mem[4] = { 9, 9, 9, 9 };
+        struct wbuf w = wbuf_over(mem, 3);
+
+        wbuf_u16(&w, 0);
+        wbuf_u16(&w, 0x0101);
+        CHECK(w.bad);
+        CHECK_INT(w.len, 2);
+        wbuf_u8(&w, 1); /* would fit, but bad stays bad */
+        CHECK_INT(w.len, 2);
+        CHECK(mem[2] == 9 && mem[3] == 9);
+}
+
+TEST(buf_read_limits)
+{
+        static const uint8_t mem[] = { 5, 0, 0, 0, 'a', 0, 'b', 'c', 'd' };
+        char text[16] = "x";
+        struct rbuf r = rbuf_over(mem, sizeof(mem));
+
+        rbuf_str(&r, text, sizeof(text)); /* a NUL inside */
+        CHECK(r.bad);
+        CHECK_STR(text, "");
+        r = rbuf_over(mem, sizeof(mem));
+        rbuf_blob(&r, 4);
+        CHECK(r.bad);
+        r = rbuf_over(mem, sizeof(mem) - 1);
+        CHECK_INT(rbuf_blob(&r, 100).len, 0);
+        CHECK(r.bad);
+        CHECK_INT(rbuf_left(&r), 0);
+        CHECK_INT(rbuf_u8(&r), 0);
+        CHECK(!rbuf_done(&r));
+        r = rbuf_over("\4\0\0\0abcd", 8);
+        rbuf_str(&r, text, 4); /* one too long */
+        CHECK(r.bad);
+        r = rbuf_over(NULL, 0);
+        CHECK(rbuf_done(&r));
+}
+
+TEST(err_messages)
+{
+        struct err e;
+
+        CHECK_INT(err_set(&e, ERR_INVALID_SPEC, ENOENT, "open '%s'", "x"), -ERR_INVALID_SPEC);
+        CHECK_STR(e.msg, "open 'x': No such file or directory");
+        CHECK_STR(e.hint, "");
+        CHECK_INT(err_hint(&e, "try %d", 2), -ERR_INVALID_SPEC);
+        CHECK_INT(err_wrap(&e, "spawn"), -ERR_INVALID_SPEC);
+        CHECK_STR(e.msg, "spawn: open 'x': No such file or directory");
+        CHECK_STR(e.hint, "try 2");
+        errno = EPERM;
+        CHECK_INT(err_sys(&e, "mount"), -ERR_INTERNAL_ERROR);
+        CHECK_INT(e.sys, EPERM);
+        CHECK_STR(e.msg, "mount: Operation not permitted");
+}
+
+TEST(err_long_messages)
+{
+        struct err e;
+        char big[2 * ERR_MSG_MAX];
+
+        memset(big, 'x', sizeof(big) - 1);
+        big[sizeof(big) - 1] = '\0';
+        err_set(&e, ERR_TIMEOUT, EPERM, "%s", big);
+        CHECK_INT(strlen(e.msg), ERR_MSG_MAX - 1);
+        err_wrap(&e, "%s", big);
+        CHECK_INT(strlen(e.msg), ERR_MSG_MAX - 1);
+        err_hint(&e, "%s", big);
+        CHECK_INT(strlen(e.hint), ERR_HINT_MAX - 1);
+}
+
+TEST(err_table)
+{
+        for (int code = 1; code < ERR_CODE_COUNT; code++) {
+                CHECK(err_code_name((enum err_code)code)[0]);
+                CHECK(err_code_http((enum err_code)code) >= 400);
+                CHECK(err_code_exit((enum err_code)code) > 0);
+                CHECK(err_code_text((enum err_code)code)[0]);
+        }
+        CHECK_STR(err_code_name(ERR_TIMEOUT), "TIMEOUT");
+        CHECK_STR(err_code_name((enum err_code)999), "INTERNAL_ERROR");
+        CHECK_INT(err_code_retry(ERR_RATE_LIMITED), ERR_RETRY_LATER);
+}
+
+TEST(fd_ownership)
+{
+        int ends[2];
+
+        CHECK(pipe(ends) == 0);
+        {
+                auto_fd scoped = ends[0];
+                CHECK(fcntl(scoped, F_GETFD) >= 0);
+        }
+        CHECK(fcntl(ends[0], F_GETFD) < 0);
+        auto_fd kept = ends[1];
+        int given = take_fd(&kept);
+        CHECK(kept == -1 && given == ends[1]);
+        errno = EBADMSG;
+        fd_close(&given);
+        CHECK(given == -1 && errno == EBADMSG);
+        fd_close(&given);
+}
+
+TEST(fd_transfers)
+{
+        auto_fd a = -1, b = -1;
+        int ends[2];
+        char text[8];
+
+        CHECK(pipe(ends) == 0);
+        a = ends[0];
+        b = ends[1];
+        CHECK(fd_write_all(b, "abcdef", 6) == 0);
+        CHECK(fd_read_all(a, text, 4) == 0 && memcmp(text, "abcd", 4) == 0);
+        fd_close(&b);
+        CHECK(fd_read_all(a, text, 4) < 0 && errno == ENODATA);
+        CHECK(fd_set_nonblock(a, true) == 0 && (fcntl(a, F_GETFL) & O_NONBLOCK));
+        CHECK(fd_set_nonblock(a, false) == 0 && !(fcntl(a, F_GETFL) & O_NONBLOCK));
+}
+
+TEST(fd_files)
+{
+        char path[] = "/tmp/creto-base-XXXXXX", text[8];
+        auto_fd fd = mkstemp(path);
+
+        CHECK(fd >= 0);
+        CHECK(fd_write_file(AT_FDCWD, path, "0123456789") == 0);
+        CHECK_INT(fd_read_file(AT_FDCWD, path, text, sizeof(text)), 7);
+        CHECK_STR(text, "0123456");
+        unlink(path);
+        CHECK(fd_read_file(AT_FDCWD, path, text, sizeof(text)) < 0 && errno == ENOENT);
+        CHECK(fd_write_file(AT_FDCWD, path, "x") < 0 && errno == ENOENT);
+}
+
+TEST(fd_moves)
+{
+        auto_fd fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        auto_fd target = fcntl(fd, F_DUPFD_CLOEXEC, 100);
+
+        CHECK(fd_move(fd, target) == 0 && fcntl(target, F_GETFD) == 0);
+        CHECK(fd_move(fd, fd) == 0 && fcntl(fd, F_GETFD) == 0);
+}
+
+TEST(sock_descriptors)
+{
+        int pair[2], got[2];
+        size_t n = 2;
+        char b[8];
+
+        CHECK(sock_pair(SOCK_SEQPACKET, pair) == 0);
+        auto_fd a = pair[0], z = pair[1];
+        auto_fd null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        CHECK(sock_send(a, "hi", 2, (int[]){ null, null }, 2) == 0);
+        CHECK_INT(sock_recv(z, b, sizeof(b), got, &n), 2);
+        CHECK_INT(n, 2);
+        CHECK(fcntl(got[0], F_GETFD) == FD_CLOEXEC);
+        close(got[0]);
+        close(got[1]);
+        CHECK(sock_send(a, "", 1, NULL, SOCK_FDS_MAX + 1) < 0 && errno == EINVAL);
+}
+
+/* More descriptors than were asked for: refused, and none leaks. */
+TEST(sock_unwanted_descriptors)
+{
+        int pair[2], got[1];
+        size_t n = 1;
+        char b[8];
+
+        CHECK(sock_pair(SOCK_SEQPACKET, pair) == 0);
+        auto_fd a = pair[0], z = pair[1];
+        auto_fd null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        int next = dup(null);
+        close(next);
+        CHECK(sock_send(a, "hi", 2, (int[]){ null, null, null }, 3) == 0);
+        CHECK(sock_recv(z, b, sizeof(b), got, &n) < 0 && errno == EMSGSIZE);
+        CHECK_INT(n, 0);
+        int after = dup(null);
+        close(after);
+        CHECK_INT(after, next);
+        CHECK(sock_send(a, "longer than b", 13, NULL, 0) == 0);
+        CHECK(sock_recv(z, b, sizeof(b), NULL, NULL) < 0 && errno == EMSGSIZE);
+        fd_close(&a);
+        CHECK_INT(sock_recv(z, b, sizeof(b), NULL, NULL), 0);
+}
