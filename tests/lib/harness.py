@@ -172,9 +172,26 @@ def need_cli():
         skip(f"{CLI} is not built")
 
 
+_mode_fault = {}
+
+
+def need_mode(user):
+    """Fails at once, instead of after a timeout a test, where no sandbox starts at all in this mode."""
+    if user not in _mode_fault:
+        _mode_fault[user] = ""
+        try:
+            r = creto(["run", "--", "true"], user, timeout=10)
+            if r.code != 0:
+                _mode_fault[user] = f"'run -- true': {r}"
+        except subprocess.TimeoutExpired as e:
+            _mode_fault[user] = f"'run -- true' is still running after {e.timeout} s"
+    check(not _mode_fault[user], f"no sandbox starts {'as an ordinary user' if user else 'as root'}: {_mode_fault[user]}")
+
+
 def start(args, user=False, env=None, **more):
     """creto-runtime ARGS, as a Popen; pipes where `more` says nothing else."""
     need_cli()
+    need_mode(user)
     options = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     options.update(more)
     if user:

@@ -946,6 +946,23 @@ TEST(orphans)
         CHECK_STR(chan(&h, 2)->text[0], "0\n");
 }
 
+/* What was in the pipe at the end may be read by a surviving child instead: the end is told all the same. */
+TEST(stolen_output)
+{
+        HOST h;
+
+        CHECK(launch(&h) == 0);
+        h.no_ack = true;
+        CHECK(begin_sh(&h, 1, 0, "head -c 190000 /dev/zero; (exec 3</dev/stdout; sleep 0.5; head -c 58928 <&3 >/dev/null; sleep 100) &"
+                                 "exit 0") == 0);
+        CHECK(WAIT_FOR(&h, chan(&h, 1)->next[0] == GUEST_RING));
+        usleep(1000000);
+        h.no_ack = false;
+        ack_all(&h, 1);
+        CHECK(WAIT_FOR(&h, ended(&h, 1)));
+        CHECK_INT(chan(&h, 1)->exit.stdout_total, GUEST_RING);
+}
+
 TEST(output_rate)
 {
         HOST h;
@@ -1295,6 +1312,57 @@ TEST(users)
         CHECK(chan(&h, 5)->failed || strncmp(chan(&h, 5)->text[0], "77\r\n78", 6) == 0);
         CHECK(sh(&h, 6, "kill -CHLD 1; kill -KILL 1; cat /proc/1/mem; :"));
         CHECK(ping(&h));
+}
+
+/* Whoever has the user's id can stop a child on its way to its program; that must not stop creto-init. */
+TEST(stopped_on_the_way)
+{
+        HOST h;
+        struct boot_config c;
+
+        if (getuid() != 0)
+                SKIP("several users need root");
+        host_init(&h);
+        tune_config(&c, BOOT_DIE_ALONE);
+        CHECK(launch_config(&h, &c) == 0);
+        CHECK(begin_sh(&h, 1, 0, "while :; do kill -STOP -1; done 2>/dev/null") == 0 && WAIT_FOR(&h, chan(&h, 1)->started));
+        for (uint32_t i = 2; i < 12; i++) {
+                uint64_t start = now_ms();
+
+                CHECK(begin_sh(&h, i, 0, "true") == 0 && ping(&h));
+                CHECK(chan(&h, i)->started);
+                CHECK(now_ms() - start < 8000);
+        }
+        send_signal(&h, 1, SIGKILL, 1);
+        CHECK(WAIT_FOR(&h, ended(&h, 1)));
+        CHECK(sh(&h, 20, "echo fine"));
+        CHECK_STR(chan(&h, 20)->text[0], "fine\n");
+}
+
+/* Commands go first when memory is short, creto-init does not go with them. */
+static void check_oom_score(uint32_t flags)
+{
+        HOST h;
+        struct boot_config c;
+        struct guest_exec m = order(GUEST_KIND_PROGRAM, 0);
+
+        host_init(&h);
+        tune_config(&c, BOOT_DIE_ALONE | BOOT_OOM_SCORE | flags);
+        CHECK(launch_config(&h, &c) == 0);
+        CHECK(sh(&h, 1, "sleep 0.1; cat /proc/self/oom_score_adj /proc/1/oom_score_adj"));
+        CHECK_STR(chan(&h, 1)->text[0], "1000\n0\n");
+        CHECK(builtin(&h, 2, GUEST_KIND_READ, ARGV("/proc/self/oom_score_adj")));
+        CHECK_STR(chan(&h, 2)->text[0], "1000\n");
+        CHECK(begin(&h, 3, &m, ARGV("/nothing-there"), NULL) == 0 && WAIT_FOR(&h, ended(&h, 3)));
+        CHECK(sh(&h, 4, "sleep 0.1; cat /proc/1/oom_score_adj"));
+        CHECK_STR(chan(&h, 4)->text[0], "0\n");
+}
+
+TEST(oom_score)
+{
+        check_oom_score(BOOT_ONE_UID);
+        if (getuid() == 0)
+                check_oom_score(0);
 }
 
 __attribute__((destructor)) static void sweep(void)

@@ -371,6 +371,17 @@ static bool flow_read(struct channel *c, struct flow *f)
         return n > 0 && f->fd >= 0;
 }
 
+/*
+ * After the command's end: what was there then, as far as the ring takes it. Not left to poll: a surviving child may have read it itself,
+ * from /dev/stdout, and then neither bytes nor a hangup would ever come.
+ */
+static void flow_drain(struct channel *c)
+{
+        for (size_t i = 0; i < 2; i++)
+                while (c->flow[i].fd >= 0 && flow_read(c, &c->flow[i]))
+                        ;
+}
+
 const char *channel_ack(uint32_t number, uint8_t which, uint64_t offset)
 {
         struct channel *c = find(number);
@@ -457,6 +468,8 @@ static void pump_one(struct channel *c)
                 send_window(c);
         if (c->owed & OWE_STARTED)
                 return; /* nothing goes before it */
+        if (c->state == EXITED)
+                flow_drain(c);
         send_output(c, 0);
         send_output(c, 1);
         if ((c->owed & OWE_END) && flow_done(&c->flow[0]) && flow_done(&c->flow[1]) && stream_room() >= CONTROL_MAX)
@@ -630,9 +643,8 @@ static void channel_exited(struct channel *c, int status, const struct rusage *u
                 f->rest = c->tty ? TTY_REST : (uint64_t)left;
                 if (f->rest == 0)
                         flow_close(c, f);
-                while (f->fd >= 0 && flow_read(c, f))
-                        ;
         }
+        flow_drain(c);
 }
 
 void channel_reap(void)

@@ -4,7 +4,7 @@
  * command's user can be stopped by that user's other processes, and pid 1 must not stop with it. For the same reason:
  *
  *  - the child calls the kernel and writes its own stack and argv[-1], nothing else of pid 1's memory but errno;
- *  - pid 1 does nothing meanwhile but poll(2), so that nobody else writes errno;
+ *  - pid 1 does nothing meanwhile but poll(2), and kill(2) to continue it, so that nobody else writes errno;
  *  - that memory is not dumpable, so that nobody may look into it though it carries the user's id.
  *
  * A function of ours runs for long, and gets a copy of the memory.
@@ -35,7 +35,7 @@
 #define SANITIZED 1
 #endif
 
-enum { STACK = 256 * 1024, PATH_SIZE = 4096, REPORT_FD = 3 };
+enum { STACK = 256 * 1024, PATH_SIZE = 4096, REPORT_FD = 3, STEP_MS = 1 };
 
 struct child {
         const struct spawn *order;
@@ -142,7 +142,6 @@ static int child_main(void *arg)
 
         setsid();
         must(place(c), GUEST_STAGE_SYSTEM);
-        confine_oom_score();
         must(confine_become(s->id), GUEST_STAGE_USER);
         must(confine_limits(), GUEST_STAGE_CONFINE);
         must(enter_cwd(s), GUEST_STAGE_CWD);
@@ -172,11 +171,23 @@ static pid_t start(struct child *c)
 #endif
 }
 
+/* False where the time is over. A child that takes longer than it should may have been stopped: it is told to go on. */
+static bool report_ready(pid_t pid, int fd)
+{
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+
+        for (int waited = 0; waited < SPAWN_MS; waited += STEP_MS) {
+                if (poll(&p, 1, STEP_MS) > 0)
+                        return true;
+                kill(pid, SIGCONT); /* it is not reaped and we may: this does not fail, and so does not write errno */
+        }
+        return false;
+}
+
 /* Returns 0 where the child went on to run, or -1 with *failure. */
 static int await(pid_t pid, int fd, struct spawn_failure *failure)
 {
-        struct pollfd p = { .fd = fd, .events = POLLIN };
-        bool late = poll(&p, 1, SPAWN_MS) <= 0;
+        bool late = !report_ready(pid, fd);
 
         if (late)
                 kill(pid, SIGKILL);
@@ -202,11 +213,15 @@ pid_t spawn(const struct spawn *order, struct spawn_failure *failure)
         auto_fd reading = ends[0];
         auto_fd writing = ends[1];
         struct child c = { order, writing };
+        confine_oom_raise();
         pid_t pid = start(&c);
         if (pid < 0) {
                 failure->sys = errno;
+                confine_oom_restore();
                 return -1;
         }
         close(take_fd(&writing)); /* fd_close() would write errno, see above */
-        return await(pid, reading, failure) < 0 ? -1 : pid;
+        int r = await(pid, reading, failure);
+        confine_oom_restore(); /* now nobody shares our memory, to whom it would be given too */
+        return r < 0 ? -1 : pid;
 }

@@ -29,7 +29,6 @@ static void harden(void)
 {
         struct rlimit files, none = { 0, 0 };
 
-        prctl(PR_SET_DUMPABLE, 0);
         setrlimit(RLIMIT_CORE, &none);
         if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
                 files.rlim_cur = files.rlim_max;
@@ -82,5 +81,9 @@ int main(int argc, char **argv)
                         fprintf(stderr, "hint: %s\n", e.hint);
                 return err_code_exit(e.code);
         }
+        /* In an ordinary user's namespace the id maps of our children are written by their owner, whom a process that is not dumpable does not have; there
+         * is also nobody to hide from but ourselves. */
+        if (!config.user)
+                prctl(PR_SET_DUMPABLE, 0);
         return monitor_run(&config);
 }

@@ -53,6 +53,10 @@ static int run_mke2fs(const char *path, uint64_t inodes, struct err *e)
         if (pid < 0)
                 return err_sys(e, "disk: cannot start mke2fs");
         if (pid == 0) {
+                int null = open("/dev/null", O_RDWR);
+
+                for (int fd = 0; fd < 3; fd++)
+                        dup2(null, fd);
                 for (size_t i = 0; i < sizeof(mke2fs_paths) / sizeof(mke2fs_paths[0]); i++)
                         execve(mke2fs_paths[i], argv, env);
                 _exit(127);

@@ -100,7 +100,7 @@ int space_become_root(struct err *e)
         uid_t uid = geteuid();
         gid_t gid = getegid();
 
-        if (unshare(CLONE_NEWUSER) < 0) {
+        if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0) {
                 err_set(e, ERR_NOT_SUPPORTED, errno, "cannot make a user namespace");
                 return err_hint(e, "'creto-runtime doctor' says what forbids it; as root it is not needed");
         }
