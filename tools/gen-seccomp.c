@@ -71,7 +71,8 @@ static void special_rules(void)
 {
         /* a thread or a process, but no namespace; clone3 hides its flags from a filter, so libraries must fall back to clone */
         compare(SCMP_ACT_ALLOW, "clone", 0, SCMP_CMP_MASKED_EQ, CLONE_NEW_ANY, 0);
-        static const uint64_t spaces[] = { CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET };
+        static const uint64_t spaces[] = { CLONE_NEWNS,   CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC,
+                                           CLONE_NEWUSER, CLONE_NEWPID,    CLONE_NEWNET };
         for (size_t i = 0; i < sizeof(spaces) / sizeof(spaces[0]); i++)
                 compare(SCMP_ACT_NOTIFY, "clone", 0, SCMP_CMP_MASKED_EQ, spaces[i], spaces[i]);
         must(seccomp_rule_add_exact_array(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0, NULL), "clone3");
@@ -129,13 +130,14 @@ static void emit_names(FILE *out)
 {
         fprintf(out, "static const struct { unsigned number; const char *name; } seccomp_attack_names[] = {\n");
 #define ALLOW(name)
-#define ATTACK(name)                                                                                                                \
-        if (seccomp_syscall_resolve_name(#name) >= 0)                                                                               \
+#define ATTACK(name)                                                                                                                       \
+        if (seccomp_syscall_resolve_name(#name) >= 0)                                                                                      \
                 fprintf(out, "        { %d, \"%s\" },\n", seccomp_syscall_resolve_name(#name), #name);
 #include "domain/syscalls.def"
 #undef ALLOW
 #undef ATTACK
-        fprintf(out, "        { %d, \"clone with namespaces\" },\n        { %d, \"socket family\" },\n        { %d, \"terminal injection\" },\n};\n",
+        fprintf(out,
+                "        { %d, \"clone with namespaces\" },\n        { %d, \"socket family\" },\n        { %d, \"terminal injection\" },\n};\n",
                 SCMP_SYS(clone), SCMP_SYS(socket), SCMP_SYS(ioctl));
 }
 

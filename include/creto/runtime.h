@@ -37,10 +37,10 @@ enum creto_error_code {
 };
 
 struct creto_error {
-        int code;           /* enum creto_error_code */
-        int sys;            /* errno, or 0 */
+        int code; /* enum creto_error_code */
+        int sys;  /* errno, or 0 */
         char message[512];
-        char hint[256];     /* what to do now; may be empty */
+        char hint[256]; /* what to do now; may be empty */
 };
 
 struct creto_runtime;
@@ -51,11 +51,11 @@ enum creto_open_flag {
 };
 
 struct creto_open_options {
-        unsigned flags;         /* enum creto_open_flag */
-        unsigned prepared;      /* sandboxes to keep made ahead, 0 to 64: the next spawn takes one of them */
-        int root_dir;           /* descriptor for image "dir:…", opened by the caller with its own rights; -1: none. Borrowed */
-        const char *state_dir;  /* NULL: /var/lib/creto-runtime as root, $XDG_DATA_HOME/creto-runtime otherwise */
-        const char *run_dir;    /* NULL: /run/creto-runtime */
+        unsigned flags;        /* enum creto_open_flag */
+        unsigned prepared;     /* sandboxes to keep made ahead, 0 to 64: the next spawn takes one of them */
+        int root_dir;          /* descriptor for image "dir:…", opened by the caller with its own rights; -1: none. Borrowed */
+        const char *state_dir; /* NULL: /var/lib/creto-runtime as root, $XDG_DATA_HOME/creto-runtime otherwise */
+        const char *run_dir;   /* NULL: /run/creto-runtime */
 };
 
 /* Starts a private warden; everything made through it ends with it. Blocks for about a millisecond. creto_close() takes every sandbox down, waits until
@@ -71,7 +71,8 @@ struct creto_option {
 
 /* Makes a sandbox from options (see creto-runtime(1)) and waits until it takes commands. Blocks for milliseconds; for an image that is not in the store,
  * for as long as pulling takes. */
-int creto_spawn(struct creto_runtime *rt, const struct creto_option *options, size_t count, struct creto_sandbox **out, struct creto_error *err);
+int creto_spawn(struct creto_runtime *rt, const struct creto_option *options, size_t count, struct creto_sandbox **out,
+                struct creto_error *err);
 
 const char *creto_sandbox_id(const struct creto_sandbox *sb);
 
@@ -85,14 +86,14 @@ enum creto_exec_flag {
 struct creto_exec;
 
 struct creto_exec_options {
-        const char *const *argv;   /* NULL-ended; NULL or empty: the image's own command */
-        const char *const *env;    /* NULL-ended NAME=value, besides those of the sandbox; may be NULL */
-        const char *cwd;           /* NULL: the sandbox's */
-        const char *user;          /* NULL: the sandbox's */
-        unsigned flags;            /* enum creto_exec_flag */
-        uint16_t rows, cols;       /* of the terminal; 0: 24 × 80 */
-        uint32_t timeout_ms;       /* 0: none */
-        int stdin_fd;              /* read until its end and passed on; -1: /dev/null. Borrowed */
+        const char *const *argv; /* NULL-ended; NULL or empty: the image's own command */
+        const char *const *env;  /* NULL-ended NAME=value, besides those of the sandbox; may be NULL */
+        const char *cwd;         /* NULL: the sandbox's */
+        const char *user;        /* NULL: the sandbox's */
+        unsigned flags;          /* enum creto_exec_flag */
+        uint16_t rows, cols;     /* of the terminal; 0: 24 × 80 */
+        uint32_t timeout_ms;     /* 0: none */
+        int stdin_fd;            /* read until its end and passed on; -1: /dev/null. Borrowed */
         /* Called with output as it comes: stream 1 or 2. A negative return ends the exec. May be NULL: output is thrown away. The command is held back
          * while this does not return. */
         int (*on_output)(void *ctx, int stream, const void *data, size_t len);
@@ -105,9 +106,9 @@ struct creto_exec_options {
 enum { CRETO_REASONS = 6 };
 
 struct creto_result {
-        int status;                 /* as a shell would say it: the exit code, or 128 + signal; 124 where time ran out */
-        int code;                   /* exit code, or -1 */
-        int signal;                 /* signal that ended it, or 0 */
+        int status; /* as a shell would say it: the exit code, or 128 + signal; 124 where time ran out */
+        int code;   /* exit code, or -1 */
+        int signal; /* signal that ended it, or 0 */
         unsigned reason_count;
         char reasons[CRETO_REASONS][160]; /* "killed: memory limit 64 MiB": whatever the sandbox's limits had to do with it */
         uint64_t user_us, system_us;      /* of the command and what it waited for, from its rusage */

@@ -55,8 +55,8 @@ uint8_t rbuf_u8(struct rbuf *r);
 uint16_t rbuf_u16(struct rbuf *r);
 uint32_t rbuf_u32(struct rbuf *r);
 uint64_t rbuf_u64(struct rbuf *r);
-struct bytes rbuf_bytes(struct rbuf *r, size_t len);           /* exactly len bytes */
-struct bytes rbuf_blob(struct rbuf *r, size_t max);            /* u32 length ≤ max, bytes */
+struct bytes rbuf_bytes(struct rbuf *r, size_t len); /* exactly len bytes */
+struct bytes rbuf_blob(struct rbuf *r, size_t max);  /* u32 length ≤ max, bytes */
 /* A string of at most cap - 1 bytes copied to `out` with its NUL; bad if longer or if it holds a NUL. */
 void rbuf_str(struct rbuf *r, char *out, size_t cap);
 

@@ -41,8 +41,8 @@ int err_wrap(struct err *e, const char *fmt, ...) __attribute__((format(printf, 
 /* Says what to do now. Returns -code. */
 int err_hint(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-const char *err_code_name(enum err_code code);      /* "INVALID_SPEC" */
-int err_code_http(enum err_code code);              /* 400 */
-int err_code_exit(enum err_code code);              /* 64 */
+const char *err_code_name(enum err_code code); /* "INVALID_SPEC" */
+int err_code_http(enum err_code code);         /* 400 */
+int err_code_exit(enum err_code code);         /* 64 */
 enum err_retry err_code_retry(enum err_code code);
 const char *err_code_text(enum err_code code);

@@ -50,10 +50,14 @@ static const unsigned char table[SANDBOX_STATES][SANDBOX_EVENTS] = {
 };
 
 static const char *const names[SANDBOX_STATES] = {
-        [SANDBOX_CREATING] = "Creating",           [SANDBOX_READY] = "Ready",
-        [SANDBOX_RUNNING] = "Running",             [SANDBOX_PAUSED] = "Paused",
-        [SANDBOX_CHECKPOINTING] = "Checkpointing", [SANDBOX_CHECKPOINTED] = "Checkpointed",
-        [SANDBOX_TERMINATING] = "Terminating",     [SANDBOX_TERMINATED] = "Terminated",
+        [SANDBOX_CREATING] = "Creating",
+        [SANDBOX_READY] = "Ready",
+        [SANDBOX_RUNNING] = "Running",
+        [SANDBOX_PAUSED] = "Paused",
+        [SANDBOX_CHECKPOINTING] = "Checkpointing",
+        [SANDBOX_CHECKPOINTED] = "Checkpointed",
+        [SANDBOX_TERMINATING] = "Terminating",
+        [SANDBOX_TERMINATED] = "Terminated",
         [SANDBOX_FAILED] = "Failed",
 };
 

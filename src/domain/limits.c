@@ -12,14 +12,14 @@
 
 const struct limit_info limit_table[LIMIT_COUNT] = {
         /*                  flag           field             noun           bytes unlimited cgroup  min      max      default */
-        [LIMIT_MEMORY] = { "memory",      "memoryBytes",    "memory",      true,  true,  true,  16 * MIB, 16 * TIB, 512 * MIB },
-        [LIMIT_SWAP] =   { "memory-swap", "swapBytes",      "swap",        true,  true,  true,  0,        16 * TIB, 0 },
-        [LIMIT_CPU] =    { "cpu",         "cpuMillicores",  "cpu",         false, true,  true,  10,       1024000,  1000 },
-        [LIMIT_PIDS] =   { "pids",        "pidLimit",       "pids",        false, true,  true,  1,        4194304,  256 },
-        [LIMIT_DISK] =   { "disk",        "diskBytes",      "disk",        true,  false, false, 4 * MIB,  16 * TIB, 1 * GIB },
-        [LIMIT_INODES] = { "disk-inodes", "diskInodes",     "inode",       false, false, false, 64,       1 << 28,  65536 },
-        [LIMIT_NOFILE] = { "nofile",      "openFiles",      "open files",  false, false, false, 16,       1048576,  1024 },
-        [LIMIT_CORE] =   { "core",        "coreBytes",      "core size",   true,  false, false, 0,        1 * TIB,  0 },
+        [LIMIT_MEMORY] = { "memory", "memoryBytes", "memory", true, true, true, 16 * MIB, 16 * TIB, 512 * MIB },
+        [LIMIT_SWAP] = { "memory-swap", "swapBytes", "swap", true, true, true, 0, 16 * TIB, 0 },
+        [LIMIT_CPU] = { "cpu", "cpuMillicores", "cpu", false, true, true, 10, 1024000, 1000 },
+        [LIMIT_PIDS] = { "pids", "pidLimit", "pids", false, true, true, 1, 4194304, 256 },
+        [LIMIT_DISK] = { "disk", "diskBytes", "disk", true, false, false, 4 * MIB, 16 * TIB, 1 * GIB },
+        [LIMIT_INODES] = { "disk-inodes", "diskInodes", "inode", false, false, false, 64, 1 << 28, 65536 },
+        [LIMIT_NOFILE] = { "nofile", "openFiles", "open files", false, false, false, 16, 1048576, 1024 },
+        [LIMIT_CORE] = { "core", "coreBytes", "core size", true, false, false, 0, 1 * TIB, 0 },
         [LIMIT_OUTPUT] = { "output-rate", "outputBytesPerSecond", "output rate", true, true, false, 4 * KIB, 1 * TIB, 256 * MIB },
 };
 
@@ -54,7 +54,10 @@ int limits_set(struct limits *l, enum limit which, const char *text, struct err 
         }
         if (info->is_bytes ? !str_parse_bytes(text, &value) : !str_parse_u64(text, &value)) {
                 err_set(e, ERR_INVALID_SPEC, 0, "--%s: '%.64s' is not a %s", info->flag, text, info->is_bytes ? "size" : "whole number");
-                return err_hint(e, info->is_bytes ? "write a number of bytes, or one with K, M, G or T: --%s 512M" : "write a number: --%s 100", info->flag);
+                return err_hint(e,
+                                info->is_bytes ? "write a number of bytes, or one with K, M, G or T: --%s 512M"
+                                               : "write a number: --%s 100",
+                                info->flag);
         }
         if (value < info->min || value > info->max) {
                 err_set(e, ERR_INVALID_SPEC, 0, "--%s: %.64s is out of range: %s to %s%s", info->flag, text,

@@ -10,15 +10,15 @@
 #include "base/err.h"
 
 enum limit {
-        LIMIT_MEMORY,  /* bytes; page cache counts but gives way */
-        LIMIT_SWAP,    /* bytes beyond memory */
-        LIMIT_CPU,     /* thousandths of one core */
-        LIMIT_PIDS,    /* processes and threads, creto-init not counted */
-        LIMIT_DISK,    /* bytes of the writable disk */
-        LIMIT_INODES,  /* files on the writable disk */
-        LIMIT_NOFILE,  /* open files a process */
-        LIMIT_CORE,    /* bytes of a core file */
-        LIMIT_OUTPUT,  /* bytes a second over all output streams */
+        LIMIT_MEMORY, /* bytes; page cache counts but gives way */
+        LIMIT_SWAP,   /* bytes beyond memory */
+        LIMIT_CPU,    /* thousandths of one core */
+        LIMIT_PIDS,   /* processes and threads, creto-init not counted */
+        LIMIT_DISK,   /* bytes of the writable disk */
+        LIMIT_INODES, /* files on the writable disk */
+        LIMIT_NOFILE, /* open files a process */
+        LIMIT_CORE,   /* bytes of a core file */
+        LIMIT_OUTPUT, /* bytes a second over all output streams */
         LIMIT_COUNT,
 };
 
@@ -30,12 +30,12 @@ struct limits {
 };
 
 struct limit_info {
-        const char *flag;    /* as on the command line, without -- */
-        const char *field;   /* as in the API's resourceLimits */
-        const char *noun;    /* "memory": as in "killed: memory limit 512 MiB" */
-        bool is_bytes;       /* printed and read with binary suffixes */
+        const char *flag;  /* as on the command line, without -- */
+        const char *field; /* as in the API's resourceLimits */
+        const char *noun;  /* "memory": as in "killed: memory limit 512 MiB" */
+        bool is_bytes;     /* printed and read with binary suffixes */
         bool may_unlimited;
-        bool needs_cgroup;   /* only a cgroup can enforce it */
+        bool needs_cgroup; /* only a cgroup can enforce it */
         uint64_t min, max, def;
 };
 

@@ -39,7 +39,7 @@ void outcome_of(const struct outcome_facts *f, struct outcome *o)
 
                 o->status = STATUS_TIMEOUT;
                 say(o, "killed: %s of %llu.%03llu s is over", f->timed_out ? "timeout" : "time to live", (unsigned long long)ms / 1000,
-                        (unsigned long long)ms % 1000);
+                    (unsigned long long)ms % 1000);
         }
         if (happened(f->oom_kills)) {
                 limit_text(f, LIMIT_MEMORY, text, sizeof(text));
@@ -49,7 +49,8 @@ void outcome_of(const struct outcome_facts *f, struct outcome *o)
                         say(o, "limit: %s: %llu processes killed", text, (unsigned long long)f->oom_kills);
         }
         if (happened(f->forks_refused))
-                say(o, "limit: %s: %llu times a process was refused", limit_text(f, LIMIT_PIDS, text, sizeof(text)), (unsigned long long)f->forks_refused);
+                say(o, "limit: %s: %llu times a process was refused", limit_text(f, LIMIT_PIDS, text, sizeof(text)),
+                    (unsigned long long)f->forks_refused);
         if (f->disk_full)
                 say(o, "limit: %s: the disk is full", limit_text(f, LIMIT_DISK, text, sizeof(text)));
         if (f->inodes_full)

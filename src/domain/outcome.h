@@ -12,7 +12,7 @@ enum { OUTCOME_LINES = 6, OUTCOME_LINE = 160 };
 
 /* What was seen. Counters of what happened while the command ran; UINT64_MAX where the host does not keep one. */
 struct outcome_facts {
-        bool ended;          /* the command's end was seen: code and signal hold */
+        bool ended; /* the command's end was seen: code and signal hold */
         int code, signal;
         bool timed_out, ttl_over, disk_full, inodes_full;
         uint64_t timeout_ms, ttl_ms;
@@ -22,7 +22,7 @@ struct outcome_facts {
 };
 
 struct outcome {
-        int status;          /* for the shell: the command's, 128+n for signal n, 124 where time ran out */
+        int status; /* for the shell: the command's, 128+n for signal n, 124 where time ran out */
         unsigned count;
         char lines[OUTCOME_LINES][OUTCOME_LINE]; /* what to tell; empty where the command simply ended */
 };

@@ -35,7 +35,8 @@ static int set_image(struct spec *s, const char *name, const char *value, struct
 
 static int set_runtime(struct spec *s, const char *name, const char *value, struct err *e)
 {
-        static const char *const known[] = { "crun", "runc", "gvisor", "kata", "kata-qemu", "kata-fc", "kata-clh", "firecracker", "cloud-hypervisor", "qemu" };
+        static const char *const known[] = { "crun",     "runc",        "gvisor",           "kata", "kata-qemu", "kata-fc",
+                                             "kata-clh", "firecracker", "cloud-hypervisor", "qemu" };
 
         if (strcmp(value, "native") == 0 || strcmp(value, "auto") == 0) {
                 s->runtime = value;
@@ -124,7 +125,9 @@ static int set_switch(struct spec *s, const char *name, const char *value, struc
         const struct {
                 const char *name;
                 bool *flag;
-        } switches[] = { { "tty", &s->tty }, { "interactive", &s->interactive }, { "allow-fallback", &s->allow_fallback }, { "pull", &s->pull } };
+        } switches[] = {
+                { "tty", &s->tty }, { "interactive", &s->interactive }, { "allow-fallback", &s->allow_fallback }, { "pull", &s->pull }
+        };
 
         (void)value;
         for (size_t i = 0; i < sizeof(switches) / sizeof(switches[0]); i++)
@@ -205,7 +208,8 @@ static int check_strings(const char *what, const char *const *v, size_t max, siz
                 size_t len = strlen(v[n]);
 
                 if (len > SPEC_STRING_MAX)
-                        return err_set(e, ERR_INVALID_SPEC, 0, "%s: one of %zu bytes; the kernel takes at most %d", what, len, SPEC_STRING_MAX);
+                        return err_set(e, ERR_INVALID_SPEC, 0, "%s: one of %zu bytes; the kernel takes at most %d", what, len,
+                                       SPEC_STRING_MAX);
                 *total += len + 8;
         }
         if (n > max)
@@ -217,10 +221,12 @@ int spec_check(const struct spec *s, struct err *e)
 {
         size_t total = 0;
 
-        if (check_strings("arguments", s->command, SPEC_ARGS_MAX, &total, e) < 0 || check_strings("variables", s->env, SPEC_ENV_MAX, &total, e) < 0)
+        if (check_strings("arguments", s->command, SPEC_ARGS_MAX, &total, e) < 0 ||
+            check_strings("variables", s->env, SPEC_ENV_MAX, &total, e) < 0)
                 return err_hint(e, "send large data through standard input");
         if (total > SPEC_TOTAL_MAX) {
-                err_set(e, ERR_INVALID_SPEC, 0, "arguments and environment have %zu bytes in all; at most %d are taken", total, SPEC_TOTAL_MAX);
+                err_set(e, ERR_INVALID_SPEC, 0, "arguments and environment have %zu bytes in all; at most %d are taken", total,
+                        SPEC_TOTAL_MAX);
                 return err_hint(e, "send large data through standard input");
         }
         if ((!s->command || !s->command[0]) && strcmp(s->image, "host") == 0) {

@@ -14,15 +14,15 @@ enum { SPEC_ENV_MAX = 4096, SPEC_LABELS_MAX = 64, SPEC_ARGS_MAX = 32768, SPEC_TO
 
 /* Strings are borrowed from who filled it in. */
 struct spec {
-        const char *image;          /* default "host" */
-        const char *runtime;        /* default "auto" */
+        const char *image;   /* default "host" */
+        const char *runtime; /* default "auto" */
         struct limits limits;
         const char *env[SPEC_ENV_MAX + 1]; /* NAME=value, NULL-ended */
         size_t env_count;
         const char *labels[SPEC_LABELS_MAX];
         size_t label_count;
-        const char *cwd;            /* NULL: the image's, else the user's home */
-        const char *user;           /* NULL: the image's, else the default user */
+        const char *cwd;  /* NULL: the image's, else the user's home */
+        const char *user; /* NULL: the image's, else the default user */
         bool tty, interactive;
         bool allow_fallback, pull;
         uint64_t timeout_ms;        /* 0: none */

@@ -29,20 +29,20 @@ enum { BOOT_VERSION = 1, BOOT_WRITABLE_MAX = 16, BOOT_PATH_MAX = 64 };
 struct boot_config {
         uint32_t size;
         uint32_t version;
-        uint32_t flags;          /* enum boot_flag */
-        uint32_t default_uid;    /* who runs a command that names no user */
+        uint32_t flags;       /* enum boot_flag */
+        uint32_t default_uid; /* who runs a command that names no user */
         uint32_t default_gid;
-        uint32_t disk_watch;     /* 1: `disk_path` is a filesystem of its own whose fullness is reported */
-        uint64_t nofile;         /* RLIMIT_NOFILE of commands */
-        uint64_t core_bytes;     /* RLIMIT_CORE */
-        uint64_t stack_bytes;    /* RLIMIT_STACK, soft */
-        uint64_t as_bytes;       /* RLIMIT_AS, where memory cannot be limited otherwise */
-        uint64_t nproc;          /* RLIMIT_NPROC, likewise */
-        uint64_t fsize_bytes;    /* RLIMIT_FSIZE */
-        uint64_t output_bps;     /* bytes a second that all execs together may write to their streams */
+        uint32_t disk_watch;  /* 1: `disk_path` is a filesystem of its own whose fullness is reported */
+        uint64_t nofile;      /* RLIMIT_NOFILE of commands */
+        uint64_t core_bytes;  /* RLIMIT_CORE */
+        uint64_t stack_bytes; /* RLIMIT_STACK, soft */
+        uint64_t as_bytes;    /* RLIMIT_AS, where memory cannot be limited otherwise */
+        uint64_t nproc;       /* RLIMIT_NPROC, likewise */
+        uint64_t fsize_bytes; /* RLIMIT_FSIZE */
+        uint64_t output_bps;  /* bytes a second that all execs together may write to their streams */
         char disk_path[BOOT_PATH_MAX];
         char home[BOOT_PATH_MAX]; /* home of the default user, where /etc/passwd does not say */
-        uint32_t writable_count; /* paths below which Landlock lets commands write */
+        uint32_t writable_count;  /* paths below which Landlock lets commands write */
         uint32_t pad;
         char writable[BOOT_WRITABLE_MAX][BOOT_PATH_MAX];
 };

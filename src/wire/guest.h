@@ -14,9 +14,9 @@
 enum {
         GUEST_VERSION = 1,
         GUEST_HEADER = 12,
-        GUEST_FRAME_MAX = 32768,      /* payload */
-        GUEST_FRAME_MIN_MAX = 1024,   /* the smallest maximum an end may ask for */
-        GUEST_RING = 128 * 1024,      /* bytes kept per output stream until acknowledged, and the window of stdin */
+        GUEST_FRAME_MAX = 32768,    /* payload */
+        GUEST_FRAME_MIN_MAX = 1024, /* the smallest maximum an end may ask for */
+        GUEST_RING = 128 * 1024,    /* bytes kept per output stream until acknowledged, and the window of stdin */
         GUEST_EXECS_MAX = 128,
         GUEST_EXEC_MAX = 1024 * 1024, /* one whole exec request */
         GUEST_ARG_MAX = 65536,        /* entries of argv */
@@ -24,10 +24,10 @@ enum {
         GUEST_STR_MAX = 131071,       /* bytes of one string: MAX_ARG_STRLEN of Linux, less its NUL */
         GUEST_USER_MAX = 255,
         GUEST_PATH_MAX = 4095,
-        GUEST_CALLS_MAX = 64,         /* kinds of attack call listed in one STATS_REPLY */
+        GUEST_CALLS_MAX = 64, /* kinds of attack call listed in one STATS_REPLY */
 };
 
-#define GUEST_ID_LOOKUP UINT32_MAX    /* uid, gid: look `user` up inside */
+#define GUEST_ID_LOOKUP UINT32_MAX /* uid, gid: look `user` up inside */
 
 enum guest_type {
         GUEST_HELLO = 0x01,

@@ -120,8 +120,8 @@ int ipc_get_id(struct rbuf *r, char id[IPC_ID_MAX + 1])
 
 /* The figures of a usage, in the order of the page. */
 static const size_t usage_fields[] = {
-        offsetof(struct ipc_usage, memory),    offsetof(struct ipc_usage, memory_peak),   offsetof(struct ipc_usage, cpu_us),
-        offsetof(struct ipc_usage, pids),      offsetof(struct ipc_usage, oom_kills),     offsetof(struct ipc_usage, forks_refused),
+        offsetof(struct ipc_usage, memory),       offsetof(struct ipc_usage, memory_peak), offsetof(struct ipc_usage, cpu_us),
+        offsetof(struct ipc_usage, pids),         offsetof(struct ipc_usage, oom_kills),   offsetof(struct ipc_usage, forks_refused),
         offsetof(struct ipc_usage, throttled_us),
 };
 

@@ -18,16 +18,16 @@ static void same(const struct wbuf *w, struct bytes payload)
 }
 
 /* One message type: decode into a `struct type`, and encode that again. */
-#define AGAIN(type)                                                                                                                 \
-        static void again_##type(struct bytes p)                                                                                    \
-        {                                                                                                                           \
-                static struct guest_##type m;                                                                                       \
-                struct wbuf w = wbuf_over(mem, sizeof(mem));                                                                        \
-                                                                                                                                    \
-                if (guest_get_##type(p, &m) < 0)                                                                                    \
-                        return;                                                                                                     \
-                guest_put_##type(&w, &m);                                                                                           \
-                same(&w, p);                                                                                                        \
+#define AGAIN(type)                                                                                                                        \
+        static void again_##type(struct bytes p)                                                                                           \
+        {                                                                                                                                  \
+                static struct guest_##type m;                                                                                              \
+                struct wbuf w = wbuf_over(mem, sizeof(mem));                                                                               \
+                                                                                                                                           \
+                if (guest_get_##type(p, &m) < 0)                                                                                           \
+                        return;                                                                                                            \
+                guest_put_##type(&w, &m);                                                                                                  \
+                same(&w, p);                                                                                                               \
         }
 AGAIN(hello)
 AGAIN(hello_ok)
@@ -105,8 +105,8 @@ static void again_exec(struct bytes p)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-        static void (*const all[])(struct bytes) = { again_hello, again_hello_ok, again_exec,  again_exit,
-                                                     again_failed, again_stats,   again_data, again_small };
+        static void (*const all[])(struct bytes) = { again_hello,  again_hello_ok, again_exec, again_exit,
+                                                     again_failed, again_stats,    again_data, again_small };
         struct guest_frame f;
         size_t used;
 

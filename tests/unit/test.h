@@ -20,47 +20,47 @@ extern const char *test_skip_reason;
 
 void test_fail(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-#define TEST(id)                                                                                                                    \
-        static void test_##id(void);                                                                                                \
-        static struct test test_entry_##id = { #id, test_##id, NULL };                                                              \
-        __attribute__((constructor)) static void test_register_##id(void)                                                           \
-        {                                                                                                                           \
-                struct test **at = &test_list;                                                                                      \
-                while (*at)                                                                                                         \
-                        at = &(*at)->next;                                                                                          \
-                *at = &test_entry_##id;                                                                                             \
-        }                                                                                                                           \
+#define TEST(id)                                                                                                                           \
+        static void test_##id(void);                                                                                                       \
+        static struct test test_entry_##id = { #id, test_##id, NULL };                                                                     \
+        __attribute__((constructor)) static void test_register_##id(void)                                                                  \
+        {                                                                                                                                  \
+                struct test **at = &test_list;                                                                                             \
+                while (*at)                                                                                                                \
+                        at = &(*at)->next;                                                                                                 \
+                *at = &test_entry_##id;                                                                                                    \
+        }                                                                                                                                  \
         static void test_##id(void)
 
-#define CHECK(cond)                                                                                                                 \
-        do {                                                                                                                        \
-                if (!(cond)) {                                                                                                      \
-                        test_fail(__FILE__, __LINE__, "%s", #cond);                                                                 \
-                        return;                                                                                                     \
-                }                                                                                                                   \
+#define CHECK(cond)                                                                                                                        \
+        do {                                                                                                                               \
+                if (!(cond)) {                                                                                                             \
+                        test_fail(__FILE__, __LINE__, "%s", #cond);                                                                        \
+                        return;                                                                                                            \
+                }                                                                                                                          \
         } while (0)
 
-#define CHECK_INT(a, b)                                                                                                             \
-        do {                                                                                                                        \
-                long long check_a_ = (long long)(a), check_b_ = (long long)(b);                                                     \
-                if (check_a_ != check_b_) {                                                                                         \
-                        test_fail(__FILE__, __LINE__, "%s is %lld, wanted %lld", #a, check_a_, check_b_);                           \
-                        return;                                                                                                     \
-                }                                                                                                                   \
+#define CHECK_INT(a, b)                                                                                                                    \
+        do {                                                                                                                               \
+                long long check_a_ = (long long)(a), check_b_ = (long long)(b);                                                            \
+                if (check_a_ != check_b_) {                                                                                                \
+                        test_fail(__FILE__, __LINE__, "%s is %lld, wanted %lld", #a, check_a_, check_b_);                                  \
+                        return;                                                                                                            \
+                }                                                                                                                          \
         } while (0)
 
-#define CHECK_STR(a, b)                                                                                                             \
-        do {                                                                                                                        \
-                const char *check_a_ = (a), *check_b_ = (b);                                                                        \
-                if (strcmp(check_a_, check_b_) != 0) {                                                                              \
-                        test_fail(__FILE__, __LINE__, "%s is \"%s\", wanted \"%s\"", #a, check_a_, check_b_);                       \
-                        return;                                                                                                     \
-                }                                                                                                                   \
+#define CHECK_STR(a, b)                                                                                                                    \
+        do {                                                                                                                               \
+                const char *check_a_ = (a), *check_b_ = (b);                                                                               \
+                if (strcmp(check_a_, check_b_) != 0) {                                                                                     \
+                        test_fail(__FILE__, __LINE__, "%s is \"%s\", wanted \"%s\"", #a, check_a_, check_b_);                              \
+                        return;                                                                                                            \
+                }                                                                                                                          \
         } while (0)
 
 /* Ends the test as skipped; the reason names what the host lacks. */
-#define SKIP(reason)                                                                                                                \
-        do {                                                                                                                        \
-                test_skip_reason = (reason);                                                                                        \
-                return;                                                                                                             \
+#define SKIP(reason)                                                                                                                       \
+        do {                                                                                                                               \
+                test_skip_reason = (reason);                                                                                               \
+                return;                                                                                                                    \
         } while (0)

@@ -92,7 +92,10 @@ TEST(frames_that_do_not_fit)
 }
 
 static struct guest_hello hello;
-static int get_hello(struct bytes p) { return guest_get_hello(p, &hello); }
+static int get_hello(struct bytes p)
+{
+        return guest_get_hello(p, &hello);
+}
 
 TEST(hello_message)
 {
@@ -113,7 +116,10 @@ TEST(hello_message)
 }
 
 static struct guest_hello_ok hello_ok;
-static int get_hello_ok(struct bytes p) { return guest_get_hello_ok(p, &hello_ok); }
+static int get_hello_ok(struct bytes p)
+{
+        return guest_get_hello_ok(p, &hello_ok);
+}
 
 TEST(hello_ok_message)
 {
@@ -140,7 +146,10 @@ TEST(hello_ok_message)
 }
 
 static struct guest_exec exec;
-static int get_exec(struct bytes p) { return guest_get_exec(p, &exec); }
+static int get_exec(struct bytes p)
+{
+        return guest_get_exec(p, &exec);
+}
 
 static struct guest_exec plain(void)
 {
@@ -250,8 +259,14 @@ TEST(exec_strings_have_no_nul)
 }
 
 static struct guest_data data;
-static int get_stdin(struct bytes p) { return guest_get_stdin(p, &data); }
-static int get_output(struct bytes p) { return guest_get_output(p, &data); }
+static int get_stdin(struct bytes p)
+{
+        return guest_get_stdin(p, &data);
+}
+static int get_output(struct bytes p)
+{
+        return guest_get_output(p, &data);
+}
 
 TEST(data_messages)
 {
@@ -278,12 +293,30 @@ static uint16_t pair[2];
 static uint32_t word;
 static uint64_t number;
 static char text_out[16];
-static int get_ack(struct bytes p) { return guest_get_ack(p, &small, &number); }
-static int get_signal(struct bytes p) { return guest_get_signal(p, &word, &small); }
-static int get_resize(struct bytes p) { return guest_get_resize(p, &pair[0], &pair[1]); }
-static int get_u64(struct bytes p) { return guest_get_u64(p, &number); }
-static int get_u32(struct bytes p) { return guest_get_u32(p, &word); }
-static int get_text(struct bytes p) { return guest_get_text(p, text_out, sizeof(text_out)); }
+static int get_ack(struct bytes p)
+{
+        return guest_get_ack(p, &small, &number);
+}
+static int get_signal(struct bytes p)
+{
+        return guest_get_signal(p, &word, &small);
+}
+static int get_resize(struct bytes p)
+{
+        return guest_get_resize(p, &pair[0], &pair[1]);
+}
+static int get_u64(struct bytes p)
+{
+        return guest_get_u64(p, &number);
+}
+static int get_u32(struct bytes p)
+{
+        return guest_get_u32(p, &word);
+}
+static int get_text(struct bytes p)
+{
+        return guest_get_text(p, text_out, sizeof(text_out));
+}
 
 static int signal_of(uint32_t signo, uint8_t scope)
 {
@@ -324,7 +357,10 @@ TEST(small_messages)
 }
 
 static struct guest_exit ended;
-static int get_exit(struct bytes p) { return guest_get_exit(p, &ended); }
+static int get_exit(struct bytes p)
+{
+        return guest_get_exit(p, &ended);
+}
 
 static int exit_of(int32_t code, int32_t signo, uint32_t reason)
 {
@@ -348,7 +384,10 @@ TEST(exit_message)
 }
 
 static struct guest_failed failed;
-static int get_failed(struct bytes p) { return guest_get_failed(p, &failed); }
+static int get_failed(struct bytes p)
+{
+        return guest_get_failed(p, &failed);
+}
 
 TEST(failed_message)
 {
@@ -373,7 +412,10 @@ TEST(failed_message)
 }
 
 static struct guest_stats stats;
-static int get_stats(struct bytes p) { return guest_get_stats(p, &stats); }
+static int get_stats(struct bytes p)
+{
+        return guest_get_stats(p, &stats);
+}
 
 TEST(stats_message)
 {

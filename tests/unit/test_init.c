@@ -38,8 +38,8 @@ struct chan {
         uint32_t pid;
         uint64_t window, sent;
         uint64_t next[2], acked[2];
-        uint64_t sum[2];           /* of all output bytes, by position */
-        char text[2][TEXT];        /* the first of them */
+        uint64_t sum[2];    /* of all output bytes, by position */
+        char text[2][TEXT]; /* the first of them */
         struct guest_exit exit;
         struct guest_failed fail;
 };
@@ -48,7 +48,7 @@ struct host {
         int fd;
         pid_t middle;
         uint32_t most; /* what creto-init may send in one frame; 0: GUEST_FRAME_MAX */
-        bool again; /* this is not the first connection */
+        bool again;    /* this is not the first connection */
         bool no_ack, pong, closed, protocol_error, hello_ok;
         uint64_t pong_value;
         struct guest_stats stats;
@@ -58,14 +58,14 @@ struct host {
         uint8_t in[GUEST_HEADER + GUEST_FRAME_MAX];
         size_t in_len;
         struct chan *chans;
-        uint32_t first;            /* number of chans[0] */
+        uint32_t first; /* number of chans[0] */
 };
 
 static struct shared {
         pid_t init;
-} *shared;
+} * shared;
 
-static char scratch[64];           /* the one directory that commands may write to */
+static char scratch[64]; /* the one directory that commands may write to */
 
 static const char *init_path(void)
 {
@@ -195,9 +195,19 @@ static void be_middle(int stream, int config, uint32_t flags, int ready, int go)
 static bool tune_config(struct boot_config *c, uint32_t flags)
 {
         *c = (struct boot_config){
-                .size = sizeof(*c), .version = BOOT_VERSION, .flags = flags, .default_uid = INSIDE_UID, .default_gid = INSIDE_UID,
-                .nofile = 1024, .core_bytes = 0, .stack_bytes = 8 << 20, .as_bytes = BOOT_UNLIMITED, .nproc = BOOT_UNLIMITED,
-                .fsize_bytes = BOOT_UNLIMITED, .output_bps = BOOT_UNLIMITED, .writable_count = 1,
+                .size = sizeof(*c),
+                .version = BOOT_VERSION,
+                .flags = flags,
+                .default_uid = INSIDE_UID,
+                .default_gid = INSIDE_UID,
+                .nofile = 1024,
+                .core_bytes = 0,
+                .stack_bytes = 8 << 20,
+                .as_bytes = BOOT_UNLIMITED,
+                .nproc = BOOT_UNLIMITED,
+                .fsize_bytes = BOOT_UNLIMITED,
+                .output_bps = BOOT_UNLIMITED,
+                .writable_count = 1,
         };
         snprintf(c->home, sizeof(c->home), "/tmp");
         snprintf(c->disk_path, sizeof(c->disk_path), "/tmp");
@@ -382,7 +392,8 @@ static bool on_frame(struct host *h, const struct guest_frame *f)
                 return on_output(h, c, f->channel, f->payload);
         case GUEST_EXIT:
                 c->exited = true;
-                return guest_get_exit(f->payload, &c->exit) == 0 && c->exit.stdout_total == c->next[0] && c->exit.stderr_total == c->next[1];
+                return guest_get_exit(f->payload, &c->exit) == 0 && c->exit.stdout_total == c->next[0] &&
+                       c->exit.stderr_total == c->next[1];
         case GUEST_FAILED:
                 c->failed = true;
                 return guest_get_failed(f->payload, &c->fail) == 0;
@@ -415,7 +426,8 @@ static int step(struct host *h, int ms)
                 return -1;
         }
         h->in_len += (size_t)n;
-        for (int r; (r = guest_frame_parse(h->in + pos, h->in_len - pos, h->most ? h->most : GUEST_FRAME_MAX, &f, &used)) != 0; pos += used) {
+        for (int r; (r = guest_frame_parse(h->in + pos, h->in_len - pos, h->most ? h->most : GUEST_FRAME_MAX, &f, &used)) != 0;
+             pos += used) {
                 if (r < 0 || !on_frame(h, &f)) {
                         printf("# broken frame: type %#x channel %u length %zu\n", f.type, f.channel, f.payload.len);
                         return -1;
@@ -426,13 +438,13 @@ static int step(struct host *h, int ms)
         return 1;
 }
 
-#define WAIT_FOR(h, cond)                                                                                                           \
-        ({                                                                                                                          \
-                uint64_t until_ = now_ms() + WAIT_MS;                                                                               \
-                int r_ = 1;                                                                                                         \
-                while (!(cond) && r_ >= 0 && now_ms() < until_)                                                                     \
-                        r_ = step(h, 200);                                                                                          \
-                (cond);                                                                                                             \
+#define WAIT_FOR(h, cond)                                                                                                                  \
+        ({                                                                                                                                 \
+                uint64_t until_ = now_ms() + WAIT_MS;                                                                                      \
+                int r_ = 1;                                                                                                                \
+                while (!(cond) && r_ >= 0 && now_ms() < until_)                                                                            \
+                        r_ = step(h, 200);                                                                                                 \
+                (cond);                                                                                                                    \
         })
 
 /* Requests */
@@ -627,7 +639,8 @@ TEST(surroundings)
         HOST h;
 
         CHECK(launch(&h) == 0);
-        CHECK(sh(&h, 1, "ls /proc/self/fd | tr '\\n' ' '; grep -E '^(Cap|NoNewPrivs|SigBlk|SigIgn)' /proc/self/status | tr -s '\\t\\n' '  '"));
+        CHECK(sh(&h, 1,
+                 "ls /proc/self/fd | tr '\\n' ' '; grep -E '^(Cap|NoNewPrivs|SigBlk|SigIgn)' /proc/self/status | tr -s '\\t\\n' '  '"));
         const char *t = chan(&h, 1)->text[0];
         CHECK(strncmp(t, "0 1 2 3 ", 8) == 0); /* 3 is ls's own */
         CHECK(strstr(t, "CapInh: 0000000000000000"));
@@ -637,7 +650,9 @@ TEST(surroundings)
         CHECK(strstr(t, "NoNewPrivs: 1"));
         CHECK(strstr(t, "SigBlk: 0000000000000000"));
         CHECK(strstr(t, "SigIgn: 0000000000000000"));
-        CHECK(sh(&h, 2, "echo $HOME:$PATH; pwd; ulimit -n; ulimit -c; umask; cat /proc/self/stat | cut -d' ' -f5,6 | tr ' ' '\\n' | uniq | wc -l"));
+        CHECK(sh(
+                &h, 2,
+                "echo $HOME:$PATH; pwd; ulimit -n; ulimit -c; umask; cat /proc/self/stat | cut -d' ' -f5,6 | tr ' ' '\\n' | uniq | wc -l"));
         CHECK_STR(chan(&h, 2)->text[0], "/tmp:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n/tmp\n1024\n0\n0022\n1\n");
         CHECK(sh(&h, 3, "cat /proc/1/maps /proc/1/environ 2>&1 | grep -c 'ermission denied'; kill -9 1; echo alive"));
         CHECK_STR(chan(&h, 3)->text[0], "2\nalive\n");
@@ -654,8 +669,9 @@ TEST(landlock)
         if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) < 0)
                 SKIP("the kernel has no Landlock");
         CHECK(launch(&h) == 0);
-        snprintf(script, sizeof(script), "touch %s/x && mv %s/x %s/y && rm %s/y && echo in; touch /tmp/creto-outside 2>/dev/null || echo refused", scratch,
-                 scratch, scratch, scratch);
+        snprintf(script, sizeof(script),
+                 "touch %s/x && mv %s/x %s/y && rm %s/y && echo in; touch /tmp/creto-outside 2>/dev/null || echo refused", scratch, scratch,
+                 scratch, scratch);
         CHECK(sh(&h, 1, script));
         CHECK_STR(chan(&h, 1)->text[0], "in\nrefused\n");
 }
@@ -953,8 +969,9 @@ TEST(stolen_output)
 
         CHECK(launch(&h) == 0);
         h.no_ack = true;
-        CHECK(begin_sh(&h, 1, 0, "head -c 190000 /dev/zero; (exec 3</dev/stdout; sleep 0.5; head -c 58928 <&3 >/dev/null; sleep 100) &"
-                                 "exit 0") == 0);
+        CHECK(begin_sh(&h, 1, 0,
+                       "head -c 190000 /dev/zero; (exec 3</dev/stdout; sleep 0.5; head -c 58928 <&3 >/dev/null; sleep 100) &"
+                       "exit 0") == 0);
         CHECK(WAIT_FOR(&h, chan(&h, 1)->next[0] == GUEST_RING));
         usleep(1000000);
         h.no_ack = false;
@@ -1045,11 +1062,11 @@ TEST(broken_rules)
                 const char *payload;
                 size_t len;
         } bad[] = {
-                { 0x70, 0, 0, "", 0 },                                     /* unknown */
-                { GUEST_EXIT, 0, 1, "", 0 },                               /* wrong direction */
-                { GUEST_STDIN, 0, 9, "\0\0\0\0\0\0\0\0x", 9 },             /* no such channel */
+                { 0x70, 0, 0, "", 0 },                         /* unknown */
+                { GUEST_EXIT, 0, 1, "", 0 },                   /* wrong direction */
+                { GUEST_STDIN, 0, 9, "\0\0\0\0\0\0\0\0x", 9 }, /* no such channel */
                 { GUEST_ACK, 0, 9, "\1\0\0\0\0\0\0\0\0", 9 },
-                { GUEST_PING, 0, 3, "\0\0\0\0\0\0\0\0", 8 },               /* not a matter of a channel */
+                { GUEST_PING, 0, 3, "\0\0\0\0\0\0\0\0", 8 }, /* not a matter of a channel */
                 { GUEST_PING, 0, 0, "\0\0\0", 3 },
                 { GUEST_EXEC, 0, 0, "", 0 },
                 { GUEST_HELLO, 0, 0, "\1\0\0\0\0\x80\0\0\1\0\0\0\0\0\0\0", 16 }, /* the epoch is the same */
@@ -1176,10 +1193,11 @@ TEST(remove_trees)
 
         CHECK(launch(&h) == 0);
         snprintf(dir, sizeof(dir), "%s/tree", scratch);
-        snprintf(script, sizeof(script),
-                 "mkdir -p %s/keep %s && cd %s && touch %s/keep/x && ln -s ../keep link && i=0; while [ $i -lt 700 ]; do mkdir d; touch f$i; cd d; i=$((i+1)); done; "
-                 "cd %s; mkdir many; cd many; seq 3000 | xargs touch; echo made",
-                 scratch, dir, dir, scratch, dir);
+        snprintf(
+                script, sizeof(script),
+                "mkdir -p %s/keep %s && cd %s && touch %s/keep/x && ln -s ../keep link && i=0; while [ $i -lt 700 ]; do mkdir d; touch f$i; cd d; i=$((i+1)); done; "
+                "cd %s; mkdir many; cd many; seq 3000 | xargs touch; echo made",
+                scratch, dir, dir, scratch, dir);
         CHECK(sh(&h, 1, script));
         CHECK_STR(chan(&h, 1)->text[0], "made\n");
         CHECK_INT(file(&h, &n, GUEST_KIND_REMOVE, ARGV(dir, "r"))->exit.code, 0);
@@ -1292,14 +1310,16 @@ TEST(users)
         host_init(&h);
         tune_config(&c, BOOT_DIE_ALONE | BOOT_OOM_SCORE);
         CHECK(launch_config(&h, &c) == 0);
-        CHECK(sh(&h, 1, "id -u; id -g; id -G; cat /proc/self/oom_score_adj; grep -c '0000000000000000' /proc/self/status; echo x >/dev/stdout"));
+        CHECK(sh(&h, 1,
+                 "id -u; id -g; id -G; cat /proc/self/oom_score_adj; grep -c '0000000000000000' /proc/self/status; echo x >/dev/stdout"));
         CHECK(strncmp(chan(&h, 1)->text[0], "1000\n1000\n1000\n1000\n", 20) == 0);
         CHECK(strstr(chan(&h, 1)->text[0], "x\n"));
         m.user = (struct bytes){ (const uint8_t *)"daemon", 6 };
         CHECK(begin(&h, 2, &m, ARGV("sh", "-c", "id -u; id -g; echo $USER $HOME"), NULL) == 0 && WAIT_FOR(&h, ended(&h, 2)));
         CHECK(strstr(chan(&h, 2)->text[0], "1\n1\ndaemon /"));
         m.user = (struct bytes){ (const uint8_t *)"0:12", 4 };
-        CHECK(begin(&h, 3, &m, ARGV("sh", "-c", "id -u; id -g; grep ^CapEff /proc/self/status | cut -f2"), NULL) == 0 && WAIT_FOR(&h, ended(&h, 3)));
+        CHECK(begin(&h, 3, &m, ARGV("sh", "-c", "id -u; id -g; grep ^CapEff /proc/self/status | cut -f2"), NULL) == 0 &&
+              WAIT_FOR(&h, ended(&h, 3)));
         CHECK_STR(chan(&h, 3)->text[0], "0\n12\n0000000000000000\n");
         m.user = (struct bytes){ 0 };
         m.uid = 65535;

@@ -194,7 +194,9 @@ static int loop(struct run *r, struct err *e)
         struct session *s = r->sb->session;
 
         while (session_exec_state(r->exec.x) == SESSION_RUNNING) {
-                struct pollfd p[3] = { { .fd = session_fd(s), .events = session_events(s) }, { .fd = -1, .events = POLLIN }, { .fd = -1, .events = POLLIN } };
+                struct pollfd p[3] = { { .fd = session_fd(s), .events = session_events(s) },
+                                       { .fd = -1, .events = POLLIN },
+                                       { .fd = -1, .events = POLLIN } };
 
                 if (r->stdin_fd >= 0 && session_exec_room(r->exec.x) > 0)
                         p[1].fd = r->stdin_fd;
@@ -325,6 +327,7 @@ int creto_sandbox_refused(struct creto_sandbox *sb, char *out, size_t cap, struc
                 return 0;
         at = (size_t)snprintf(out, cap, "%llu attack calls refused:", (unsigned long long)stats->violations);
         for (uint32_t i = 0; i < stats->count && at < cap; i++)
-                at += (size_t)snprintf(out + at, cap - at, "%s %s %llu", i ? "," : "", call_name(stats->calls[i].number), (unsigned long long)stats->calls[i].times);
+                at += (size_t)snprintf(out + at, cap - at, "%s %s %llu", i ? "," : "", call_name(stats->calls[i].number),
+                                       (unsigned long long)stats->calls[i].times);
         return 0;
 }

@@ -15,8 +15,8 @@ struct creto_runtime {
         struct driver driver;
         int root_dir;
         char run_dir[PATH_CAP], state_dir[PATH_CAP], image_store[PATH_CAP + 16];
-        int image_source;   /* descriptor of a local archive or layout, opened before root was dropped; -1 */
-        unsigned live;      /* sandboxes */
+        int image_source; /* descriptor of a local archive or layout, opened before root was dropped; -1 */
+        unsigned live;    /* sandboxes */
 };
 
 /* What an image says of the commands that run in it; everything empty for the host. */
@@ -26,7 +26,7 @@ struct image_defaults {
         const char **env, **command; /* NULL-ended; entrypoint and cmd in one */
         size_t entrypoint_count;
         const char *cwd, *user;
-        void *memory;                /* that the strings are in */
+        void *memory; /* that the strings are in */
 };
 
 struct creto_sandbox {
@@ -35,9 +35,9 @@ struct creto_sandbox {
         char id[IPC_ID_MAX + 1];
         char missing[160];
         struct limits limits;
-        uint64_t ttl_end_ms;  /* CLOCK_MONOTONIC; 0: none */
+        uint64_t ttl_end_ms; /* CLOCK_MONOTONIC; 0: none */
         uint64_t ttl_ms;
-        const char **env;     /* of the sandbox; NULL-ended, owned with its strings */
+        const char **env; /* of the sandbox; NULL-ended, owned with its strings */
         char *cwd, *user;
         uint32_t timeout_ms;
         struct ipc_usage before; /* the counters when the command that runs was started */

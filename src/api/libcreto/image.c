@@ -16,11 +16,17 @@ void image_defaults_release(struct image_defaults *d)
 
 int image_resolve(struct creto_runtime *rt, const char *ref, bool pull, struct image_defaults *out, struct err *e)
 {
-        (void)rt; (void)pull;
+        (void)rt;
+        (void)pull;
         *out = (struct image_defaults){ 0 };
         if (strcmp(ref, "host") == 0 || str_has_prefix(ref, "dir:"))
                 return 0;
-        return err_set(e, ERR_NOT_SUPPORTED, 0, "image '%.200s'", ref);
+        if (ref[0] == '.' || ref[0] == '/') {
+                err_set(e, ERR_INVALID_SPEC, 0, "image '%.200s' is a path, not a reference", ref);
+                return err_hint(e, "a root filesystem in a directory is dir:PATH");
+        }
+        err_set(e, ERR_NOT_SUPPORTED, 0, "image '%.200s': only host and dir:ROOTFS are available in this version", ref);
+        return err_hint(e, "unpack the image into a directory and use --image dir:PATH");
 }
 
 int creto_image(struct creto_runtime *rt, const char *const *argv, int *status, struct creto_error *err)

@@ -92,7 +92,7 @@ int creto_open(const struct creto_open_options *options, struct creto_runtime **
         if (options->prepared > IPC_PREPARED_MAX)
                 err_set(&e, ERR_INVALID_SPEC, 0, "at most %d sandboxes are prepared ahead, not %u", IPC_PREPARED_MAX, options->prepared);
         else if (choose_dirs(rt, options, &e) == 0 && driver_start(&rt->driver, &config, &e) == 0 &&
-                !((options->flags & CRETO_DROP_ROOT) && drop_root(&e) < 0)) {
+                 !((options->flags & CRETO_DROP_ROOT) && drop_root(&e) < 0)) {
                 *out = rt;
                 return 0;
         }
@@ -113,15 +113,20 @@ void creto_close(struct creto_runtime *rt)
 
 /* ---- spawn ---- */
 
+/* `out` has room for IPC_ID_MAX + 1. */
 static void make_id(char *out, size_t cap)
 {
+        static const char hex[] = "0123456789abcdef";
         uint8_t raw[6];
-        int n = snprintf(out, cap, "sb-");
+        size_t n = (size_t)snprintf(out, cap, "sb-");
 
         if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
                 abort(); /* an id that can be guessed is worse than none */
-        for (size_t i = 0; i < sizeof(raw); i++)
-                n += snprintf(out + n, cap - (size_t)n, "%02x", raw[i]);
+        for (size_t i = 0; i < sizeof(raw); i++) {
+                out[n++] = hex[raw[i] >> 4];
+                out[n++] = hex[raw[i] & 15];
+        }
+        out[n] = '\0';
 }
 
 static const char **copy_strings(const char *const *v, size_t n)
@@ -207,7 +212,8 @@ static void free_sandbox(struct creto_sandbox *sb)
         free(sb);
 }
 
-int creto_spawn(struct creto_runtime *rt, const struct creto_option *options, size_t count, struct creto_sandbox **out, struct creto_error *err)
+int creto_spawn(struct creto_runtime *rt, const struct creto_option *options, size_t count, struct creto_sandbox **out,
+                struct creto_error *err)
 {
         struct spec *spec = malloc(sizeof(*spec));
         struct creto_sandbox *sb = calloc(1, sizeof(*sb));

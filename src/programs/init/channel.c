@@ -20,12 +20,12 @@
 #include "programs/init/stream.h"
 
 enum {
-        OUTPUT_HEAD = 9,          /* of an OUTPUT payload, before its bytes */
-        CONTROL_MAX = 512,        /* the longest payload that a channel owes */
+        OUTPUT_HEAD = 9,   /* of an OUTPUT payload, before its bytes */
+        CONTROL_MAX = 512, /* the longest payload that a channel owes */
         WINDOW_STEP = GUEST_RING / 4,
-        TTY_REST = GUEST_RING,    /* read from a terminal at most, after the command's end */
+        TTY_REST = GUEST_RING, /* read from a terminal at most, after the command's end */
         BUCKET_MIN = 64 * 1024,
-        BUCKET_WAKES = 20,        /* a second, at most, while output_bps holds commands back */
+        BUCKET_WAKES = 20, /* a second, at most, while output_bps holds commands back */
 };
 
 enum state { FREE, NEW, RUNNING, EXITED, FAILED };
@@ -37,9 +37,9 @@ enum ring { RING_IN, RING_OUT, RING_ERR, RINGS };
  * `high` never does.
  */
 struct flow {
-        int fd;         /* -1: nothing more will come */
+        int fd; /* -1: nothing more will come */
         uint64_t acked, sent, high, produced;
-        uint64_t rest;  /* once exited: what may still be read */
+        uint64_t rest; /* once exited: what may still be read */
 };
 
 struct channel {
@@ -52,11 +52,11 @@ struct channel {
         struct flow flow[2];
 
         /* taken <= received <= granted <= taken + GUEST_RING */
-        int in_fd;             /* of a terminal: the same as flow[0].fd, and not owned */
+        int in_fd; /* of a terminal: the same as flow[0].fd, and not owned */
         bool has_stdin;
-        bool in_ended;         /* STDIN_EOF has come */
-        uint8_t in_eofs;       /* ^D still to write to a terminal */
-        uint8_t in_last;       /* the last byte received */
+        bool in_ended;   /* STDIN_EOF has come */
+        uint8_t in_eofs; /* ^D still to write to a terminal */
+        uint8_t in_last; /* the last byte received */
         uint64_t in_taken, in_received, in_granted;
 
         union {
@@ -66,8 +66,8 @@ struct channel {
 };
 
 static struct channel channels[GUEST_EXECS_MAX];
-static uint32_t slots;     /* of which were ever in use; scans go no further */
-static uint32_t turn;      /* who sends first */
+static uint32_t slots; /* of which were ever in use; scans go no further */
+static uint32_t turn;  /* who sends first */
 static uint32_t last_number;
 static uint8_t rings[GUEST_EXECS_MAX][RINGS][GUEST_RING] __attribute__((aligned(4096)));
 
@@ -410,7 +410,8 @@ static void send_output(struct channel *c, size_t i)
                 if (piece > room - OUTPUT_HEAD)
                         piece = room - OUTPUT_HEAD;
                 struct wbuf w = stream_begin();
-                guest_put_output(&w, (uint8_t)(GUEST_STDOUT + i), f->sent, ring_of(c, i == 0 ? RING_OUT : RING_ERR) + f->sent % GUEST_RING, piece);
+                guest_put_output(&w, (uint8_t)(GUEST_STDOUT + i), f->sent, ring_of(c, i == 0 ? RING_OUT : RING_ERR) + f->sent % GUEST_RING,
+                                 piece);
                 stream_end(GUEST_OUTPUT, c->number, &w);
                 f->sent += piece;
                 if (f->high < f->sent)

@@ -15,18 +15,18 @@
 enum { CAPS_MAX = 64 };
 
 #define READ_RIGHTS (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
-#define FILE_RIGHTS                                                                                                                 \
-        (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_TRUNCATE |  \
+#define FILE_RIGHTS                                                                                                                        \
+        (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_TRUNCATE |         \
          LANDLOCK_ACCESS_FS_IOCTL_DEV)
 #define DEVICE_NODES (LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_CHAR)
 #define ABI_1_RIGHTS ((LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1)
 
 static bool prepared;
-static uint64_t bounding;      /* capabilities to drop from the bounding set */
-static uint64_t permitted;     /* what pid 1 has */
+static uint64_t bounding;  /* capabilities to drop from the bounding set */
+static uint64_t permitted; /* what pid 1 has */
 static uint32_t own_uid, own_gid;
 static int ruleset = -1;
-static int score_fd = -1;      /* pid 1's own oom_score_adj */
+static int score_fd = -1; /* pid 1's own oom_score_adj */
 static char own_score[16];
 static struct limit {
         int what;
@@ -159,7 +159,8 @@ static int drop_bounding(void)
                 if ((bounding >> cap & 1) != 0 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
                         return errno;
         if (prctl(PR_SET_SECUREBITS,
-                  SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED,
+                  SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |
+                          SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED,
                   0, 0, 0) < 0)
                 return errno;
         return 0;

@@ -14,7 +14,7 @@ struct identity {
         uint32_t gid;
         uint32_t group_count;
         uint32_t groups[CONFINE_GROUPS_MAX];
-        char name[64];   /* empty: not known */
+        char name[64]; /* empty: not known */
         char home[256];
         char shell[256]; /* empty: not known */
 };

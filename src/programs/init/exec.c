@@ -41,7 +41,7 @@ static char extras[EXTRAS_MAX][EXTRA_SIZE];
 static uint32_t extra_count;
 
 struct plumbing {
-        int child[3];   /* of which 0 may be pid 1's own /dev/null */
+        int child[3]; /* of which 0 may be pid 1's own /dev/null */
         int in, out, err;
 };
 
@@ -148,8 +148,8 @@ static struct guest_failed spawn_failed(const struct spawn_failure *why, const s
                 [GUEST_STAGE_EXEC] = "cannot execute",
                 [GUEST_STAGE_SYSTEM] = "cannot start a process",
         };
-        const char *name = why->stage == GUEST_STAGE_EXEC  ? argv_store[1]
-                           : why->stage == GUEST_STAGE_CWD ? (m->cwd.len ? (const char *)m->cwd.data : "/")
+        const char *name = why->stage == GUEST_STAGE_EXEC                  ? argv_store[1]
+                           : why->stage == GUEST_STAGE_CWD                 ? (m->cwd.len ? (const char *)m->cwd.data : "/")
                            : why->stage == GUEST_STAGE_USER && m->user.len ? (const char *)m->user.data
                                                                            : NULL;
 
@@ -180,7 +180,8 @@ static int identify(const struct guest_exec *m, struct identity *id, struct gues
                 int sys = users_find((const char *)m->user.data, id);
 
                 if (sys != 0) {
-                        *f = failure(code_of(GUEST_STAGE_USER, sys), GUEST_STAGE_USER, sys, "no such user or group", (const char *)m->user.data);
+                        *f = failure(code_of(GUEST_STAGE_USER, sys), GUEST_STAGE_USER, sys, "no such user or group",
+                                     (const char *)m->user.data);
                         return -1;
                 }
         }
@@ -304,7 +305,8 @@ static int start(struct channel *c, struct guest_failed *f)
         fill_env(&m, &id);
         bool tty = (m.flags & GUEST_EXEC_TTY) != 0;
         if (plumb(&p, &m, &id) < 0) {
-                *f = failure(code_of(GUEST_STAGE_SYSTEM, errno), GUEST_STAGE_SYSTEM, errno, tty ? "cannot make a terminal" : "cannot make pipes", NULL);
+                *f = failure(code_of(GUEST_STAGE_SYSTEM, errno), GUEST_STAGE_SYSTEM, errno,
+                             tty ? "cannot make a terminal" : "cannot make pipes", NULL);
                 unplumb(&p, tty);
                 return -1;
         }
@@ -333,7 +335,8 @@ static int start(struct channel *c, struct guest_failed *f)
 /* No slot to keep the refusal in: it is said once, here and now (protocol.c saw to the room). */
 static void refuse(uint32_t number)
 {
-        struct guest_failed f = failure(ERR_RESOURCE_EXHAUSTED, GUEST_STAGE_REQUEST, 0, "too many commands at once; 128 is the limit", NULL);
+        struct guest_failed f = failure(ERR_RESOURCE_EXHAUSTED, GUEST_STAGE_REQUEST, 0, "too many commands at once; 128 is the limit",
+                                        NULL);
         struct wbuf w = stream_begin();
 
         guest_put_failed(&w, &f);

@@ -147,7 +147,8 @@ static char type_of(mode_t mode)
         static const struct {
                 mode_t type;
                 char letter;
-        } types[] = { { S_IFREG, 'f' }, { S_IFDIR, 'd' }, { S_IFLNK, 'l' }, { S_IFIFO, 'p' }, { S_IFSOCK, 's' }, { S_IFCHR, 'c' }, { S_IFBLK, 'b' } };
+        } types[] = { { S_IFREG, 'f' },  { S_IFDIR, 'd' }, { S_IFLNK, 'l' }, { S_IFIFO, 'p' },
+                      { S_IFSOCK, 's' }, { S_IFCHR, 'c' }, { S_IFBLK, 'b' } };
 
         for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
                 if ((mode & S_IFMT) == types[i].type)
@@ -162,8 +163,8 @@ static int out_entry(int at, const char *name)
 
         if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return errno;
-        out_text("%c\t%o\t%u\t%u\t%llu\t%lld.%09ld\t", type_of(st.st_mode), (unsigned)(st.st_mode & 07777), (unsigned)st.st_uid, (unsigned)st.st_gid,
-                 (unsigned long long)st.st_size, (long long)st.st_mtim.tv_sec, (long)st.st_mtim.tv_nsec);
+        out_text("%c\t%o\t%u\t%u\t%llu\t%lld.%09ld\t", type_of(st.st_mode), (unsigned)(st.st_mode & 07777), (unsigned)st.st_uid,
+                 (unsigned)st.st_gid, (unsigned long long)st.st_size, (long long)st.st_mtim.tv_sec, (long)st.st_mtim.tv_nsec);
         out_name(name);
         if (S_ISLNK(st.st_mode)) {
                 ssize_t n = readlinkat(at, name, target, sizeof(target) - 1);
@@ -280,7 +281,8 @@ static void out_process(pid_t pid, pid_t unused)
                 return;
         char *name = strchr(text, '('), *end = strrchr(text, ')');
         if (!name || !end || end < name ||
-            sscanf(end + 1, " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d %*d %*u %*u %ld", &state, &ppid, &user, &system, &rss) != 5)
+            sscanf(end + 1, " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d %*d %*u %*u %ld", &state, &ppid, &user,
+                   &system, &rss) != 5)
                 return;
         *end = '\0';
         out_text("%ld\t%d\t%u\t%c\t%ld\t%lu\t", (long)pid, ppid, uid_of(pid), state, rss * (sysconf(_SC_PAGESIZE) / 1024),

@@ -8,20 +8,20 @@
 #include "programs/init/confine.h"
 
 struct spawn {
-        uint8_t kind;       /* enum guest_kind */
-        char **argv;        /* NULL-ended; argv[-1] is there and may be written */
+        uint8_t kind; /* enum guest_kind */
+        char **argv;  /* NULL-ended; argv[-1] is there and may be written */
         uint32_t argc;
         char **env;
-        const char *path;   /* where programs are looked up */
-        const char *cwd;    /* NULL: the home of `id` if it is there, else "/" */
+        const char *path; /* where programs are looked up */
+        const char *cwd;  /* NULL: the home of `id` if it is there, else "/" */
         const struct identity *id;
-        int fds[3];         /* standard input, output, error of the child; borrowed */
-        bool tty;           /* fds are one terminal, to be the controlling one */
+        int fds[3]; /* standard input, output, error of the child; borrowed */
+        bool tty;   /* fds are one terminal, to be the controlling one */
 };
 
 struct spawn_failure {
-        int32_t stage;      /* enum guest_stage */
-        int32_t sys;        /* errno */
+        int32_t stage; /* enum guest_stage */
+        int32_t sys;   /* errno */
 };
 
 /*

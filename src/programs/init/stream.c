@@ -247,7 +247,9 @@ static void stream_take(void)
 
                 if (r == 0)
                         break;
-                const char *wrong = r < 0 ? "not a frame" : !greeted && frame.type != GUEST_HELLO ? "HELLO must be the first frame" : protocol_frame(&frame);
+                const char *wrong = r < 0                                   ? "not a frame"
+                                    : !greeted && frame.type != GUEST_HELLO ? "HELLO must be the first frame"
+                                                                            : protocol_frame(&frame);
                 if (wrong == PROTOCOL_WAIT) {
                         in_waits = true;
                         break;
@@ -297,7 +299,8 @@ void stream_watch(void)
         if (candidate >= 0)
                 watch_add(candidate, POLLIN, WATCH_CANDIDATE, 0);
         if (stream >= 0)
-                watch_add(stream, (short)((in_waits || in_len == sizeof(in) ? 0 : POLLIN) | (out_pos < out_len ? POLLOUT : 0)), WATCH_STREAM, 0);
+                watch_add(stream, (short)((in_waits || in_len == sizeof(in) ? 0 : POLLIN) | (out_pos < out_len ? POLLOUT : 0)),
+                          WATCH_STREAM, 0);
 }
 
 void stream_ready(enum watch what, short revents)

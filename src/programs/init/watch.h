@@ -8,7 +8,7 @@ enum watch {
         WATCH_CANDIDATE,
         WATCH_STREAM,
         WATCH_NOTIFY,
-        WATCH_STDIN,  /* of channel slot `index` */
+        WATCH_STDIN, /* of channel slot `index` */
         WATCH_STDOUT,
         WATCH_STDERR,
 };

@@ -22,15 +22,14 @@ static int cmd_version(int argc, char **argv)
         return 0;
 }
 
-static const char help_text[] =
-        "Usage: creto-runtime COMMAND\n"
-        "\n"
-        "  run [OPTIONS] -- CMD...   run a command in a sandbox of its own, and exit with its status\n"
-        "  image list|pull|rm|prune  images in the store\n"
-        "  doctor [--json]           what this host can isolate, and with what\n"
-        "  version, help [run]\n"
-        "\n"
-        "A first sandbox:  creto-runtime run -- python3 -c 'print(6*7)'\n";
+static const char help_text[] = "Usage: creto-runtime COMMAND\n"
+                                "\n"
+                                "  run [OPTIONS] -- CMD...   run a command in a sandbox of its own, and exit with its status\n"
+                                "  image list|pull|rm|prune  images in the store\n"
+                                "  doctor [--json]           what this host can isolate, and with what\n"
+                                "  version, help [run]\n"
+                                "\n"
+                                "A first sandbox:  creto-runtime run -- python3 -c 'print(6*7)'\n";
 
 static const char help_run[] =
         "Usage: creto-runtime run [OPTIONS] -- CMD...\n"
@@ -60,14 +59,13 @@ static const struct {
         const char *name;
         int (*run)(int argc, char **argv); /* NULL: belongs to the service, which this version does not have */
 } commands[] = {
-        { "run", cmd_run },         { "image", cmd_image },    { "doctor", cmd_doctor },   { "version", cmd_version },
-        { "--version", cmd_version }, { "help", cmd_help },    { "--help", cmd_help },     { "-h", cmd_help },
-        { "spawn", NULL },          { "exec", NULL },          { "status", NULL },         { "get", NULL },
-        { "logs", NULL },           { "list", NULL },          { "pause", NULL },          { "resume", NULL },
-        { "terminate", NULL },      { "cp", NULL },            { "checkpoint", NULL },     { "restore", NULL },
-        { "drain", NULL },          { "enable", NULL },        { "runtimes", NULL },       { "pool", NULL },
-        { "network-policy", NULL }, { "attestation", NULL },   { "keys", NULL },           { "audit", NULL },
-        { "health", NULL },         { "completion", NULL },    { "mcp", NULL },
+        { "run", cmd_run },      { "image", cmd_image }, { "doctor", cmd_doctor }, { "version", cmd_version }, { "--version", cmd_version },
+        { "help", cmd_help },    { "--help", cmd_help }, { "-h", cmd_help },       { "spawn", NULL },          { "exec", NULL },
+        { "status", NULL },      { "get", NULL },        { "logs", NULL },         { "list", NULL },           { "pause", NULL },
+        { "resume", NULL },      { "terminate", NULL },  { "cp", NULL },           { "checkpoint", NULL },     { "restore", NULL },
+        { "drain", NULL },       { "enable", NULL },     { "runtimes", NULL },     { "pool", NULL },           { "network-policy", NULL },
+        { "attestation", NULL }, { "keys", NULL },       { "audit", NULL },        { "health", NULL },         { "completion", NULL },
+        { "mcp", NULL },
 };
 
 int main(int argc, char **argv)

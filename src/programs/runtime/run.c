@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,18 +37,22 @@ static struct {
 
 /* ---- arguments ---- */
 
-static int wrong(struct creto_error *e, enum creto_error_code code, const char *hint, const char *fmt, const char *what)
+__attribute__((format(printf, 3, 4))) static int wrong(struct creto_error *e, const char *hint, const char *fmt, ...)
 {
-        *e = (struct creto_error){ .code = (int)code };
-        snprintf(e->message, sizeof(e->message), fmt, what);
+        va_list ap;
+
+        *e = (struct creto_error){ .code = CRETO_E_INVALID_SPEC };
+        va_start(ap, fmt);
+        vsnprintf(e->message, sizeof(e->message), fmt, ap);
+        va_end(ap);
         snprintf(e->hint, sizeof(e->hint), "%s", hint);
-        return -(int)code;
+        return -e->code;
 }
 
 static int add(struct invocation *inv, const char *name, const char *value, struct creto_error *e)
 {
         if (inv->count == OPTIONS_MAX)
-                return wrong(e, CRETO_E_INVALID_SPEC, "send large data through standard input", "too many options%s", "");
+                return wrong(e, "send large data through standard input", "too many options");
         inv->options[inv->count++] = (struct creto_option){ name, value };
         if (strcmp(name, "tty") == 0)
                 inv->tty = true;
@@ -64,7 +69,7 @@ static int add_short(struct invocation *inv, const char *letters, struct creto_e
                 const char *name = *letters == 'i' ? "interactive" : *letters == 't' ? "tty" : NULL;
 
                 if (!name)
-                        return wrong(e, CRETO_E_INVALID_SPEC, "'creto-runtime help run' lists them", "there is no option -%.1s", letters);
+                        return wrong(e, "'creto-runtime help run' lists them", "there is no option -%.1s", letters);
                 if (add(inv, name, NULL, e) < 0)
                         return -e->code;
         }
@@ -91,11 +96,12 @@ static int parse(int argc, char **argv, struct invocation *inv, struct creto_err
                         *equals = '\0';
                 int takes = spec_takes_value(name);
                 if (takes < 0)
-                        return wrong(e, CRETO_E_INVALID_SPEC, "'creto-runtime help run' lists them; the command comes behind --", "there is no option --%.64s", name);
+                        return wrong(e, "'creto-runtime help run' lists them; the command comes behind --", "there is no option --%.64s",
+                                     name);
                 if (!takes && equals)
-                        return wrong(e, CRETO_E_INVALID_SPEC, "", "--%.64s takes no value", name);
+                        return wrong(e, "", "--%.64s takes no value", name);
                 if (takes && !equals && i + 1 >= argc)
-                        return wrong(e, CRETO_E_INVALID_SPEC, "'creto-runtime help run' shows how", "--%.64s needs a value", name);
+                        return wrong(e, "'creto-runtime help run' shows how", "--%.64s needs a value", name);
                 if (add(inv, name, !takes ? NULL : equals ? equals + 1 : argv[++i], e) < 0)
                         return -e->code;
         }

@@ -44,7 +44,9 @@ static bool read_arguments(int argc, char **argv, struct monitor_config *config)
         const struct {
                 const char *name;
                 const char **value;
-        } options[] = { { "--run-dir", &config->run_dir }, { "--state-dir", &config->state_dir }, { "--image-store", &config->image_store } };
+        } options[] = { { "--run-dir", &config->run_dir },
+                        { "--state-dir", &config->state_dir },
+                        { "--image-store", &config->image_store } };
 
         for (int i = 1; i < argc; i += 2) {
                 size_t k = 0;

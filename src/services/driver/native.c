@@ -76,8 +76,14 @@ int driver_start(struct driver *d, const struct driver_config *config, struct er
         int size = SOCKET_BUFFER;
         setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
         setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-        char *argv[] = { "creto-warden", "--run-dir", (char *)config->run_dir, "--state-dir", (char *)config->state_dir, "--image-store",
-                (char *)config->image_store, NULL };
+        char *argv[] = { "creto-warden",
+                         "--run-dir",
+                         (char *)config->run_dir,
+                         "--state-dir",
+                         (char *)config->state_dir,
+                         "--image-store",
+                         (char *)config->image_store,
+                         NULL };
         char *env[] = { NULL };
         pid_t pid = vfork();
         if (pid == 0) {

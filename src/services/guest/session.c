@@ -19,7 +19,7 @@ struct session_exec {
         bool started;
         session_output_fn *output;
         void *ctx;
-        uint64_t seen[2], acked[2];      /* output taken, and said so */
+        uint64_t seen[2], acked[2]; /* output taken, and said so */
         uint64_t in_sent, in_window;
         struct guest_exit exit;
         struct guest_failed failed;
@@ -189,7 +189,8 @@ static int on_frame(struct session *s, const struct guest_frame *f, struct err *
         char text[256];
 
         if (f->type == GUEST_PROTOCOL_ERROR)
-                return err_set(e, ERR_INTERNAL_ERROR, 0, "the sandbox refused our protocol: %s", guest_get_text(f->payload, text, sizeof(text)) == 0 ? text : "?");
+                return err_set(e, ERR_INTERNAL_ERROR, 0, "the sandbox refused our protocol: %s",
+                               guest_get_text(f->payload, text, sizeof(text)) == 0 ? text : "?");
         if (!s->greeted) {
                 if (f->type != GUEST_HELLO_OK || guest_get_hello_ok(f->payload, &ok) < 0)
                         return broken(e, "no greeting");
@@ -314,8 +315,8 @@ static void send_request(struct session *s, uint32_t id, const uint8_t *request,
         }
 }
 
-int session_exec_new(struct session *s, const struct guest_exec *req, const char *const *argv, const char *const *env, session_output_fn *output,
-        void *ctx, struct session_exec **out, struct err *e)
+int session_exec_new(struct session *s, const struct guest_exec *req, const char *const *argv, const char *const *env,
+                     session_output_fn *output, void *ctx, struct session_exec **out, struct err *e)
 {
         struct session_exec *x = calloc(1, sizeof(*x));
         uint8_t *request = malloc(GUEST_EXEC_MAX);

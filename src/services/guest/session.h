@@ -32,14 +32,14 @@ short session_events(const struct session *s);
 int session_step(struct session *s, struct err *e);
 
 /* Starts a command. The handle lives until session_exec_free() or the end of the session. */
-int session_exec_new(struct session *s, const struct guest_exec *req, const char *const *argv, const char *const *env, session_output_fn *output,
-        void *ctx, struct session_exec **out, struct err *e);
+int session_exec_new(struct session *s, const struct guest_exec *req, const char *const *argv, const char *const *env,
+                     session_output_fn *output, void *ctx, struct session_exec **out, struct err *e);
 void session_exec_free(struct session_exec *x);
 
 enum session_end session_exec_state(const struct session_exec *x);
 bool session_exec_started(const struct session_exec *x);
-const struct guest_exit *session_exec_exit(const struct session_exec *x);       /* SESSION_EXITED */
-const struct guest_failed *session_exec_failed(const struct session_exec *x);   /* SESSION_FAILED */
+const struct guest_exit *session_exec_exit(const struct session_exec *x);     /* SESSION_EXITED */
+const struct guest_failed *session_exec_failed(const struct session_exec *x); /* SESSION_FAILED */
 
 /* How many bytes of input would be taken now. */
 size_t session_exec_room(const struct session_exec *x);

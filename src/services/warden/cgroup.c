@@ -349,10 +349,12 @@ void cgroup_usage(const struct cgroup_host *h, const struct cgroup *g, struct cg
         } figures[] = {
                 { offsetof(struct cgroup_usage, memory), CGROUP_MEMORY, "memory.usage_in_bytes", NULL, "memory.current", NULL, 1 },
                 { offsetof(struct cgroup_usage, memory_peak), CGROUP_MEMORY, "memory.max_usage_in_bytes", NULL, "memory.peak", NULL, 1 },
-                { offsetof(struct cgroup_usage, oom_kills), CGROUP_MEMORY, "memory.oom_control", "oom_kill", "memory.events", "oom_kill", 1 },
+                { offsetof(struct cgroup_usage, oom_kills), CGROUP_MEMORY, "memory.oom_control", "oom_kill", "memory.events", "oom_kill",
+                  1 },
                 { offsetof(struct cgroup_usage, pids), CGROUP_PIDS, "pids.current", NULL, "pids.current", NULL, 1 },
                 { offsetof(struct cgroup_usage, forks_refused), CGROUP_PIDS, "pids.events", "max", "pids.events", "max", 1 },
-                { offsetof(struct cgroup_usage, throttled_us), CGROUP_CPU, "cpu.stat", "throttled_time", "cpu.stat", "throttled_usec", 1000 },
+                { offsetof(struct cgroup_usage, throttled_us), CGROUP_CPU, "cpu.stat", "throttled_time", "cpu.stat", "throttled_usec",
+                  1000 },
                 { offsetof(struct cgroup_usage, cpu_us), CGROUP_CPUACCT, "cpuacct.usage", NULL, NULL, NULL, 1000 },
         };
 

@@ -42,9 +42,25 @@ void disk_host_release(struct disk_host *d)
 static int run_mke2fs(const char *path, uint64_t inodes, struct err *e)
 {
         char count[32];
-        char *argv[] = { "mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-I", "256", "-N", count,
-                "-O", "none,extent,filetype,dir_index,flex_bg,large_file,dir_nlink,extra_isize,metadata_csum,sparse_super2", "-E", "lazy_itable_init=1,num_backup_sb=0,packed_meta_blocks=1,nodiscard",
-                (char *)path, NULL };
+        char *argv[] = { "mke2fs",
+                         "-q",
+                         "-F",
+                         "-t",
+                         "ext4",
+                         "-b",
+                         "4096",
+                         "-m",
+                         "0",
+                         "-I",
+                         "256",
+                         "-N",
+                         count,
+                         "-O",
+                         "none,extent,filetype,dir_index,flex_bg,large_file,dir_nlink,extra_isize,metadata_csum,sparse_super2",
+                         "-E",
+                         "lazy_itable_init=1,num_backup_sb=0,packed_meta_blocks=1,nodiscard",
+                         (char *)path,
+                         NULL };
         char *env[] = { "PATH=/usr/sbin:/sbin", NULL };
         int status = 0;
 
@@ -135,7 +151,9 @@ static int make_backing(const struct disk_host *d, uint64_t bytes, uint64_t inod
 static int loop_open(int backing, char path[32], struct err *e)
 {
         auto_fd control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-        struct loop_config config = { .fd = (uint32_t)backing, .block_size = 4096, .info = { .lo_flags = LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO } };
+        struct loop_config config = { .fd = (uint32_t)backing,
+                                      .block_size = 4096,
+                                      .info = { .lo_flags = LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO } };
 
         if (control < 0) {
                 err_set(e, ERR_NOT_SUPPORTED, errno, "disk: no loop devices");
@@ -213,7 +231,8 @@ int disk_make(const struct disk_host *d, uint64_t bytes, uint64_t inodes, uint32
         if (mount < 0)
                 return mount;
         for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
-                if (mkdirat(mount, dirs[i].name, 0700) < 0 || fchownat(mount, dirs[i].name, dirs[i].uid, dirs[i].uid, AT_SYMLINK_NOFOLLOW) < 0 ||
+                if (mkdirat(mount, dirs[i].name, 0700) < 0 ||
+                    fchownat(mount, dirs[i].name, dirs[i].uid, dirs[i].uid, AT_SYMLINK_NOFOLLOW) < 0 ||
                     fchmodat(mount, dirs[i].name, dirs[i].mode, 0) < 0)
                         return err_sys(e, "disk: cannot make '%s'", dirs[i].name);
         }

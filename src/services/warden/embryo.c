@@ -95,7 +95,8 @@ static void limit_ourselves(int sock)
 /* Installs the filter that everything in the sandbox inherits; returns its listener. */
 static int install_filter(int sock)
 {
-        struct sock_fprog program = { .len = sizeof(seccomp_filter) / sizeof(seccomp_filter[0]), .filter = (struct sock_filter *)seccomp_filter };
+        struct sock_fprog program = { .len = sizeof(seccomp_filter) / sizeof(seccomp_filter[0]),
+                                      .filter = (struct sock_filter *)seccomp_filter };
         unsigned flags = SECCOMP_FILTER_FLAG_NEW_LISTENER;
         int fd;
 

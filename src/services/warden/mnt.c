@@ -27,8 +27,9 @@ static int fail_at(const char *what, const char *path, struct err *e)
 /* ---- the template ---- */
 
 static const char *const template_dirs[] = {
-        "/proc", "/tmp", "/run", "/home", "/home/agent", "/var", "/var/tmp", "/var/lib", "/var/cache", "/var/log", "/etc", "/etc/ssl",
-        "/etc/ssl/certs", "/etc/alternatives", "/mnt", "/srv", "/opt", "/usr", "/dev", "/dev/pts", "/dev/shm", NEW_ROOT, HOST_PROC,
+        "/proc",    "/tmp",     "/run",     "/home",          "/home/agent",       "/var", "/var/tmp", "/var/lib", "/var/cache",
+        "/var/log", "/etc",     "/etc/ssl", "/etc/ssl/certs", "/etc/alternatives", "/mnt", "/srv",     "/opt",     "/usr",
+        "/dev",     "/dev/pts", "/dev/shm", NEW_ROOT,         HOST_PROC,
 };
 
 static const char *const template_links[][2] = {
@@ -45,7 +46,8 @@ static const char *const template_links[][2] = {
 static const struct {
         const char *path, *text;
 } template_files[] = {
-        { "/etc/passwd", "root:x:0:0:root:/:/bin/sh\nagent:x:1000:1000:agent:/home/agent:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n" },
+        { "/etc/passwd",
+          "root:x:0:0:root:/:/bin/sh\nagent:x:1000:1000:agent:/home/agent:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n" },
         { "/etc/group", "root:x:0:\ntty:x:5:\nagent:x:1000:\nnogroup:x:65534:\n" },
         { "/etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost\n" },
         { "/etc/resolv.conf", "" },
@@ -190,9 +192,9 @@ int mnt_enter_template(bool user, struct err *e)
 
 /* Entries of proc that show or steer the machine: as the usual container default. Most are readable by host root alone already. */
 static const char *const proc_masked[] = {
-        "/proc/acpi",       "/proc/asound",     "/proc/interrupts",  "/proc/kcore",  "/proc/keys",        "/proc/key-users", "/proc/latency_stats",
-        "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",  "/proc/config.gz",   "/proc/kallsyms",  "/proc/modules",
-        "/proc/cmdline",    "/proc/dynamic_debug",
+        "/proc/acpi",          "/proc/asound",     "/proc/interrupts",  "/proc/kcore",         "/proc/keys", "/proc/key-users",
+        "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",   "/proc/scsi", "/proc/config.gz",
+        "/proc/kallsyms",      "/proc/modules",    "/proc/cmdline",     "/proc/dynamic_debug",
 };
 static const char *const proc_readonly[] = { "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/driver" };
 
@@ -224,7 +226,8 @@ static int mount_proc(const struct mnt_own *own, const char *at, struct err *e)
 
         if (mount("proc", under(path, sizeof(path), at, "/proc"), "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0) {
                 err_sys(e, "mounts: cannot mount /proc");
-                return own->user ? err_hint(e, "something on this host covers parts of /proc, as inside a container; run as root there") : -(int)e->code;
+                return own->user ? err_hint(e, "something on this host covers parts of /proc, as inside a container; run as root there")
+                                 : -(int)e->code;
         }
         return mask_proc(at, e);
 }
@@ -248,7 +251,10 @@ static int mount_dev(const struct mnt_own *own, const char *at, struct err *e)
 static int mount_disk(const struct mnt_own *own, const char *at, struct err *e)
 {
         static const char *const places[][2] = {
-                { "/tmp/home", "/home/agent" }, { "/tmp/var-tmp", "/var/tmp" }, { "/tmp/run", "/run" }, { "/tmp/tmp", "/tmp" },
+                { "/tmp/home", "/home/agent" },
+                { "/tmp/var-tmp", "/var/tmp" },
+                { "/tmp/run", "/run" },
+                { "/tmp/tmp", "/tmp" },
         };
         char from[64], to[64];
 
@@ -264,7 +270,8 @@ int mnt_build_own(const struct mnt_own *own, struct err *e)
 {
         const char *at = own->root >= 0 ? NEW_ROOT : "";
 
-        if (own->root >= 0 && (sys_move_mount(own->root, "", AT_FDCWD, at, MOVE_MOUNT_F_EMPTY_PATH) < 0 || bind_at("/dev", NEW_ROOT "/dev", 0, e) < 0))
+        if (own->root >= 0 &&
+            (sys_move_mount(own->root, "", AT_FDCWD, at, MOVE_MOUNT_F_EMPTY_PATH) < 0 || bind_at("/dev", NEW_ROOT "/dev", 0, e) < 0))
                 return fail_at("mount the image on", at, e);
         if (mount_proc(own, at, e) < 0 || mount_dev(own, at, e) < 0 || mount_disk(own, at, e) < 0)
                 return -(int)e->code;
@@ -284,7 +291,8 @@ static int make_top_layer(struct err *e)
         auto_fd context = sys_fsopen("tmpfs", FSOPEN_CLOEXEC);
 
         if (context < 0 || sys_fsconfig(context, FSCONFIG_SET_STRING, "size", "256k", 0) < 0 ||
-            sys_fsconfig(context, FSCONFIG_SET_STRING, "mode", "0755", 0) < 0 || sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+            sys_fsconfig(context, FSCONFIG_SET_STRING, "mode", "0755", 0) < 0 ||
+            sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
                 return err_sys(e, "mounts: cannot make a layer");
         auto_fd top = sys_fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
         if (top < 0)
@@ -317,7 +325,8 @@ static int map_layer(int layer, int idmap, struct err *e)
         }
         if (sys_mount_setattr(tree, "", AT_EMPTY_PATH, &attr) < 0) {
                 err_set(e, ERR_NOT_SUPPORTED, errno, "mounts: cannot map the owners of an image layer");
-                return err_hint(e, "idmapped mounts need Linux 5.19 and a filesystem that has them: keep the image store on ext4, xfs or btrfs");
+                return err_hint(
+                        e, "idmapped mounts need Linux 5.19 and a filesystem that has them: keep the image store on ext4, xfs or btrfs");
         }
         return take_fd(&tree);
 }
@@ -332,8 +341,10 @@ static int mount_overlay(int *parts, unsigned count, struct err *e)
                 return err_sys(e, "mounts: no overlay filesystem");
         for (unsigned i = count; i-- > 0;) /* the option names the highest first */
                 len += (size_t)snprintf(lower + len, sizeof(lower) - len, "/proc/self/fd/%d%s", parts[i], i > 0 ? ":" : "");
-        if (sys_fsconfig(context, FSCONFIG_SET_STRING, "source", "image", 0) < 0 || sys_fsconfig(context, FSCONFIG_SET_STRING, "lowerdir", lower, 0) < 0 ||
-            sys_fsconfig(context, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) < 0 || sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        if (sys_fsconfig(context, FSCONFIG_SET_STRING, "source", "image", 0) < 0 ||
+            sys_fsconfig(context, FSCONFIG_SET_STRING, "lowerdir", lower, 0) < 0 ||
+            sys_fsconfig(context, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) < 0 ||
+            sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
                 return err_sys(e, "mounts: cannot overlay %u layers", count);
         int fd = sys_fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
         return fd < 0 ? err_sys(e, "mounts: cannot mount the image") : fd;

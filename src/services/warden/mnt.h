@@ -16,9 +16,9 @@ int mnt_enter_template(bool user, struct err *e);
 
 struct mnt_own {
         bool user;
-        int root;          /* detached mount to be the root instead of the template's, or -1 */
-        int disk;          /* detached mount from disk_make() */
-        uint32_t tty_gid;  /* host gid of group tty inside, UINT32_MAX: leave it */
+        int root;         /* detached mount to be the root instead of the template's, or -1 */
+        int disk;         /* detached mount from disk_make() */
+        uint32_t tty_gid; /* host gid of group tty inside, UINT32_MAX: leave it */
 };
 
 /* In a fresh mount and pid namespace made from the template's: mounts what a sandbox has of its own. */

@@ -8,10 +8,10 @@
 #include "services/warden/nest.h"
 
 struct monitor_config {
-        int peer;               /* the connection; owned */
-        bool peer_is_root;      /* who made it */
+        int peer;          /* the connection; owned */
+        bool peer_is_root; /* who made it */
         const char *run_dir;
-        const char *state_dir;  /* root: ours; user: only for images */
+        const char *state_dir;   /* root: ours; user: only for images */
         const char *image_store; /* absolute path */
         bool user;
 };

@@ -62,7 +62,9 @@ static int start_zygote(struct nest *n, struct err *e)
         char pid[16];
 
         snprintf(pid, sizeof(pid), "%d", getpid());
-        char *argv[] = { "creto-warden", "--zygote", n->config.user ? "user" : "root", n->config.private ? "private" : "service", pid, NULL };
+        char *argv[] = {
+                "creto-warden", "--zygote", n->config.user ? "user" : "root", n->config.private ? "private" : "service", pid, NULL
+        };
         char *env[] = { NULL };
         if (sock_pair(SOCK_SEQPACKET, ends) < 0)
                 return err_sys(e, "cannot make a socket");
@@ -195,7 +197,8 @@ static struct space_map box_map(const struct nest *n, const struct nest_box *b, 
         return (struct space_map){ 0, space_slot_uid((unsigned)b->slot), SPACE_IDS };
 }
 
-static int gather(struct nest *n, struct nest_box *b, uint32_t uid, const int *layers, unsigned count, bool on_disk_ids, struct material *m, struct err *e)
+static int gather(struct nest *n, struct nest_box *b, uint32_t uid, const int *layers, unsigned count, bool on_disk_ids, struct material *m,
+                  struct err *e)
 {
         uint32_t base = n->config.user ? 0 : space_slot_uid((unsigned)b->slot);
         struct space_map map = box_map(n, b, uid);
@@ -243,7 +246,8 @@ static int order_embryo(struct nest *n, struct nest_box *b, struct material *m, 
         }
         if (nest_ensure_zygote(n, e) < 0)
                 return -(int)e->code;
-        if (sock_send(n->zygote, &make, sizeof(make), fds, count) < 0 || sock_recv(n->zygote, &made, sizeof(made), NULL, NULL) != (ssize_t)sizeof(made))
+        if (sock_send(n->zygote, &make, sizeof(make), fds, count) < 0 ||
+            sock_recv(n->zygote, &made, sizeof(made), NULL, NULL) != (ssize_t)sizeof(made))
                 return err_set(e, ERR_INTERNAL_ERROR, 0, "the zygote ended while it made a sandbox");
         if (made.pid < 0)
                 return err_set(e, ERR_INTERNAL_ERROR, -made.pid, "cannot make a sandbox's namespaces");
@@ -264,8 +268,8 @@ static void clear_box(struct nest *n, struct nest_box *b)
         b->slot = -1;
 }
 
-static int make_box(struct nest *n, const struct limits *l, uint32_t uid, const int *layers, unsigned count, bool on_disk_ids, struct nest_box **out,
-        struct err *e)
+static int make_box(struct nest *n, const struct limits *l, uint32_t uid, const int *layers, unsigned count, bool on_disk_ids,
+                    struct nest_box **out, struct err *e)
 {
         struct material m = { -1, -1, -1, -1, -1 };
         struct nest_box *b = calloc(1, sizeof(*b));
@@ -396,7 +400,7 @@ static struct nest_box *find_prepared(struct nest *n, const struct limits *l)
 }
 
 int nest_spawn(struct nest *n, const struct ipc_spawn *req, const int *layers, unsigned layer_count, struct nest_box **box, int *stream,
-        uint32_t *missing, struct err *e)
+               uint32_t *missing, struct err *e)
 {
         uint32_t lacking = ((1U << LIMIT_COUNT) - 1) & ~nest_limits(n);
         struct nest_box *b = NULL;

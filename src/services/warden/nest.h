@@ -18,8 +18,8 @@
 enum nest_state {
         NEST_PREPARED, /* an embryo that waits; belongs to nobody */
         NEST_RUNNING,
-        NEST_DYING,    /* SIGKILL is on its way */
-        NEST_DEAD,     /* reaped and cleared; kept until its owner has asked */
+        NEST_DYING, /* SIGKILL is on its way */
+        NEST_DEAD,  /* reaped and cleared; kept until its owner has asked */
 };
 
 struct nest_box {
@@ -27,15 +27,15 @@ struct nest_box {
         enum nest_state state;
         pid_t pid;
         int pidfd;
-        int sock;              /* to the embryo, until it is creto-init */
+        int sock; /* to the embryo, until it is creto-init */
         int slot;
-        int status;            /* wait status, NEST_DEAD */
-        bool wanted;           /* TERMINATE came, under this serial */
+        int status;  /* wait status, NEST_DEAD */
+        bool wanted; /* TERMINATE came, under this serial */
         uint32_t serial;
         uint64_t disk_bytes, disk_inodes;
-        struct limits limits;  /* as written to the groups */
+        struct limits limits; /* as written to the groups */
         struct cgroup group;
-        struct ipc_usage usage; /* the last reading */
+        struct ipc_usage usage;      /* the last reading */
         char complaint[ERR_MSG_MAX]; /* why it never became a sandbox; empty where it did */
         struct nest_box *next;
 };
@@ -53,10 +53,10 @@ struct nest {
         struct cgroup_host cgroups;
         struct disk_host disk;
         struct space_slots slots;
-        int init_exe;          /* sealed memory file */
-        int zygote;            /* socket */
+        int init_exe; /* sealed memory file */
+        int zygote;   /* socket */
         pid_t zygote_pid;
-        unsigned serial;       /* of group names */
+        unsigned serial; /* of group names */
         struct nest_box *boxes;
 };
 
@@ -70,7 +70,7 @@ uint32_t nest_limits(const struct nest *n);
 /* Starts a sandbox from a checked request; `layers` are descriptors (root kinds 1 and 2, borrowed), lowest first. On success *box runs and
  * *stream is the host's end of its guest stream (owned by the caller); *missing as in SPAWNED. */
 int nest_spawn(struct nest *n, const struct ipc_spawn *req, const int *layers, unsigned layer_count, struct nest_box **box, int *stream,
-        uint32_t *missing, struct err *e);
+               uint32_t *missing, struct err *e);
 
 struct nest_box *nest_find(struct nest *n, const char *id);
 void nest_kill(struct nest_box *box);

@@ -10,8 +10,8 @@
 #include "base/err.h"
 
 enum {
-        SPACE_IDS = 65536,                 /* ids in one sandbox's range */
-        SPACE_INIT_ID = 65535,             /* the id inside that creto-init has, and nobody else */
+        SPACE_IDS = 65536,     /* ids in one sandbox's range */
+        SPACE_INIT_ID = 65535, /* the id inside that creto-init has, and nobody else */
         SPACE_SLOTS = 4094,
 };
 

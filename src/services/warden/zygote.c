@@ -130,6 +130,9 @@ int zygote_main(char **argv)
         setsid(); /* a ^C at the terminal is the command's, not ours */
         fcntl(ZYGOTE_FD_SOCK, F_SETFD, FD_CLOEXEC);
         fcntl(ZYGOTE_FD_SLOTS, F_SETFD, FD_CLOEXEC);
+        /* To come back to a namespace one must own it; an ordinary user does not own the host's. */
+        if (z.user && unshare(CLONE_NEWNET) < 0)
+                return 1;
         z.home_netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
         if (z.private)
                 cgroup_host_init(&z.cgroups, !z.user);

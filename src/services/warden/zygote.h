@@ -15,14 +15,14 @@
 #include "wire/ipc.h"
 
 enum {
-        ZYGOTE_FD_SOCK = 3,   /* to the warden, SOCK_SEQPACKET */
-        ZYGOTE_FD_SLOTS = 4,  /* keeps the id ranges locked as long as we live; may be closed */
+        ZYGOTE_FD_SOCK = 3,  /* to the warden, SOCK_SEQPACKET */
+        ZYGOTE_FD_SLOTS = 4, /* keeps the id ranges locked as long as we live; may be closed */
 };
 
 enum zygote_make_flag {
-        ZYGOTE_USER = 1,      /* ordinary user's namespace */
-        ZYGOTE_ROOT = 2,      /* a root mount comes along */
-        ZYGOTE_CGROUP = 4,    /* a v2 group to clone into comes along */
+        ZYGOTE_USER = 1,   /* ordinary user's namespace */
+        ZYGOTE_ROOT = 2,   /* a root mount comes along */
+        ZYGOTE_CGROUP = 4, /* a v2 group to clone into comes along */
 };
 
 /* warden → zygote; descriptors: embryo's socket, netns, userns, disk, [root], [cgroup]. */
@@ -44,9 +44,9 @@ struct embryo_report {
 
 /* warden → embryo; descriptors: the guest stream, creto-init. */
 struct embryo_go {
-        uint32_t cgroup_ns;  /* 1: make a cgroup namespace now that we are in our group */
-        uint32_t init_id;    /* the uid and gid, as the new user namespace sees them */
-        uint32_t one_uid;    /* 1: no groups may be set */
+        uint32_t cgroup_ns; /* 1: make a cgroup namespace now that we are in our group */
+        uint32_t init_id;   /* the uid and gid, as the new user namespace sees them */
+        uint32_t one_uid;   /* 1: no groups may be set */
         char hostname[IPC_HOSTNAME_MAX + 1];
         char machine_id[33];
         struct boot_config boot;

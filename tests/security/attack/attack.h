@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 enum verdict {
-        WON = 0,      /* the attack succeeded: inside a sandbox, a hole */
+        WON = 0, /* the attack succeeded: inside a sandbox, a hole */
         REFUSED = 1,
         NOT_HERE = 77, /* this machine, or this processor, lacks what is attacked */
 };
@@ -24,10 +24,10 @@ enum control {
 struct attack {
         const char *name;
         char control;
-        bool root_may_fail;       /* a locked-down kernel, or one without the feature, refuses it to root as well */
+        bool root_may_fail; /* a locked-down kernel, or one without the feature, refuses it to root as well */
         const char *what;
         int (*run)(const char *arg);
-        const char *arg;          /* unless the caller gives one */
+        const char *arg; /* unless the caller gives one */
 };
 
 extern const struct attack attacks_files[], attacks_proc[], attacks_mounts[], attacks_namespaces[], attacks_devices[], attacks_privileges[],

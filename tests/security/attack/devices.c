@@ -50,7 +50,8 @@ static bool is_ordinary(dev_t d)
 {
         unsigned ma = major(d), mi = minor(d);
 
-        return (ma == 1 && (mi == 3 || mi == 5 || mi == 7 || mi == 8 || mi == 9)) || (ma == 5 && (mi == 0 || mi == 2)) || (ma >= 136 && ma <= 143);
+        return (ma == 1 && (mi == 3 || mi == 5 || mi == 7 || mi == 8 || mi == 9)) || (ma == 5 && (mi == 0 || mi == 2)) ||
+               (ma >= 136 && ma <= 143);
 }
 
 /* Some devices act on being opened; those are not looked at. */

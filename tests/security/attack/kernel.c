@@ -108,11 +108,11 @@ static int clock_read_adjust(const char *unused)
         return judge(syscall(SYS_clock_adjtime, CLOCK_REALTIME, &t));
 }
 
-#define CALL(id, ...)                                                                                                               \
-        static int call_##id(const char *unused)                                                                                    \
-        {                                                                                                                           \
-                (void)unused;                                                                                                       \
-                return judge_reached(syscall(SYS_##id, ##__VA_ARGS__));                                                             \
+#define CALL(id, ...)                                                                                                                      \
+        static int call_##id(const char *unused)                                                                                           \
+        {                                                                                                                                  \
+                (void)unused;                                                                                                              \
+                return judge_reached(syscall(SYS_##id, ##__VA_ARGS__));                                                                    \
         }
 CALL(keyctl, 0, -3, 0)
 CALL(request_key, "user", "attack", NULL, 0)

@@ -20,8 +20,8 @@
 enum { SECONDS_EACH = 10 };
 
 static const struct attack *const all[] = {
-        attacks_files,   attacks_proc,    attacks_mounts,  attacks_namespaces, attacks_devices, attacks_privileges, attacks_processes,
-        attacks_kernel,  attacks_sockets, attacks_leaks,   attacks_bombs,
+        attacks_files,     attacks_proc,   attacks_mounts,  attacks_namespaces, attacks_devices, attacks_privileges,
+        attacks_processes, attacks_kernel, attacks_sockets, attacks_leaks,      attacks_bombs,
 };
 
 static char said[256];

@@ -46,7 +46,9 @@ static int make_shared(const char *at)
 /* The cover of one of the files that proc shows nothing of; outside, of one that the control covered. */
 static int uncover(const char *unused)
 {
-        static const char *const covers[] = { "/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/cmdline", "/proc/cpuinfo", "/proc/sys" };
+        static const char *const covers[] = {
+                "/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/cmdline", "/proc/cpuinfo", "/proc/sys"
+        };
         long r = -1;
 
         (void)unused;
@@ -132,7 +134,8 @@ static int escape_root(const char *unused)
 
         (void)unused;
         mkdir("/tmp/.cage", 0700);
-        if (stat("/", &before) < 0 || syscall(SYS_chroot, "/tmp/.cage") < 0 || fchdir(up) < 0 || syscall(SYS_chroot, ".") < 0 || stat("/", &after) < 0)
+        if (stat("/", &before) < 0 || syscall(SYS_chroot, "/tmp/.cage") < 0 || fchdir(up) < 0 || syscall(SYS_chroot, ".") < 0 ||
+            stat("/", &after) < 0)
                 return judge(-1);
         return before.st_ino == after.st_ino ? WON : REFUSED;
 }

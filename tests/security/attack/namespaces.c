@@ -17,7 +17,7 @@ static const struct {
         const char *name;
         unsigned flag;
 } kinds[] = {
-        { "mnt", CLONE_NEWNS }, { "pid", CLONE_NEWPID }, { "net", CLONE_NEWNET },       { "ipc", CLONE_NEWIPC },
+        { "mnt", CLONE_NEWNS },  { "pid", CLONE_NEWPID },   { "net", CLONE_NEWNET },       { "ipc", CLONE_NEWIPC },
         { "uts", CLONE_NEWUTS }, { "user", CLONE_NEWUSER }, { "cgroup", CLONE_NEWCGROUP }, { "time", CLONE_NEWTIME },
 };
 

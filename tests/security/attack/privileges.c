@@ -94,7 +94,8 @@ static int run_setuid(const char *path)
         }
         for (int i = 0; i < 150; i++) {
                 usleep(10000);
-                if (!status_line(pid, "Name:\t", name, sizeof(name)) || !status_line(pid, "State:\t", state, sizeof(state)) || state[0] == 'Z')
+                if (!status_line(pid, "Name:\t", name, sizeof(name)) || !status_line(pid, "State:\t", state, sizeof(state)) ||
+                    state[0] == 'Z')
                         break;
                 if (strncmp(name, base, strlen(base)) == 0 && state[0] == 'S')
                         break;
@@ -159,7 +160,9 @@ static int raise_capabilities(const char *unused)
 static int ambient(const char *unused)
 {
         struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-        struct __user_cap_data_struct data[2] = { { .effective = 1 << CAP_CHOWN, .permitted = 1 << CAP_CHOWN, .inheritable = 1 << CAP_CHOWN } };
+        struct __user_cap_data_struct data[2] = {
+                { .effective = 1 << CAP_CHOWN, .permitted = 1 << CAP_CHOWN, .inheritable = 1 << CAP_CHOWN }
+        };
 
         (void)unused;
         syscall(SYS_capset, &head, data);
