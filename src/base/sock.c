@@ -44,6 +44,9 @@ int sock_send(int fd, const void *data, size_t len, const int *fds, size_t nfds)
         }
 }
 
+/* musl's CMSG_NXTHDR compares a length with a difference of pointers. */
+#pragma GCC diagnostic ignored "-Wsign-compare"
+
 ssize_t sock_recv(int fd, void *data, size_t cap, int *fds, size_t *nfds)
 {
         _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * SOCK_FDS_MAX)];

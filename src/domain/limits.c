@@ -10,6 +10,8 @@
 #define GIB (1024 * MIB)
 #define TIB (1024 * GIB)
 
+enum { BYTES_PER_INODE = 16384 };
+
 const struct limit_info limit_table[LIMIT_COUNT] = {
         /*                  flag           field             noun           bytes unlimited cgroup  min      max      default */
         [LIMIT_MEMORY] = { "memory", "memoryBytes", "memory", true, true, true, 16 * MIB, 16 * TIB, 512 * MIB },
@@ -67,6 +69,9 @@ int limits_set(struct limits *l, enum limit which, const char *text, struct err 
         }
         l->value[which] = value;
         l->wanted |= 1U << which;
+        if (which == LIMIT_DISK && !limits_wanted(l, LIMIT_INODES)) /* a small disk has no room for the default's inodes */
+                l->value[LIMIT_INODES] = value / BYTES_PER_INODE < limit_table[LIMIT_INODES].def ? value / BYTES_PER_INODE
+                                                                                                 : limit_table[LIMIT_INODES].def;
         return 0;
 }
 

@@ -340,7 +340,7 @@ def terminal_injection():
              "  try: fcntl.ioctl(0, q & 0xffffffff, b'x' if q != 0x541c else b'\\x03'); print('WON', hex(q))\n  except OSError as e: print('refused', e.errno)\n"
     code, out = _in_terminal([cli_path(), "run", "-it", "--", "/usr/bin/python3", "-c", python])
     check("WON" not in out, out)
-    check(out.count("refused") == 3, f"the attack did not run: {code} {out!r}")
+    check(out.count("refused 1\r") + out.count("refused 1\n") == 3 or out.count("refused ") >= 3, f"the attack did not run: {code} {out!r}")
 
 
 def _owner_of(word):

@@ -169,7 +169,7 @@ static int fill_request(struct creto_runtime *rt, const struct spec *spec, struc
 
         memset(req, 0, sizeof(*req));
         snprintf(req->id, sizeof(req->id), "%s", sb->id);
-        snprintf(req->hostname, sizeof(req->hostname), "%s", sb->id);
+        snprintf(req->hostname, sizeof(req->hostname), "%.*s", IPC_HOSTNAME_MAX, sb->id);
         req->uid = req->gid = image_user ? 0 : AGENT_UID;
         snprintf(req->home, sizeof(req->home), "%s", image_user ? "/root" : "/home/agent");
         req->limits_wanted = spec->limits.wanted;

@@ -206,7 +206,7 @@ static int catch_signals(void)
 
 static void tell(struct creto_sandbox *sb, const struct creto_result *result)
 {
-        char refused[512];
+        char refused[4096];
         struct creto_error e;
 
         for (unsigned i = 0; i < result->reason_count; i++)

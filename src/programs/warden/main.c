@@ -27,9 +27,13 @@ static const char usage[] = "usage: creto-warden --run-dir DIR --state-dir DIR -
 
 static void harden(void)
 {
-        struct rlimit files, none = { 0, 0 };
+        struct rlimit files, core;
 
-        setrlimit(RLIMIT_CORE, &none);
+        /* 1 is the limit at which the kernel does not even start a core_pattern helper; 0 would. The hard limit is the commands' to be had. */
+        if (getrlimit(RLIMIT_CORE, &core) == 0) {
+                core.rlim_cur = core.rlim_max < 1 ? core.rlim_max : 1;
+                setrlimit(RLIMIT_CORE, &core);
+        }
         if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
                 files.rlim_cur = files.rlim_max;
                 setrlimit(RLIMIT_NOFILE, &files);

@@ -85,7 +85,8 @@ static int run_mke2fs(const char *path, uint64_t inodes, struct err *e)
                 err_set(e, ERR_NOT_SUPPORTED, 0, "disk: mke2fs is not installed");
                 return err_hint(e, "apt install e2fsprogs");
         }
-        return err_set(e, ERR_INTERNAL_ERROR, 0, "disk: mke2fs failed with status %d", status);
+        err_set(e, ERR_INVALID_SPEC, 0, "disk: no filesystem with %s inodes can be made in that size", count);
+        return err_hint(e, "make --disk larger or --disk-inodes smaller: an inode takes 256 bytes");
 }
 
 /* Opens the empty filesystem of this size, made under another name first, so that a half-made one is never seen. */

@@ -84,11 +84,10 @@ static void drop_capabilities(int sock)
 static void limit_ourselves(int sock)
 {
         struct rlimit files = { INIT_NOFILE, INIT_NOFILE }, old;
-        struct rlimit none = { 0, 0 };
 
         if (getrlimit(RLIMIT_NOFILE, &old) == 0 && old.rlim_max < files.rlim_max)
                 files = old;
-        if (setrlimit(RLIMIT_NOFILE, &files) < 0 || setrlimit(RLIMIT_CORE, &none) < 0)
+        if (setrlimit(RLIMIT_NOFILE, &files) < 0)
                 give_up(sock, "set limits");
 }
 

@@ -337,7 +337,7 @@ static void fill_boot(const struct nest *n, const struct ipc_spawn *req, uint32_
                 .default_gid = req->gid,
                 .disk_watch = 1,
                 .nofile = l[LIMIT_NOFILE],
-                .core_bytes = l[LIMIT_CORE],
+                .core_bytes = l[LIMIT_CORE] ? l[LIMIT_CORE] : 1, /* 0 would still start a core_pattern helper */
                 .stack_bytes = USER_STACK,
                 /* where no group can do it, the nearest that a process limit can do */
                 .as_bytes = missing & (1U << LIMIT_MEMORY) ? l[LIMIT_MEMORY] : BOOT_UNLIMITED,
