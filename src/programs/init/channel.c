@@ -612,7 +612,8 @@ static uint32_t disk_reason(void)
         if (!boot.disk_watch || statfs(boot.disk_path, &fs) < 0)
                 return 0;
         uint64_t total = (uint64_t)fs.f_blocks * (uint64_t)fs.f_bsize, left = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
-        if (left < total / 200 || left < 64 * 1024)
+        uint64_t near = total / 16 < 1024 * 1024 ? total / 16 : 1024 * 1024; /* a filesystem refuses somewhat before its last block */
+        if (left < total / 200 || left < near)
                 reason |= GUEST_REASON_DISK;
         if (fs.f_files > 0 && fs.f_ffree < 2)
                 reason |= GUEST_REASON_INODES;

@@ -134,8 +134,8 @@ int zygote_main(char **argv)
         if (z.user && unshare(CLONE_NEWNET) < 0)
                 return 1;
         z.home_netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-        if (z.private)
-                cgroup_host_init(&z.cgroups, !z.user);
+        if (z.private && !z.user) /* a user's groups are in one that their session manager removes with all that is in it */
+                cgroup_host_init(&z.cgroups, true);
         if (z.home_netns < 0 || mnt_enter_template(z.user, &e) < 0) {
                 struct zygote_made failed = { .pid = -(errno ? errno : EIO) };
 
@@ -146,7 +146,7 @@ int zygote_main(char **argv)
         }
         while (serve_one(&z))
                 ;
-        if (z.private)
+        if (z.private && !z.user)
                 clean_up(&z);
         return 0;
 }
