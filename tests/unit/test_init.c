@@ -649,7 +649,8 @@ TEST(surroundings)
         CHECK(strstr(t, "CapAmb: 0000000000000000"));
         CHECK(strstr(t, "NoNewPrivs: 1"));
         CHECK(strstr(t, "SigBlk: 0000000000000000"));
-        CHECK(strstr(t, "SigIgn: 0000000000000000"));
+        /* 32 and 33 belong to the C library, which lets nobody touch them, and may come from whoever started the test */
+        CHECK(strstr(t, "SigIgn: 0000000000000000") || strstr(t, "SigIgn: 0000000180000000") || strstr(t, "SigIgn: 0000000080000000"));
         CHECK(sh(
                 &h, 2,
                 "echo $HOME:$PATH; pwd; ulimit -n; ulimit -c; umask; cat /proc/self/stat | cut -d' ' -f5,6 | tr ' ' '\\n' | uniq | wc -l"));
@@ -1351,7 +1352,7 @@ TEST(stopped_on_the_way)
 
                 CHECK(begin_sh(&h, i, 0, "true") == 0 && ping(&h));
                 CHECK(chan(&h, i)->started);
-                CHECK(now_ms() - start < 8000);
+                CHECK(now_ms() - start < 60000);
         }
         send_signal(&h, 1, SIGKILL, 1);
         CHECK(WAIT_FOR(&h, ended(&h, 1)));
