@@ -313,13 +313,14 @@ static bool on_peer(struct monitor *m)
         ssize_t n = sock_recv(m->config.peer, in, sizeof(in), msg.fds, &msg.nfds);
         bool ok = false;
 
+        errno = n < 0 ? errno : 0;
         if (n == 0 || (n < 0 && errno == ECONNRESET))
                 return false;
         if (n > 0 && ipc_get_header(in, (size_t)n, &msg.head, &msg.body) == 0)
                 ok = dispatch(m, &msg);
         for (size_t i = 0; i < msg.nfds; i++)
-                fd_close(&msg.fds[i]);
-        if (!ok)
+                fd_close(&msg.fds[i]);                    /* keeps errno */
+        if (!ok && errno != EPIPE && errno != ECONNRESET) /* else it has ended by itself */
                 log_line("connection ended", n < 0 ? "unreadable message" : "message not permitted, malformed, or not taken");
         return ok;
 }
