@@ -1,0 +1,116 @@
+#include "test.h"
+
+#include "domain/lifecycle.h"
+#include "domain/limits.h"
+#include "domain/outcome.h"
+#include "domain/spec.h"
+
+/* The table as the design draws it: Creating → Ready → Running ⇄ Paused → Checkpointing → Checkpointed → Terminating → Terminated, and Failed. */
+TEST(lifecycle_permits_what_the_design_says)
+{
+        static const struct {
+                enum sandbox_state from;
+                enum sandbox_event event;
+                enum sandbox_state to;
+        } steps[] = {
+                { SANDBOX_CREATING, SANDBOX_EV_CREATED, SANDBOX_READY },
+                { SANDBOX_READY, SANDBOX_EV_START, SANDBOX_RUNNING },
+                { SANDBOX_RUNNING, SANDBOX_EV_PAUSE, SANDBOX_PAUSED },
+                { SANDBOX_PAUSED, SANDBOX_EV_RESUME, SANDBOX_RUNNING },
+                { SANDBOX_RUNNING, SANDBOX_EV_CHECKPOINT, SANDBOX_CHECKPOINTING },
+                { SANDBOX_CHECKPOINTING, SANDBOX_EV_CHECKPOINT_DONE, SANDBOX_CHECKPOINTED },
+                { SANDBOX_CHECKPOINTED, SANDBOX_EV_TERMINATE, SANDBOX_TERMINATING },
+                { SANDBOX_TERMINATING, SANDBOX_EV_GONE, SANDBOX_TERMINATED },
+                { SANDBOX_RUNNING, SANDBOX_EV_DIED, SANDBOX_FAILED },
+        };
+
+        for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+                enum sandbox_state next = SANDBOX_STATES;
+
+                CHECK(lifecycle_step(steps[i].from, steps[i].event, &next));
+                CHECK_INT(next, steps[i].to);
+        }
+}
+
+TEST(lifecycle_ends_for_good)
+{
+        enum sandbox_state next;
+
+        for (int ev = 0; ev < SANDBOX_EVENTS; ev++)
+                CHECK(!lifecycle_step(SANDBOX_TERMINATED, (enum sandbox_event)ev, &next));
+        CHECK(!lifecycle_step(SANDBOX_CREATING, SANDBOX_EV_START, &next));
+        CHECK(!lifecycle_step(SANDBOX_CREATING, SANDBOX_EV_PAUSE, &next));
+        CHECK(!lifecycle_accepts_exec(SANDBOX_PAUSED));
+        CHECK(lifecycle_accepts_exec(SANDBOX_READY));
+}
+
+TEST(limits_are_read_and_bounded)
+{
+        static const struct {
+                enum limit which;
+                const char *text;
+                long long value; /* -1: refused */
+        } cases[] = {
+                { LIMIT_MEMORY, "64M", 64LL << 20 },
+                { LIMIT_MEMORY, "1GiB", 1LL << 30 },
+                { LIMIT_MEMORY, "banana", -1 },
+                { LIMIT_MEMORY, "1", -1 },
+                { LIMIT_MEMORY, "-1", -1 },
+                { LIMIT_MEMORY, "", -1 },
+                { LIMIT_PIDS, "20", 20 },
+                { LIMIT_PIDS, "0", -1 },
+                { LIMIT_DISK, "unlimited", -1 },
+                { LIMIT_CPU, "200", 200 },
+                { LIMIT_CPU, "18446744073709551616", -1 },
+        };
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                struct limits l;
+                struct err e;
+
+                limits_default(&l);
+                CHECK(limits_valid(&l));
+                int r = limits_set(&l, cases[i].which, cases[i].text, &e);
+                CHECK_INT(r, cases[i].value < 0 ? -(int)ERR_INVALID_SPEC : 0);
+                if (r == 0)
+                        CHECK_INT((long long)l.value[cases[i].which], cases[i].value);
+                CHECK_INT(limits_wanted(&l, cases[i].which), r == 0);
+        }
+}
+
+TEST(an_end_is_named)
+{
+        struct limits l;
+        struct outcome o;
+        struct err e;
+
+        limits_default(&l);
+        CHECK(limits_set(&l, LIMIT_MEMORY, "64M", &e) == 0);
+        outcome_of(&(struct outcome_facts){ .ended = true, .code = -1, .signal = 9, .oom_kills = 1, .limits = &l }, &o);
+        CHECK_INT(o.status, 137);
+        CHECK_STR(o.lines[0], "killed: memory limit 64 MiB");
+        outcome_of(&(struct outcome_facts){ .ended = true, .code = 3, .oom_kills = UINT64_MAX, .forks_refused = UINT64_MAX, .limits = &l },
+                   &o);
+        CHECK_INT(o.status, 3);
+        CHECK_INT(o.count, 0);
+        outcome_of(&(struct outcome_facts){ .ended = true, .code = -1, .signal = 9, .timed_out = true, .timeout_ms = 1500, .limits = &l },
+                   &o);
+        CHECK_INT(o.status, 124);
+        CHECK_STR(o.lines[0], "killed: timeout of 1.500 s is over");
+}
+
+TEST(a_spec_refuses_what_is_not_there_yet)
+{
+        static struct spec s;
+        struct err e;
+
+        spec_init(&s);
+        CHECK_INT(spec_set(&s, "secret", "nhi:x:Y", &e), -(int)ERR_NOT_SUPPORTED);
+        CHECK_INT(spec_set(&s, "runtime", "gvisor", &e), -(int)ERR_NOT_SUPPORTED);
+        CHECK_INT(spec_set(&s, "runtime", "nonsense", &e), -(int)ERR_INVALID_SPEC);
+        CHECK_INT(spec_set(&s, "no-such", "x", &e), -(int)ERR_INVALID_SPEC);
+        CHECK_INT(spec_set(&s, "env", "=x", &e), -(int)ERR_INVALID_SPEC);
+        CHECK_INT(spec_check(&s, &e), -(int)ERR_INVALID_SPEC);
+        s.command = (const char *const[]){ "true", NULL };
+        CHECK_INT(spec_check(&s, &e), 0);
+}
