@@ -57,8 +57,10 @@ def all_in(mode, user, table, outside):
         judge(mode, row, outside, inside)
     counted = [line for line in r.notes.splitlines() if "attack calls refused" in line]
     report("ok" if counted else "not ok", f"{mode}/attack-calls-are-counted", f"no notice on standard error: {r.notes[-300:]!r}")
-    named = all(word in "".join(counted) for word in ("bpf", "unshare"))
-    report("ok" if named else "not ok", f"{mode}/attack-calls-are-named", f"{counted}")
+    r = attack_inside(["--batch", "bpf", "keyctl", "unshare-mnt"], user=user)
+    lines = [line for line in r.notes.splitlines() if "attack calls refused" in line]
+    named = lines and all(word in lines[0] for word in ("3 attack calls", "bpf 1", "keyctl 1", "unshare 1"))
+    report("ok" if named else "not ok", f"{mode}/attack-calls-are-named", f"{lines}")
     missing = inside.get("clone3-user", ("", ""))[1]
     report("ok" if missing == "ENOSYS" else "not ok", f"{mode}/clone3-is-not-there", f"clone3 says {missing}, and libraries fall back only from ENOSYS")
 

@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,9 +56,13 @@ int space_netns(struct err *e)
         return netns_fd;
 }
 
-static int userns_child(void *unused)
+/* Holds a namespace open until it is mapped. It must not outlive us, since it has a copy of every descriptor we have: a parent that died before the
+ * order to die with it was given is noticed by the other name of our parent. */
+static int userns_child(void *parent)
 {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (syscall(SYS_getppid) != *(pid_t *)parent)
+                return 0;
         while (pause() < 0)
                 ;
         return 0;
@@ -76,7 +81,10 @@ int space_userns(const struct space_map *map, struct err *e)
 {
         char path[64];
         int r;
-        pid_t pid = clone(userns_child, stack + STACK, CLONE_VM | CLONE_NEWUSER | SIGCHLD, NULL);
+        static pid_t self; /* static: the child may look after we are gone */
+
+        self = getpid();
+        pid_t pid = clone(userns_child, stack + STACK, CLONE_VM | CLONE_NEWUSER | SIGCHLD, &self);
 
         if (pid < 0)
                 return err_sys(e, "cannot make a user namespace");
