@@ -53,10 +53,15 @@ enum creto_open_flag {
 struct creto_open_options {
         unsigned flags;        /* enum creto_open_flag */
         unsigned prepared;     /* sandboxes to keep made ahead, 0 to 64: the next spawn takes one of them */
-        int root_dir;          /* descriptor for image "dir:…", opened by the caller with its own rights; -1: none. Borrowed */
+        int image_fd, auth_fd; /* as creto_open_sources() fills them, or -1. Borrowed */
         const char *state_dir; /* NULL: /var/lib/creto-runtime as root, $XDG_DATA_HOME/creto-runtime otherwise */
         const char *run_dir;   /* NULL: /run/creto-runtime */
 };
+
+/* Opens what `image` names on this machine (the directory of dir: and oci:, the file of an archive), or for a registry the file of credentials that skopeo
+ * would take ($REGISTRY_AUTH_FILE, …/containers/auth.json, ~/.docker/config.json), with the rights that the caller has now; what there is none of
+ * becomes -1. Needed before CRETO_DROP_ROOT; without that, creto_spawn() does it by itself. The caller closes both after creto_open(). */
+int creto_open_sources(const char *image, struct creto_open_options *options, struct creto_error *err);
 
 /* Starts a private warden; everything made through it ends with it. Blocks for about a millisecond. creto_close() takes every sandbox down, waits until
  * nothing of them is left (a few milliseconds), and frees the handle; NULL is fine. */
@@ -138,8 +143,9 @@ int creto_sandbox_usage(struct creto_sandbox *sb, struct creto_usage *usage, str
 /* Kills everything inside, waits until nothing is left of it, and frees the handle, whatever it returns. */
 int creto_terminate(struct creto_sandbox *sb, struct creto_error *err);
 
-/* Runs creto-image (list, pull, rm, prune); its output and progress go to the caller's descriptors 1 and 2. *status is its exit status. */
-int creto_image(struct creto_runtime *rt, const char *const *argv, int *status, struct creto_error *err);
+/* The image store: `verb` is list, pull, rm or prune, `ref` the image of pull and rm, else NULL. Output and progress go to the caller's
+ * descriptors 1 and 2, errors too; *status is the exit status to end with. Blocks, for as long as pulling takes. */
+int creto_image(struct creto_runtime *rt, const char *verb, const char *ref, int *status, struct creto_error *err);
 
 const char *creto_version(void);
 

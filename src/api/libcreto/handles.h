@@ -3,30 +3,33 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/err.h"
 #include "creto/runtime.h"
 #include "domain/spec.h"
 #include "services/driver/driver.h"
 #include "services/guest/session.h"
 
-enum { PATH_CAP = 400, IMAGE_TEXT_MAX = 1 << 20 };
+enum { PATH_CAP = 400 };
 
 struct creto_runtime {
         struct driver driver;
-        int root_dir;
+        int image_fd, auth_fd; /* owned; -1: none */
+        bool dropped;          /* what is not open by now cannot be opened */
         char run_dir[PATH_CAP], state_dir[PATH_CAP], image_store[PATH_CAP + 16];
-        int image_source; /* descriptor of a local archive or layout, opened before root was dropped; -1 */
-        unsigned live;    /* sandboxes */
+        unsigned live; /* sandboxes */
 };
 
 /* What an image says of the commands that run in it; everything empty for the host. */
 struct image_defaults {
         uint32_t layer_count;
         char (*layers)[IPC_DIGEST_HEX + 1];
-        const char **env, **command; /* NULL-ended; entrypoint and cmd in one */
+        const char *const *env; /* NULL-ended, or NULL */
+        const char **command;   /* likewise; entrypoint and cmd in one */
         size_t entrypoint_count;
-        const char *cwd, *user;
-        void *memory; /* that the strings are in */
+        const char *cwd, *user; /* NULL: it says nothing */
+        void *memory;           /* that all of this is in */
 };
 
 struct creto_sandbox {
@@ -46,6 +49,10 @@ struct creto_sandbox {
 
 void error_out(struct creto_error *out, const struct err *e);
 
-/* Brings the image of `ref` into the store and says what it is. For "host" and "dir:" everything stays empty. */
-int image_resolve(struct creto_runtime *rt, const char *ref, bool pull, struct image_defaults *out, struct err *e);
+/* Opens what `text` names, as creto_open_sources(). */
+int image_open_sources(const char *text, int *image, int *auth, struct err *e);
+
+/* Brings the image of `text` into the store and says what it is. For "host" and "dir:" everything stays empty; *root is then the directory of dir:,
+ * borrowed, else -1. */
+int image_resolve(struct creto_runtime *rt, const char *text, bool pull, struct image_defaults *out, int *root, struct err *e);
 void image_defaults_release(struct image_defaults *d);

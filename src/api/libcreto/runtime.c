@@ -86,8 +86,9 @@ int creto_open(const struct creto_open_options *options, struct creto_runtime **
                 err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
                 return failed(err, &e);
         }
-        rt->root_dir = options->root_dir >= 0 ? fcntl(options->root_dir, F_DUPFD_CLOEXEC, 3) : -1;
-        rt->image_source = -1;
+        rt->image_fd = options->image_fd >= 0 ? fcntl(options->image_fd, F_DUPFD_CLOEXEC, 3) : -1;
+        rt->auth_fd = options->auth_fd >= 0 ? fcntl(options->auth_fd, F_DUPFD_CLOEXEC, 3) : -1;
+        rt->dropped = options->flags & CRETO_DROP_ROOT;
         struct driver_config config = { rt->run_dir, rt->state_dir, rt->image_store, options->prepared };
         if (options->prepared > IPC_PREPARED_MAX)
                 err_set(&e, ERR_INVALID_SPEC, 0, "at most %d sandboxes are prepared ahead, not %u", IPC_PREPARED_MAX, options->prepared);
@@ -106,8 +107,8 @@ void creto_close(struct creto_runtime *rt)
         if (!rt)
                 return;
         driver_stop(&rt->driver);
-        fd_close(&rt->root_dir);
-        fd_close(&rt->image_source);
+        fd_close(&rt->image_fd);
+        fd_close(&rt->auth_fd);
         free(rt);
 }
 
@@ -163,9 +164,23 @@ static void name_missing(struct creto_sandbox *sb, uint32_t bits)
                         at += (size_t)snprintf(sb->missing + at, sizeof(sb->missing) - at, "%s%s", at ? ", " : "", limit_table[i].noun);
 }
 
-static int fill_request(struct creto_runtime *rt, const struct spec *spec, struct creto_sandbox *sb, struct ipc_spawn *req, struct err *e)
+/* An ordinary user's sandbox has one id. It is the one that the image names by number; a name cannot be looked up before there is a sandbox. */
+static void choose_id(struct creto_sandbox *sb, bool one_id, struct ipc_spawn *req)
 {
-        bool image_user = sb->image.layer_count > 0 || str_has_prefix(spec->image, "dir:");
+        char number[8];
+        uint64_t id;
+
+        if (!one_id || !sb->image.user)
+                return;
+        snprintf(number, sizeof(number), "%.*s", (int)strcspn(sb->image.user, ":"), sb->image.user);
+        if (str_parse_u64(number, &id) && id < 65535)
+                req->uid = req->gid = (uint32_t)id;
+        sb->image.user = NULL;
+}
+
+static void fill_request(const struct spec *spec, const struct creto_sandbox *sb, int root, struct ipc_spawn *req)
+{
+        bool image_user = sb->image.layer_count > 0 || root >= 0;
 
         memset(req, 0, sizeof(*req));
         snprintf(req->id, sizeof(req->id), "%s", sb->id);
@@ -174,29 +189,23 @@ static int fill_request(struct creto_runtime *rt, const struct spec *spec, struc
         snprintf(req->home, sizeof(req->home), "%s", image_user ? "/root" : "/home/agent");
         req->limits_wanted = spec->limits.wanted;
         memcpy(req->limits, spec->limits.value, sizeof(req->limits));
-        if (str_has_prefix(spec->image, "dir:")) {
-                req->root = IPC_ROOT_DIR;
-                if (rt->root_dir < 0) {
-                        err_set(e, ERR_IMAGE_NOT_FOUND, 0, "image '%.256s': the directory was not opened", spec->image);
-                        return err_hint(e, "open it and pass it as root_dir");
-                }
-                return 0;
-        }
-        req->root = sb->image.layer_count > 0 ? IPC_ROOT_LAYERS : IPC_ROOT_HOST;
+        req->root = root >= 0 ? IPC_ROOT_DIR : sb->image.layer_count > 0 ? IPC_ROOT_LAYERS : IPC_ROOT_HOST;
         req->layer_count = sb->image.layer_count;
-        memcpy(req->layers, sb->image.layers, sb->image.layer_count * sizeof(req->layers[0]));
-        return 0;
+        for (uint32_t i = 0; i < req->layer_count; i++)
+                memcpy(req->layers[i], sb->image.layers[i], sizeof(req->layers[i]));
 }
 
 static int start_sandbox(struct creto_runtime *rt, const struct spec *spec, struct creto_sandbox *sb, struct err *e)
 {
         static struct ipc_spawn req;
         struct ipc_spawned spawned;
-        int stream;
+        int stream, root;
 
-        if (image_resolve(rt, spec->image, spec->pull, &sb->image, e) < 0 || fill_request(rt, spec, sb, &req, e) < 0)
+        if (image_resolve(rt, spec->image, spec->pull, &sb->image, &root, e) < 0)
                 return -(int)e->code;
-        if (driver_spawn(&rt->driver, &req, req.root == IPC_ROOT_DIR ? rt->root_dir : -1, &spawned, &stream, e) < 0)
+        fill_request(spec, sb, root, &req);
+        choose_id(sb, rt->driver.hello.mode == IPC_MODE_USER, &req);
+        if (driver_spawn(&rt->driver, &req, root, &spawned, &stream, e) < 0)
                 return -(int)e->code;
         name_missing(sb, spawned.limits_missing);
         return session_new(stream, 1, &sb->session, e);

@@ -200,7 +200,6 @@ static int catch_signals(void)
         for (size_t i = 0; i < sizeof(passed_on) / sizeof(passed_on[0]); i++)
                 sigaddset(&set, passed_on[i]);
         sigprocmask(SIG_BLOCK, &set, NULL);
-        signal(SIGPIPE, SIG_IGN);
         return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
@@ -260,39 +259,27 @@ static int run_in(struct creto_sandbox *sb, const struct invocation *inv, int si
         return result.status;
 }
 
-/* A directory named as image is opened while we still are who we were called as. */
-static int open_root(const struct invocation *inv, int *fd, struct creto_error *e)
-{
-        *fd = -1;
-        if (!inv->image || !str_has_prefix(inv->image, "dir:"))
-                return 0;
-        *fd = open(inv->image + 4, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (*fd >= 0)
-                return 0;
-        *e = (struct creto_error){ .code = CRETO_E_IMAGE_NOT_FOUND, .sys = errno };
-        snprintf(e->message, sizeof(e->message), "image '%.256s': %s", inv->image, strerror(errno));
-        snprintf(e->hint, sizeof(e->hint), "dir: takes the path of a directory that holds a root filesystem");
-        return -1;
-}
-
 int cmd_run(int argc, char **argv)
 {
         static struct invocation inv;
-        struct creto_open_options open_options = { .flags = CRETO_DROP_ROOT, .root_dir = -1 };
+        struct creto_open_options open_options = { .flags = CRETO_DROP_ROOT, .image_fd = -1, .auth_fd = -1 };
         struct creto_runtime *rt = NULL;
         struct creto_sandbox *sb = NULL;
         struct creto_error e;
         int status;
 
-        if (parse(argc, argv, &inv, &e) < 0 || judge(&inv, &e) < 0 || open_root(&inv, &open_options.root_dir, &e) < 0)
+        if (parse(argc, argv, &inv, &e) < 0 || judge(&inv, &e) < 0)
                 return cli_error(&e);
-        int signals = catch_signals();
+        if (inv.image && creto_open_sources(inv.image, &open_options, &e) < 0)
+                return cli_error(&e);
+        signal(SIGPIPE, SIG_IGN);
         if (creto_open(&open_options, &rt, &e) < 0)
                 return cli_error(&e);
+        /* Until here a signal ends us, and with us the warden and what it has begun; from here on signals are the command's. */
         if (creto_spawn(rt, inv.options, inv.count, &sb, &e) < 0)
                 status = cli_error(&e);
         else
-                status = run_in(sb, &inv, signals);
+                status = run_in(sb, &inv, catch_signals());
         if (sb && creto_terminate(sb, &e) < 0 && status == 0)
                 status = cli_error(&e);
         creto_close(rt);

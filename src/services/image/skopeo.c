@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -19,7 +20,16 @@
 #include "base/str.h"
 #include "base/sys.h"
 
-enum { ARGS_MAX = 20, ENV_MAX = 24, ENV_TEXT = 8192, ERRORS_MAX = 64 * 1024, TICK_MS = 150, STATUS_PLACE = 125, STATUS_EXEC = 127 };
+enum {
+        ARGS_MAX = 20,
+        ENV_MAX = 24,
+        ENV_TEXT = 8192,
+        ERRORS_MAX = 64 * 1024,
+        TICK_MS = 150,
+        AUTH_MAX = 1 << 20,
+        STATUS_PLACE = 125,
+        STATUS_EXEC = 127
+};
 
 /* What skopeo, and the Go in it, read from the environment. */
 static const char *const passed_on[] = {
@@ -36,16 +46,24 @@ static const char *const passed_on[] = {
         "CONTAINERS_REGISTRIES_CONF",
 };
 
-/* What skopeo says, and what it means. The first that is found counts. */
+/* What skopeo says, and what it means. The first that is found counts: no connection before what a registry answered, for names and ports are in the
+ * text too. */
 static const struct {
         const char *text;
         enum err_code code;
         const char *message;
         const char *hint;
 } meanings[] = {
+        { "HTTP response to HTTPS", ERR_BACKEND_UNAVAILABLE, "the registry does not speak TLS",
+          "plain HTTP is for registries on this machine only (localhost, 127.x.x.x)" },
+        { "x509", ERR_BACKEND_UNAVAILABLE, "the registry's certificate is not trusted",
+          "install ca-certificates, or put the registry's CA in /etc/containers/certs.d" },
+        { "tls:", ERR_BACKEND_UNAVAILABLE, "no TLS connection to the registry", "check the registry's name and port" },
+        { "no such host", ERR_BACKEND_UNAVAILABLE, "the registry's name is not known", "check the name, and this host's DNS" },
+        { "connection refused", ERR_BACKEND_UNAVAILABLE, "the registry does not answer", "check that it runs, and its port" },
         { "toomanyrequests", ERR_RATE_LIMITED, "the registry takes no more requests from us now",
           "try later, or log in: REGISTRY_AUTH_FILE names skopeo's file of credentials" },
-        { "429", ERR_RATE_LIMITED, "the registry takes no more requests from us now",
+        { "429 (", ERR_RATE_LIMITED, "the registry takes no more requests from us now",
           "try later, or log in: REGISTRY_AUTH_FILE names skopeo's file of credentials" },
         { "manifest unknown", ERR_IMAGE_NOT_FOUND, "the registry has no such tag or digest",
           "check the tag; `skopeo list-tags docker://REPOSITORY` lists them" },
@@ -61,20 +79,13 @@ static const struct {
           "log in with `skopeo login --authfile FILE REGISTRY` and set REGISTRY_AUTH_FILE=FILE; check the name too" },
         { "denied", ERR_AUTHORIZATION_DENIED, "the registry does not let us have it, or it does not exist",
           "check the name, and that the account may pull it" },
-        { "403", ERR_AUTHORIZATION_DENIED, "the registry does not let us have it", "check that the account may pull it" },
+        { "403 (", ERR_AUTHORIZATION_DENIED, "the registry does not let us have it", "check that the account may pull it" },
         { "rejected", ERR_AUTHORIZATION_DENIED, "the signature policy of this host refuses it", "see /etc/containers/policy.json" },
         { "ignature", ERR_AUTHORIZATION_DENIED, "the signature policy of this host refuses it", "see /etc/containers/policy.json" },
-        { "HTTP response to HTTPS", ERR_BACKEND_UNAVAILABLE, "the registry does not speak TLS",
-          "plain HTTP is for registries on this machine only (localhost, 127.x.x.x)" },
-        { "x509", ERR_BACKEND_UNAVAILABLE, "the registry's certificate is not trusted",
-          "install ca-certificates, or put the registry's CA in /etc/containers/certs.d" },
-        { "tls:", ERR_BACKEND_UNAVAILABLE, "no TLS connection to the registry", "check the registry's name and port" },
-        { "no such host", ERR_BACKEND_UNAVAILABLE, "the registry's name is not known", "check the name, and this host's DNS" },
-        { "connection refused", ERR_BACKEND_UNAVAILABLE, "the registry does not answer", "check that it runs, and its port" },
         { "no space left", ERR_RESOURCE_EXHAUSTED, "the disk of the image store is full",
           "free some space, for example with `creto-runtime image prune`" },
         { "file too large", ERR_RESOURCE_EXHAUSTED, "a blob is larger than its manifest says", "the registry is not to be trusted" },
-        { "404", ERR_IMAGE_NOT_FOUND, "the registry has no such image", "check the name and the tag" },
+        { "404 (", ERR_IMAGE_NOT_FOUND, "the registry has no such image", "check the name and the tag" },
 };
 
 void skopeo_init(struct skopeo *s, const struct image_options *o, const struct store *store, const struct image_ref *ref,
@@ -112,7 +123,8 @@ static void env_add(char **env, size_t *n, char **text, const char *name, const 
         *text += head + len + 2;
 }
 
-static void make_env(const struct skopeo *s, char **env, char *text, size_t cap)
+/* `auth`: a descriptor with the credentials, or -1. */
+static void make_env(const struct skopeo *s, int auth, char **env, char *text, size_t cap)
 {
         char tmp[SKOPEO_PLACE_MAX + 64];
         const char *const end = text + cap;
@@ -126,8 +138,9 @@ static void make_env(const struct skopeo *s, char **env, char *text, size_t cap)
         env_add(env, &n, &text, "HOME", getenv("HOME") ? getenv("HOME") : tmp);
         /* Without it skopeo looks in root's directory, which we may not read. */
         env_add(env, &n, &text, "XDG_RUNTIME_DIR", getenv("XDG_RUNTIME_DIR") ? getenv("XDG_RUNTIME_DIR") : tmp);
+        snprintf(tmp, sizeof(tmp), "/proc/self/fd/%d", auth);
         if (s->options->authfile)
-                env_add(env, &n, &text, "REGISTRY_AUTH_FILE", s->options->authfile);
+                env_add(env, &n, &text, "REGISTRY_AUTH_FILE", auth >= 0 ? tmp : s->options->authfile);
         for (size_t i = s->options->authfile ? 1 : 0; i < sizeof(passed_on) / sizeof(passed_on[0]); i++) {
                 const char *value = getenv(passed_on[i]);
 
@@ -144,12 +157,25 @@ static bool mount_store(const struct skopeo *s)
         return mount(".", s->place, NULL, MS_BIND, NULL) == 0;
 }
 
-static void keep_given(const char *path)
+/* Credentials that came as a descriptor may be in a file that we could not open. skopeo opens by name, so it gets a copy that is ours, in memory.
+ * Returns -1 where there are none, or they cannot be read: then skopeo says so. */
+static int copy_auth(const char *path)
 {
+        char data[4096];
         uint64_t fd;
+        off_t at = 0;
+        ssize_t n;
 
-        if (path && str_has_prefix(path, "/proc/self/fd/") && str_parse_u64(path + 14, &fd) && fd < 1 << 20)
-                (void)fcntl((int)fd, F_SETFD, 0);
+        if (!path || !str_has_prefix(path, "/proc/self/fd/") || !str_parse_u64(path + 14, &fd) || fd > 1 << 20)
+                return -1;
+        int copy = memfd_create("auth", MFD_CLOEXEC);
+        while (copy >= 0 && at < AUTH_MAX && (n = pread((int)fd, data, sizeof(data), at)) > 0) {
+                if (fd_write_all(copy, data, (size_t)n) < 0)
+                        _exit(STATUS_PLACE);
+                at += n;
+        }
+        explicit_bzero(data, sizeof(data));
+        return copy;
 }
 
 _Noreturn static void child_main(const struct skopeo *s, char *const *argv, int out, int errors, pid_t parent)
@@ -163,12 +189,14 @@ _Noreturn static void child_main(const struct skopeo *s, char *const *argv, int 
                 _exit(STATUS_PLACE);
         if (s->mount && !mount_store(s))
                 _exit(STATUS_PLACE);
-        make_env(s, env, text, 4 * ENV_TEXT);
+        int auth = copy_auth(s->options->authfile);
+        make_env(s, auth, env, text, 4 * ENV_TEXT);
         int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
         if (null < 0 || dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(errors, 2) < 0)
                 _exit(STATUS_PLACE);
         (void)sys_close_range(3, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */);
-        keep_given(s->options->authfile ? s->options->authfile : getenv("REGISTRY_AUTH_FILE"));
+        if (auth >= 0)
+                (void)fcntl(auth, F_SETFD, 0);
         if (s->file_max > 0)
                 (void)setrlimit(RLIMIT_FSIZE, &most);
         signal(SIGPIPE, SIG_DFL);

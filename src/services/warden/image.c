@@ -6,7 +6,9 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -47,19 +49,83 @@ int image_store_open(const char *path, bool user, struct err *e)
         return take_fd(&fd);
 }
 
-int image_layer_open(int store, const char *hex, struct err *e)
+/* Each is open once, however many sandboxes stand on it. */
+static struct image_layer *held;
+
+static int open_layer(int store, const char *hex, struct err *e)
 {
-        char path[128];
+        char path[8 + IPC_DIGEST_HEX];
 
         if (strlen(hex) != IPC_DIGEST_HEX || strspn(hex, "0123456789abcdef") != IPC_DIGEST_HEX)
                 return err_set(e, ERR_INVALID_SPEC, 0, "image: '%.80s' is not a digest", hex);
         snprintf(path, sizeof(path), "layers/%s", hex);
-        int fd = sys_openat2(store, path, O_PATH | O_DIRECTORY | O_CLOEXEC, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
-        if (fd < 0) {
-                err_set(e, ERR_IMAGE_NOT_FOUND, errno, "image: layer %.12s is not in the store", hex);
-                return err_hint(e, "it may have been removed meanwhile: pull the image again");
+        auto_fd fd = sys_openat2(store, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+                                 RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+        if (fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) == 0)
+                return take_fd(&fd);
+        err_set(e, ERR_IMAGE_NOT_FOUND, errno, "image: layer %.12s is not in the store", hex);
+        return err_hint(e, "it may have been removed meanwhile: pull the image again");
+}
+
+static struct image_layer *hold_layer(int store, const char *hex, struct err *e)
+{
+        struct image_layer *l = held;
+
+        while (l && strcmp(l->hex, hex) != 0)
+                l = l->next;
+        if (!l) {
+                int fd = open_layer(store, hex, e);
+
+                if (fd < 0)
+                        return NULL;
+                if (!(l = calloc(1, sizeof(*l)))) {
+                        close(fd);
+                        err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+                        return NULL;
+                }
+                memcpy(l->hex, hex, sizeof(l->hex));
+                l->fd = fd;
+                l->next = held;
+                held = l;
         }
-        return fd;
+        l->holders++;
+        return l;
+}
+
+struct image_hold *image_hold(int store, const struct ipc_spawn *req, struct err *e)
+{
+        struct image_hold *h = calloc(1, sizeof(*h) + req->layer_count * sizeof(h->layers[0]));
+
+        if (!h)
+                err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        for (; h && h->count < req->layer_count; h->count++) {
+                h->layers[h->count] = hold_layer(store, req->layers[h->count], e);
+                if (!h->layers[h->count]) {
+                        image_let_go(h);
+                        return NULL;
+                }
+        }
+        return h;
+}
+
+static void let_go_layer(struct image_layer *l)
+{
+        struct image_layer **at = &held;
+
+        if (--l->holders > 0)
+                return;
+        while (*at != l)
+                at = &(*at)->next;
+        *at = l->next;
+        close(l->fd);
+        free(l);
+}
+
+void image_let_go(struct image_hold *h)
+{
+        while (h && h->count > 0)
+                let_go_layer(h->layers[--h->count]);
+        free(h);
 }
 
 static void confine(int userns, bool user)

@@ -312,11 +312,34 @@ static int make_top_layer(struct err *e)
         return take_fd(&top);
 }
 
+/* A directory that was opened in another mount namespace (an ordinary user's: root's warden stays in the caller's) is found again in ours. */
+static int clone_elsewhere(int layer)
+{
+        char link[32], path[4096];
+        struct stat there, here;
+
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", layer);
+        ssize_t n = readlink(link, path, sizeof(path) - 1);
+        if (n <= 0)
+                return -1;
+        path[n] = '\0';
+        auto_fd again = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (again < 0 || fstat(layer, &there) < 0 || fstat(again, &here) < 0)
+                return -1;
+        if (there.st_dev != here.st_dev || there.st_ino != here.st_ino) {
+                errno = ESTALE;
+                return -1;
+        }
+        return sys_open_tree(again, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+}
+
 static int map_layer(int layer, int idmap, struct err *e)
 {
         struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV };
         auto_fd tree = sys_open_tree(layer, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
 
+        if (tree < 0 && errno == EINVAL && idmap < 0)
+                tree = clone_elsewhere(layer);
         if (tree < 0)
                 return err_sys(e, "mounts: cannot open a layer");
         if (idmap >= 0) {
@@ -331,21 +354,48 @@ static int map_layer(int layer, int idmap, struct err *e)
         return take_fd(&tree);
 }
 
-static int mount_overlay(int *parts, unsigned count, struct err *e)
+/* The highest first. By one option where its 255 bytes are enough, for which the names are short, seen from the directory where they are; else one by one,
+ * which Linux 6.5 and later take. */
+static int name_layers(int context, const int *parts, unsigned count)
 {
-        static char lower[(LAYERS_MAX + 1) * 32];
+        char lower[256];
         size_t len = 0;
+        int r = 0;
+
+        for (unsigned i = count; i-- > 0 && len < sizeof(lower);)
+                len += (size_t)snprintf(lower + len, sizeof(lower) - len, "%d%s", parts[i], i > 0 ? ":" : "");
+        if (len < sizeof(lower))
+                return sys_fsconfig(context, FSCONFIG_SET_STRING, "lowerdir", lower, 0);
+        for (unsigned i = count; i-- > 0 && r == 0;) {
+                snprintf(lower, sizeof(lower), "%d", parts[i]);
+                r = sys_fsconfig(context, FSCONFIG_SET_STRING, "lowerdir+", lower, 0);
+        }
+        return r;
+}
+
+static int create_overlay(int context, const int *parts, unsigned count)
+{
+        if (sys_fsconfig(context, FSCONFIG_SET_STRING, "source", "image", 0) < 0 || name_layers(context, parts, count) < 0)
+                return -1;
+        return sys_fsconfig(context, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) < 0 ||
+                               sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0
+                       ? -1
+                       : 0;
+}
+
+static int mount_overlay(const int *parts, unsigned count, struct err *e)
+{
         auto_fd context = sys_fsopen("overlay", FSOPEN_CLOEXEC);
 
-        if (context < 0)
+        if (context < 0 || chdir("/proc/self/fd") < 0)
                 return err_sys(e, "mounts: no overlay filesystem");
-        for (unsigned i = count; i-- > 0;) /* the option names the highest first */
-                len += (size_t)snprintf(lower + len, sizeof(lower) - len, "/proc/self/fd/%d%s", parts[i], i > 0 ? ":" : "");
-        if (sys_fsconfig(context, FSCONFIG_SET_STRING, "source", "image", 0) < 0 ||
-            sys_fsconfig(context, FSCONFIG_SET_STRING, "lowerdir", lower, 0) < 0 ||
-            sys_fsconfig(context, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) < 0 ||
-            sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-                return err_sys(e, "mounts: cannot overlay %u layers", count);
+        int r = create_overlay(context, parts, count);
+        if (r < 0) {
+                err_sys(e, "mounts: cannot overlay %u layers", count);
+                err_hint(e, "before Linux 6.5 it takes about 60 layers: use an image with fewer");
+        }
+        if (chdir("/") < 0 || r < 0)
+                return r < 0 ? -(int)e->code : err_sys(e, "mounts: no root directory");
         int fd = sys_fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
         return fd < 0 ? err_sys(e, "mounts: cannot mount the image") : fd;
 }

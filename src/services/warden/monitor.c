@@ -159,25 +159,22 @@ static int check_spawn(struct monitor *m, const struct ipc_spawn *req, size_t nf
         return 0;
 }
 
-static int open_layers(struct monitor *m, const struct ipc_spawn *req, struct message *msg, int *layers, unsigned *count, struct err *e)
+/* What the sandbox's root is made of: *hold with the layers of an image, or the directory that came with the message. */
+static int open_layers(struct monitor *m, const struct ipc_spawn *req, struct message *msg, struct image_hold **hold, int *layers,
+                       struct err *e)
 {
-        *count = 0;
         if (req->root == IPC_ROOT_DIR) {
-                layers[(*count)++] = take_fd(&msg->fds[0]);
-                msg->nfds = 0;
-                return 0;
+                layers[0] = msg->fds[0];
+                return 1;
         }
         if (req->root != IPC_ROOT_LAYERS)
                 return 0;
         auto_fd store = image_store_open(m->config.image_store, m->config.user, e);
-        if (store < 0)
-                return store;
-        for (; *count < req->layer_count; (*count)++) {
-                layers[*count] = image_layer_open(store, req->layers[*count], e);
-                if (layers[*count] < 0)
-                        return layers[*count];
-        }
-        return 0;
+        if (store < 0 || !(*hold = image_hold(store, req, e)))
+                return -(int)e->code;
+        for (unsigned i = 0; i < req->layer_count; i++)
+                layers[i] = (*hold)->layers[i]->fd;
+        return (int)req->layer_count;
 }
 
 static bool on_spawn(struct monitor *m, struct message *msg)
@@ -186,7 +183,7 @@ static bool on_spawn(struct monitor *m, struct message *msg)
         static int layers[IPC_LAYERS_MAX];
         struct ipc_spawned spawned;
         struct nest_box *box = NULL;
-        unsigned count = 0;
+        struct image_hold *hold = NULL;
         int stream = -1;
         struct err e;
 
@@ -194,13 +191,14 @@ static bool on_spawn(struct monitor *m, struct message *msg)
                 return false;
         int r = check_spawn(m, &req, msg->nfds, &e);
         if (r == 0)
-                r = open_layers(m, &req, msg, layers, &count, &e);
-        if (r == 0)
-                r = nest_spawn(&m->nest, &req, layers, count, &box, &stream, &spawned.limits_missing, &e);
-        while (count > 0)
-                close(layers[--count]);
-        if (r < 0)
+                r = open_layers(m, &req, msg, &hold, layers, &e);
+        if (r >= 0)
+                r = nest_spawn(&m->nest, &req, layers, (unsigned)r, &box, &stream, &spawned.limits_missing, &e);
+        if (r < 0) {
+                image_let_go(hold);
                 return answer_error(m, msg->head.serial, &e);
+        }
+        box->image = hold;
         if (watch(m, box->pidfd, box) < 0 && errno != EEXIST) /* one made ahead is watched already */ {
                 close(stream);
                 return false;

@@ -263,6 +263,8 @@ static void clear_box(struct nest *n, struct nest_box *b)
 
         fd_close(&b->sock);
         cgroup_destroy(&n->cgroups, &b->group, &e);
+        image_let_go(b->image);
+        b->image = NULL;
         if (b->slot >= 0)
                 space_slot_give(&n->slots, b->slot);
         b->slot = -1;

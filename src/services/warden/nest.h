@@ -12,6 +12,7 @@
 #include "domain/limits.h"
 #include "services/warden/cgroup.h"
 #include "services/warden/disk.h"
+#include "services/warden/image.h"
 #include "services/warden/space.h"
 #include "wire/ipc.h"
 
@@ -35,6 +36,7 @@ struct nest_box {
         uint64_t disk_bytes, disk_inodes;
         struct limits limits; /* as written to the groups */
         struct cgroup group;
+        struct image_hold *image;    /* what it is mounted on; NULL: no layers of the store */
         struct ipc_usage usage;      /* the last reading */
         char complaint[ERR_MSG_MAX]; /* why it never became a sandbox; empty where it did */
         struct nest_box *next;
