@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -32,7 +33,7 @@ struct invocation {
 static struct {
         struct termios saved;
         bool raw;
-        bool output_gone;
+        int output_fault; /* errno of writing the command's output; 0: none */
 } terminal;
 
 /* ---- arguments ---- */
@@ -52,7 +53,7 @@ __attribute__((format(printf, 3, 4))) static int wrong(struct creto_error *e, co
 static int add(struct invocation *inv, const char *name, const char *value, struct creto_error *e)
 {
         if (inv->count == OPTIONS_MAX)
-                return wrong(e, "send large data through standard input", "too many options");
+                return wrong(e, "send large data through standard input", "--%.64s: more than %d options", name, (int)OPTIONS_MAX);
         inv->options[inv->count++] = (struct creto_option){ name, value };
         if (strcmp(name, "tty") == 0)
                 inv->tty = true;
@@ -168,11 +169,35 @@ static void window_size(uint16_t *rows, uint16_t *cols)
 
 static int on_output(void *ctx, int stream, const void *data, size_t len)
 {
+        struct pollfd to = { .fd = stream == 1 ? STDOUT_FILENO : STDERR_FILENO, .events = POLLOUT };
+        const char *p = data;
+
         (void)ctx;
-        if (fd_write_all(stream == 1 ? STDOUT_FILENO : STDERR_FILENO, data, len) == 0)
-                return 0;
-        terminal.output_gone = true;
-        return -1;
+        while (len > 0) {
+                ssize_t n = write(to.fd, p, len);
+
+                if (n < 0 && errno == EAGAIN) /* whoever shares it with us has made it non-blocking */
+                        poll(&to, 1, -1);
+                else if (n < 0 && errno != EINTR)
+                        break;
+                if (n > 0) {
+                        p += n;
+                        len -= (size_t)n;
+                }
+        }
+        terminal.output_fault = len > 0 ? errno : 0;
+        return len > 0 ? -1 : 0;
+}
+
+/* A reader that has gone needs no message; it is as if the command had met the end of the pipe itself. */
+static int output_status(void)
+{
+        struct creto_error e = { .code = CRETO_E_RESOURCE_EXHAUSTED, .sys = terminal.output_fault };
+
+        if (terminal.output_fault == EPIPE)
+                return STATUS_PIPE;
+        snprintf(e.message, sizeof(e.message), "cannot write the command's output: %s", strerror(terminal.output_fault));
+        return cli_error(&e);
 }
 
 static void on_signal(void *ctx, struct creto_exec *exec)
@@ -249,8 +274,8 @@ static int run_in(struct creto_sandbox *sb, const struct invocation *inv, int si
         }
         int r = creto_exec(sb, &o, &result, &e);
         restore_terminal();
-        if (r < 0 && terminal.output_gone)
-                return STATUS_PIPE;
+        if (r < 0 && terminal.output_fault)
+                return output_status();
         if (r < 0) {
                 int status = exec_status(&e);
                 return status >= 0 ? status : err_code_exit((enum err_code)e.code);
@@ -280,8 +305,6 @@ int cmd_run(int argc, char **argv)
                 status = cli_error(&e);
         else
                 status = run_in(sb, &inv, catch_signals());
-        if (sb && creto_terminate(sb, &e) < 0 && status == 0)
-                status = cli_error(&e);
-        creto_close(rt);
+        creto_close(rt); /* takes the sandbox down as well, all at once */
         return status;
 }

@@ -16,6 +16,9 @@
 
 enum { LOOP_TRIES = 64, COPY_CHUNK = 65536 };
 
+/* Part of the name of every empty filesystem that is kept: to be changed with the arguments of mke2fs. */
+#define DISK_FORMAT "2"
+
 static const char *const mke2fs_paths[] = { "/sbin/mke2fs", "/usr/sbin/mke2fs" };
 
 /* ---- the empty filesystem ---- */
@@ -94,7 +97,7 @@ static int open_template(const struct disk_host *d, uint64_t bytes, uint64_t ino
 {
         char name[64], temp[96], path[128];
 
-        snprintf(name, sizeof(name), "%llu-%llu.ext4", (unsigned long long)bytes, (unsigned long long)inodes);
+        snprintf(name, sizeof(name), "%llu-%llu." DISK_FORMAT ".ext4", (unsigned long long)bytes, (unsigned long long)inodes);
         int fd = openat(d->state, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
         if (fd >= 0)
                 return fd;
@@ -220,14 +223,14 @@ static int mount_tmpfs(uint64_t bytes, uint64_t inodes, struct err *e)
         return mount_new("tmpfs", options, e);
 }
 
-int disk_make(const struct disk_host *d, uint64_t bytes, uint64_t inodes, uint32_t root_uid, uint32_t owner, struct err *e)
+int disk_make(const struct disk_host *d, bool memory, uint64_t bytes, uint64_t inodes, uint32_t root_uid, uint32_t owner, struct err *e)
 {
         const struct {
                 const char *name;
                 mode_t mode;
                 uint32_t uid;
         } dirs[] = { { "tmp", 01777, root_uid }, { "var-tmp", 01777, root_uid }, { "run", 01777, root_uid }, { "home", 0700, owner } };
-        auto_fd mount = d->loop ? mount_loop(d, bytes & ~4095ULL, inodes, e) : mount_tmpfs(bytes, inodes, e);
+        auto_fd mount = d->loop && !memory ? mount_loop(d, bytes & ~4095ULL, inodes, e) : mount_tmpfs(bytes, inodes, e);
 
         if (mount < 0)
                 return mount;

@@ -200,16 +200,15 @@ static const char *const proc_readonly[] = { "/proc/sys", "/proc/sysrq-trigger",
 
 static int mask_proc(const char *at, struct err *e)
 {
-        char path[128], null[64], empty[64];
+        static const char file[] = "/etc/resolv.conf", dir[] = "/mnt"; /* the template's, empty and read-only */
+        char path[128];
         struct stat st;
 
-        under(null, sizeof(null), at, "/dev/null");
-        under(empty, sizeof(empty), at, "/mnt");
         for (size_t i = 0; i < sizeof(proc_masked) / sizeof(proc_masked[0]); i++) {
                 if (lstat(under(path, sizeof(path), at, proc_masked[i]), &st) < 0)
                         continue;
-                if (bind_at(S_ISDIR(st.st_mode) ? empty : null, path, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, e) < 0)
-                        return -(int)e->code;
+                if (mount(S_ISDIR(st.st_mode) ? dir : file, path, NULL, MS_BIND, NULL) < 0)
+                        return fail_at("mask", path, e);
         }
         for (size_t i = 0; i < sizeof(proc_readonly) / sizeof(proc_readonly[0]); i++) {
                 if (lstat(under(path, sizeof(path), at, proc_readonly[i]), &st) < 0)
@@ -266,14 +265,26 @@ static int mount_disk(const struct mnt_own *own, const char *at, struct err *e)
         return 0;
 }
 
+static const char *own_root(const struct mnt_own *own)
+{
+        return own->root >= 0 ? NEW_ROOT : "";
+}
+
 int mnt_build_own(const struct mnt_own *own, struct err *e)
 {
-        const char *at = own->root >= 0 ? NEW_ROOT : "";
+        const char *at = own_root(own);
 
         if (own->root >= 0 &&
             (sys_move_mount(own->root, "", AT_FDCWD, at, MOVE_MOUNT_F_EMPTY_PATH) < 0 || bind_at("/dev", NEW_ROOT "/dev", 0, e) < 0))
                 return fail_at("mount the image on", at, e);
-        if (mount_proc(own, at, e) < 0 || mount_dev(own, at, e) < 0 || mount_disk(own, at, e) < 0)
+        return mount_proc(own, at, e) < 0 || mount_dev(own, at, e) < 0 ? -(int)e->code : 0;
+}
+
+int mnt_add_disk(const struct mnt_own *own, struct err *e)
+{
+        const char *at = own_root(own);
+
+        if (mount_disk(own, at, e) < 0)
                 return -(int)e->code;
         if (own->user && umount2(HOST_PROC, MNT_DETACH) < 0)
                 return fail_at("leave", HOST_PROC, e);

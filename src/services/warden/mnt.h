@@ -17,12 +17,13 @@ int mnt_enter_template(bool user, struct err *e);
 struct mnt_own {
         bool user;
         int root;         /* detached mount to be the root instead of the template's, or -1 */
-        int disk;         /* detached mount from disk_make() */
+        int disk;         /* detached mount from disk_make(); not needed by mnt_build_own() */
         uint32_t tty_gid; /* host gid of group tty inside, UINT32_MAX: leave it */
 };
 
-/* In a fresh mount and pid namespace made from the template's: mounts what a sandbox has of its own. */
+/* In a fresh mount and pid namespace made from the template's: mounts what a sandbox has of its own, first all but its disk, then that. */
 int mnt_build_own(const struct mnt_own *own, struct err *e);
+int mnt_add_disk(const struct mnt_own *own, struct err *e);
 
 /* An overlay of `count` layer directories (descriptors, lowest first) below a layer of ours that brings the mount points. `idmap` is a user
  * namespace whose map turns the owners on disk into the sandbox's, or -1. Returns a detached read-only mount. */

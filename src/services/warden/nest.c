@@ -83,6 +83,7 @@ static int start_zygote(struct nest *n, struct err *e)
         }
         n->zygote = ends[0];
         n->zygote_pid = child;
+        n->told = false;
         return 0;
 }
 
@@ -102,11 +103,15 @@ int nest_ensure_zygote(struct nest *n, struct err *e)
 
 int nest_init(struct nest *n, const struct nest_config *config, struct err *e)
 {
-        *n = (struct nest){ .config = *config, .init_exe = -1, .zygote = -1, .slots = { .lock = -1 }, .disk = { .state = -1 } };
+        *n = (struct nest){
+                .config = *config, .init_exe = -1, .zygote = -1, .netns = -1, .slots = { .lock = -1 }, .disk = { .state = -1 }
+        };
         if (!config->user && space_slots_init(&n->slots, config->run_dir, e) < 0)
                 return -(int)e->code;
         if (start_zygote(n, e) < 0) /* it builds its template while we go on */
                 return -(int)e->code;
+        if (config->private && (n->netns = space_netns(e)) < 0)
+                return n->netns;
         cgroup_host_init(&n->cgroups, !config->user);
         if (disk_host_init(&n->disk, config->state_dir, !config->user, e) < 0)
                 return -(int)e->code;
@@ -114,23 +119,31 @@ int nest_init(struct nest *n, const struct nest_config *config, struct err *e)
         return n->init_exe < 0 ? n->init_exe : 0;
 }
 
+static void end_zygote(struct nest *n)
+{
+        if (n->zygote < 0)
+                return;
+        kill(n->zygote_pid, SIGKILL);
+        waitpid(n->zygote_pid, NULL, 0);
+        fd_close(&n->zygote);
+}
+
 void nest_release(struct nest *n)
 {
         for (struct nest_box *b = n->boxes; b; b = b->next)
                 nest_kill(b);
+        if (n->zygote >= 0 && !n->grouped) /* there is nothing for a janitor to clear */
+                kill(n->zygote_pid, SIGKILL);
         while (n->boxes) {
                 nest_reap(n, n->boxes);
                 nest_forget(n, n->boxes);
         }
-        cgroup_sweep(&n->cgroups, 0);
-        if (n->zygote >= 0) {
-                /* There is nothing left for it to clear. It must not outlive us, so that whoever waits for us finds nothing. */
-                kill(n->zygote_pid, SIGKILL);
-                waitpid(n->zygote_pid, NULL, 0);
-                fd_close(&n->zygote);
-        }
+        if (n->grouped)
+                cgroup_sweep(&n->cgroups, 0);
+        end_zygote(n); /* whoever waits for us finds nothing */
         cgroup_host_release(&n->cgroups);
         disk_host_release(&n->disk);
+        fd_close(&n->netns);
         fd_close(&n->init_exe);
         fd_close(&n->slots.lock);
 }
@@ -176,15 +189,13 @@ static int write_limits(struct nest *n, struct nest_box *b, const struct limits 
         return cgroup_limit(&n->cgroups, &b->group, &c, e);
 }
 
-/* What an embryo is made of. */
+/* What an embryo is made of, besides what the zygote makes. */
 struct material {
-        int sock, netns, userns, disk, root;
+        int userns, disk, root;
 };
 
 static void material_release(struct material *m)
 {
-        fd_close(&m->sock);
-        fd_close(&m->netns);
         fd_close(&m->userns);
         fd_close(&m->disk);
         fd_close(&m->root);
@@ -206,10 +217,9 @@ static int gather(struct nest *n, struct nest_box *b, uint32_t uid, const int *l
         m->userns = space_userns(&map, e);
         if (m->userns < 0)
                 return m->userns;
-        m->netns = space_netns(e);
-        if (m->netns < 0)
-                return m->netns;
-        m->disk = disk_make(&n->disk, b->disk_bytes, b->disk_inodes, base, n->config.user ? 0 : base + uid, e);
+        /* Where memory is not counted, what is written may be memory: a loop device is a third of the time that it takes to make a sandbox. */
+        m->disk = disk_make(&n->disk, b->limits.value[LIMIT_MEMORY] == LIMIT_UNLIMITED, b->disk_bytes, b->disk_inodes, base,
+                            n->config.user ? 0 : base + uid, e);
         if (m->disk < 0)
                 return m->disk;
         if (count == 0)
@@ -226,19 +236,17 @@ static int gather(struct nest *n, struct nest_box *b, uint32_t uid, const int *l
         return m->root < 0 ? m->root : 0;
 }
 
-static int order_embryo(struct nest *n, struct nest_box *b, struct material *m, struct err *e)
+/* Asks the zygote for an embryo; it has `sock`. */
+static int order_embryo(struct nest *n, struct nest_box *b, uint32_t flags, int sock, struct err *e)
 {
-        struct zygote_make make = { .tty_gid = n->config.user ? UINT32_MAX : space_slot_uid((unsigned)b->slot) + TTY_GROUP };
-        struct zygote_made made;
-        int fds[6] = { m->sock, m->netns, m->userns, m->disk };
-        size_t count = 4;
+        struct zygote_make make = { .flags = flags,
+                                    .tty_gid = n->config.user ? UINT32_MAX : space_slot_uid((unsigned)b->slot) + TTY_GROUP };
+        auto_fd netns = n->netns >= 0 ? take_fd(&n->netns) : space_netns(e);
+        int fds[3] = { sock, netns };
+        size_t count = 2;
 
-        if (n->config.user)
-                make.flags |= ZYGOTE_USER;
-        if (m->root >= 0) {
-                make.flags |= ZYGOTE_ROOT;
-                fds[count++] = m->root;
-        }
+        if (netns < 0)
+                return netns;
         int group = cgroup_clone_fd(&n->cgroups, &b->group);
         if (b->group.used && group >= 0) {
                 make.flags |= ZYGOTE_CGROUP;
@@ -246,14 +254,42 @@ static int order_embryo(struct nest *n, struct nest_box *b, struct material *m, 
         }
         if (nest_ensure_zygote(n, e) < 0)
                 return -(int)e->code;
-        if (sock_send(n->zygote, &make, sizeof(make), fds, count) < 0 ||
-            sock_recv(n->zygote, &made, sizeof(made), NULL, NULL) != (ssize_t)sizeof(made))
+        return sock_send(n->zygote, &make, sizeof(make), fds, count) < 0 ? err_sys(e, "the zygote is gone") : 0;
+}
+
+static int meet_embryo(struct nest *n, struct nest_box *b, struct err *e)
+{
+        struct zygote_made made;
+
+        if (sock_recv(n->zygote, &made, sizeof(made), NULL, NULL) != (ssize_t)sizeof(made))
                 return err_set(e, ERR_INTERNAL_ERROR, 0, "the zygote ended while it made a sandbox");
         if (made.pid < 0)
                 return err_set(e, ERR_INTERNAL_ERROR, -made.pid, "cannot make a sandbox's namespaces");
         b->pid = made.pid;
         b->pidfd = sys_pidfd_open(made.pid);
         return b->pidfd < 0 ? err_sys(e, "cannot watch the sandbox") : 0;
+}
+
+static int read_report(struct nest_box *b, struct err *e)
+{
+        struct embryo_report r;
+
+        if (sock_recv(b->sock, &r, sizeof(r), NULL, NULL) != (ssize_t)sizeof(r))
+                return err_set(e, ERR_INTERNAL_ERROR, 0, "the sandbox ended while it was made");
+        if (r.ok)
+                return 0;
+        *e = r.err;
+        return -(int)e->code;
+}
+
+static int send_parts(struct nest_box *b, const struct material *m, struct err *e)
+{
+        const struct embryo_parts parts = { m->root >= 0 };
+        int fds[3] = { m->userns, m->disk, m->root };
+
+        if (sock_send(b->sock, &parts, sizeof(parts), fds, m->root >= 0 ? 3 : 2) == 0)
+                return 0;
+        return read_report(b, e) < 0 ? -(int)e->code : err_set(e, ERR_INTERNAL_ERROR, 0, "the sandbox ended while it was made");
 }
 
 /* Takes back everything a box has, whatever state making it is in. */
@@ -270,45 +306,84 @@ static void clear_box(struct nest *n, struct nest_box *b)
         b->slot = -1;
 }
 
-static int make_box(struct nest *n, const struct limits *l, uint32_t uid, const int *layers, unsigned count, bool on_disk_ids,
-                    struct nest_box **out, struct err *e)
+/* From now on there is something to clear if we are killed. A user's groups are in one that their session manager removes with all that is in it. */
+static int tell_janitor(struct nest *n, struct err *e)
 {
-        struct material m = { -1, -1, -1, -1, -1 };
-        struct nest_box *b = calloc(1, sizeof(*b));
-        char name[64];
-        int ends[2];
+        const struct zygote_make sweep = { .flags = ZYGOTE_SWEEP };
+        int bases[CGROUP_TREES_MAX];
 
-        if (!b)
-                return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        if (n->told || !n->config.private || n->config.user)
+                return 0;
+        if (nest_ensure_zygote(n, e) < 0)
+                return -(int)e->code;
+        for (unsigned i = 0; i < n->cgroups.count; i++)
+                bases[i] = n->cgroups.trees[i].base;
+        if (sock_send(n->zygote, &sweep, sizeof(sweep), bases, n->cgroups.count) < 0)
+                return err_sys(e, "the zygote is gone");
+        n->told = true;
+        return 0;
+}
+
+/* What is known before there is a process. */
+static int begin_box(struct nest *n, struct nest_box *b, const struct limits *l, struct err *e)
+{
+        char name[64];
+
         b->pidfd = b->sock = -1;
         b->slot = -1;
         b->disk_bytes = l->value[LIMIT_DISK];
         b->disk_inodes = l->value[LIMIT_INODES];
         if (!n->config.user && (b->slot = space_slot_take(&n->slots, e)) < 0)
-                goto fail;
+                return -(int)e->code;
+        unsigned controllers = wanted_controllers(l) & (n->cgroups.controllers | CGROUP_CPUACCT);
+        if (controllers && tell_janitor(n, e) < 0)
+                return -(int)e->code;
         snprintf(name, sizeof(name), "creto-%d-%u", getpid(), ++n->serial);
-        if (cgroup_create(&n->cgroups, &b->group, name, wanted_controllers(l) & (n->cgroups.controllers | CGROUP_CPUACCT), e) < 0 ||
-            write_limits(n, b, l, e) < 0)
-                goto fail;
-        if (gather(n, b, uid, layers, count, on_disk_ids, &m, e) < 0)
-                goto fail;
-        if (sock_pair(SOCK_SEQPACKET, ends) < 0) {
-                err_sys(e, "cannot make a socket");
-                goto fail;
-        }
+        n->grouped |= controllers != 0;
+        if (cgroup_create(&n->cgroups, &b->group, name, controllers, e) < 0)
+                return -(int)e->code;
+        return write_limits(n, b, l, e);
+}
+
+/* The zygote and the embryo work while we do. */
+static int fill_box(struct nest *n, struct nest_box *b, uint32_t uid, const int *layers, unsigned count, bool on_disk_ids, struct err *e)
+{
+        uint32_t flags = (n->config.user ? ZYGOTE_USER : 0U) | (count > 0 ? ZYGOTE_ROOT : 0U);
+        struct material m = { -1, -1, -1 };
+        struct err ignored;
+        int ends[2];
+
+        if (sock_pair(SOCK_SEQPACKET, ends) < 0)
+                return err_sys(e, "cannot make a socket");
         b->sock = ends[0];
-        m.sock = ends[1];
-        if (order_embryo(n, b, &m, e) < 0)
-                goto fail;
+        int r = order_embryo(n, b, flags, ends[1], e);
+        close(ends[1]);
+        if (r < 0)
+                return r;
+        r = gather(n, b, uid, layers, count, on_disk_ids, &m, e);
+        if (meet_embryo(n, b, r < 0 ? &ignored : e) < 0 && r == 0)
+                r = -(int)e->code;
+        if (r == 0)
+                r = send_parts(b, &m, e);
         material_release(&m);
-        if (b->group.used && cgroup_attach(&n->cgroups, &b->group, b->pid, cgroup_clone_fd(&n->cgroups, &b->group) >= 0, e) < 0)
-                goto fail;
-        b->next = n->boxes;
-        n->boxes = b;
-        *out = b;
-        return 0;
-fail:
-        material_release(&m);
+        if (r == 0 && b->group.used)
+                r = cgroup_attach(&n->cgroups, &b->group, b->pid, cgroup_clone_fd(&n->cgroups, &b->group) >= 0, e);
+        return r;
+}
+
+static int make_box(struct nest *n, const struct limits *l, uint32_t uid, const int *layers, unsigned count, bool on_disk_ids,
+                    struct nest_box **out, struct err *e)
+{
+        struct nest_box *b = calloc(1, sizeof(*b));
+
+        if (!b)
+                return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        if (begin_box(n, b, l, e) == 0 && fill_box(n, b, uid, layers, count, on_disk_ids, e) == 0) {
+                b->next = n->boxes;
+                n->boxes = b;
+                *out = b;
+                return 0;
+        }
         if (b->pid > 0) {
                 kill(b->pid, SIGKILL);
                 waitpid(b->pid, NULL, __WALL);
@@ -366,16 +441,11 @@ static void random_hex(char out[33])
 
 static int send_off(struct nest *n, struct nest_box *b, const struct ipc_spawn *req, uint32_t missing, int *stream, struct err *e)
 {
-        struct embryo_report r;
         struct embryo_go go = { .cgroup_ns = b->group.used, .one_uid = n->config.user };
         int ends[2];
 
-        if (sock_recv(b->sock, &r, sizeof(r), NULL, NULL) != (ssize_t)sizeof(r))
-                return err_set(e, ERR_INTERNAL_ERROR, 0, "the sandbox ended while it was made");
-        if (!r.ok) {
-                *e = r.err;
+        if (read_report(b, e) < 0)
                 return -(int)e->code;
-        }
         go.init_id = n->config.user ? req->uid : SPACE_INIT_ID;
         snprintf(go.hostname, sizeof(go.hostname), "%s", req->hostname);
         random_hex(go.machine_id);

@@ -58,7 +58,10 @@ struct nest {
         int init_exe; /* sealed memory file */
         int zygote;   /* socket */
         pid_t zygote_pid;
+        int netns;       /* one that was made while the zygote started, or -1 */
         unsigned serial; /* of group names */
+        bool grouped;    /* groups have been made */
+        bool told;       /* the zygote, as janitor, knows where */
         struct nest_box *boxes;
 };
 

@@ -26,12 +26,12 @@ struct zygote {
         bool private;
         pid_t warden;
         int home_netns;
-        struct cgroup_host cgroups; /* private: the janitor's */
+        struct cgroup_host groups; /* the janitor's; only directories are known of it */
 };
 
 /* What came along with a zygote_make, in its order. */
 struct parts {
-        int sock, netns, userns, disk, root, cgroup;
+        int sock, netns, cgroup;
 };
 
 static void report(int sock, int ok, const struct err *e)
@@ -43,19 +43,51 @@ static void report(int sock, int ok, const struct err *e)
         sock_send(sock, &r, sizeof(r), NULL, 0);
 }
 
+/* What takes the warden longer to make arrives while we mount the rest. */
+static int take_parts(int sock, bool image, struct mnt_own *own, int *userns, struct err *e)
+{
+        struct embryo_parts parts;
+        int fds[3];
+        size_t count = 3;
+        ssize_t n = sock_recv(sock, &parts, sizeof(parts), fds, &count);
+
+        if (n == 0)
+                _exit(0); /* never needed */
+        if (n != (ssize_t)sizeof(parts) || parts.image != image || count != (image ? 3U : 2U))
+                return err_set(e, ERR_INTERNAL_ERROR, 0, "the warden sent something else");
+        *userns = fds[0];
+        own->disk = fds[1];
+        own->root = count == 3 ? fds[2] : -1;
+        return 0;
+}
+
+static int build(int sock, const struct zygote_make *make, int *userns, struct err *e)
+{
+        struct mnt_own own = { .user = make->flags & ZYGOTE_USER, .root = -1, .disk = -1, .tty_gid = make->tty_gid };
+        bool image = make->flags & ZYGOTE_ROOT;
+
+        if (!image && mnt_build_own(&own, e) < 0)
+                return -(int)e->code;
+        if (take_parts(sock, image, &own, userns, e) < 0)
+                return -(int)e->code;
+        if (image && mnt_build_own(&own, e) < 0)
+                return -(int)e->code;
+        return mnt_add_disk(&own, e);
+}
+
 _Noreturn static void embryo_main(const struct zygote_make *make, const struct parts *p)
 {
-        struct mnt_own own = { .user = make->flags & ZYGOTE_USER, .root = p->root, .disk = p->disk, .tty_gid = make->tty_gid };
         struct err e;
+        int userns = -1;
 
         prctl(PR_SET_NAME, "creto-embryo");
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (mnt_build_own(&own, &e) < 0) {
+        if (build(p->sock, make, &userns, &e) < 0) {
                 report(p->sock, 0, &e);
                 _exit(1);
         }
         report(p->sock, 1, NULL);
-        embryo_run(p->sock, p->userns);
+        embryo_run(p->sock, userns);
 }
 
 static pid_t make_embryo(const struct zygote *z, const struct zygote_make *make, const struct parts *p)
@@ -81,24 +113,25 @@ static pid_t make_embryo(const struct zygote *z, const struct zygote_make *make,
 }
 
 /* Takes one request. False where the warden is gone, or what came is not one. */
-static bool serve_one(const struct zygote *z)
+static bool serve_one(struct zygote *z)
 {
         struct zygote_make make;
-        int fds[6];
-        size_t count = 6;
+        int fds[CGROUP_TREES_MAX];
+        size_t count = CGROUP_TREES_MAX;
         ssize_t n = sock_recv(ZYGOTE_FD_SOCK, &make, sizeof(make), fds, &count);
 
         if (n <= 0)
                 return false;
-        size_t want = 4 + !!(make.flags & ZYGOTE_ROOT) + !!(make.flags & ZYGOTE_CGROUP);
-        if (n != (ssize_t)sizeof(make) || count != want)
+        if (n == (ssize_t)sizeof(make) && make.flags == ZYGOTE_SWEEP && z->groups.count == 0) {
+                while (z->groups.count < count) {
+                        z->groups.trees[z->groups.count].base = fds[z->groups.count];
+                        z->groups.count++;
+                }
+                return true;
+        }
+        if (n != (ssize_t)sizeof(make) || count != (make.flags & ZYGOTE_CGROUP ? 3U : 2U))
                 return false;
-        struct parts p = { fds[0], fds[1], fds[2], fds[3], -1, -1 };
-        size_t next = 4;
-        if (make.flags & ZYGOTE_ROOT)
-                p.root = fds[next++];
-        if (make.flags & ZYGOTE_CGROUP)
-                p.cgroup = fds[next++];
+        struct parts p = { fds[0], fds[1], count == 3 ? fds[2] : -1 };
         struct zygote_made made = { .pid = make_embryo(z, &make, &p) };
         for (size_t i = 0; i < count; i++)
                 close(fds[i]);
@@ -106,11 +139,10 @@ static bool serve_one(const struct zygote *z)
 }
 
 /* Runs after the end of a private warden, however it ended: its sandboxes are dying with it; their groups can be removed once they are. */
-static void clean_up(struct zygote *z)
+static void clean_up(const struct zygote *z)
 {
-        for (int i = 0; i < JANITOR_TRIES && cgroup_sweep(&z->cgroups, z->warden) > 0; i++)
+        for (int i = 0; i < JANITOR_TRIES && cgroup_sweep(&z->groups, z->warden) > 0; i++)
                 nanosleep(&(struct timespec){ .tv_nsec = JANITOR_PAUSE_MS * 1000000L }, NULL);
-        cgroup_host_release(&z->cgroups);
 }
 
 int zygote_main(char **argv)
@@ -134,8 +166,6 @@ int zygote_main(char **argv)
         if (z.user && unshare(CLONE_NEWNET) < 0)
                 return 1;
         z.home_netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-        if (z.private && !z.user) /* a user's groups are in one that their session manager removes with all that is in it */
-                cgroup_host_init(&z.cgroups, true);
         if (z.home_netns < 0 || mnt_enter_template(z.user, &e) < 0) {
                 struct zygote_made failed = { .pid = -(errno ? errno : EIO) };
 
@@ -146,7 +176,7 @@ int zygote_main(char **argv)
         }
         while (serve_one(&z))
                 ;
-        if (z.private && !z.user)
+        if (z.private)
                 clean_up(&z);
         return 0;
 }

@@ -21,11 +21,12 @@ enum {
 
 enum zygote_make_flag {
         ZYGOTE_USER = 1,   /* ordinary user's namespace */
-        ZYGOTE_ROOT = 2,   /* a root mount comes along */
+        ZYGOTE_ROOT = 2,   /* its root will be an image's */
         ZYGOTE_CGROUP = 4, /* a v2 group to clone into comes along */
+        ZYGOTE_SWEEP = 8,  /* nothing is made: the descriptors are the directories that the janitor sweeps; no answer */
 };
 
-/* warden → zygote; descriptors: embryo's socket, netns, userns, disk, [root], [cgroup]. */
+/* warden → zygote; descriptors: embryo's socket, netns, [cgroup]. */
 struct zygote_make {
         uint32_t flags;
         uint32_t tty_gid;
@@ -34,6 +35,11 @@ struct zygote_make {
 /* zygote → warden */
 struct zygote_made {
         int32_t pid; /* or -errno */
+};
+
+/* warden → embryo, when they are made; descriptors: userns, disk, [root]. */
+struct embryo_parts {
+        uint32_t image; /* 1: a root comes along */
 };
 
 /* embryo → warden: it waits (ok), or what went wrong; nothing follows but the end of the socket, at exec. */
