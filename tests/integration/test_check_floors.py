@@ -23,7 +23,7 @@ GOOD = {
     "src/services/image/store.c": '#include "services/image/image.h"\n#include <archive.h>\n#include <archive_entry.h>\n',
     "src/services/image/store.h": "#pragma once\n",
     "src/services/warden/warden.h": "#pragma once\n",
-    "src/services/warden/space.c": '#include "services/image/image.h"\n#include "services/warden/deep/inner.h"\n#include "seccomp_filter.h"\n',
+    "src/services/warden/parts/space.c": '#include "services/image/image.h"\n#include "services/warden/deep/inner.h"\n#include "seccomp_filter.h"\n',
     "src/services/warden/deep/inner.h": '#pragma once\n#include "services/warden/warden.h"\n',
     "src/services/warden/deep/inner.c": '#include "services/warden/deep/inner.h"\n',
     "src/api/run.h": '#pragma once\n#include "creto/runtime.h"\n#include "services/image/image.h"\n',

@@ -14,9 +14,9 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "programs/init/dir.h"
+#include "programs/init/files/dir.h"
 #include "programs/init/init.h"
-#include "programs/init/notify.h"
+#include "programs/init/exec/notify.h"
 #include "programs/init/stream.h"
 
 enum {

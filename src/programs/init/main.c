@@ -12,9 +12,9 @@
 
 #include "base/fd.h"
 #include "programs/init/channel.h"
-#include "programs/init/confine.h"
+#include "programs/init/exec/confine.h"
 #include "programs/init/init.h"
-#include "programs/init/notify.h"
+#include "programs/init/exec/notify.h"
 #include "programs/init/stream.h"
 #include "programs/init/watch.h"
 #include "wire/guest.h"

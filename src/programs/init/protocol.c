@@ -8,10 +8,10 @@
 
 #include "base/fd.h"
 #include "programs/init/channel.h"
-#include "programs/init/dir.h"
-#include "programs/init/exec.h"
+#include "programs/init/files/dir.h"
+#include "programs/init/exec/exec.h"
 #include "programs/init/init.h"
-#include "programs/init/notify.h"
+#include "programs/init/exec/notify.h"
 #include "programs/init/stream.h"
 
 enum { ANSWER_MAX = 1000 }; /* the longest answer that is made at once: STATS_REPLY; fits the smallest maximum */

@@ -36,7 +36,7 @@
 
 enum {
         PROBE_SECONDS = 10,  /* a child that takes longer is killed by its alarm */
-        ID_LOW = 0x70000000, /* the host ids that sandboxes and images get as root (services/warden/space.h) */
+        ID_LOW = 0x70000000, /* the host ids that sandboxes and images get as root (services/warden/parts/space.h) */
         ID_COUNT = 0x10000000,
 };
 

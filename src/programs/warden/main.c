@@ -18,7 +18,7 @@
 
 #include "base/fd.h"
 #include "services/warden/monitor.h"
-#include "services/warden/space.h"
+#include "services/warden/parts/space.h"
 #include "services/warden/zygote.h"
 
 enum { PEER_FD = 3 };

@@ -16,7 +16,7 @@
 #include "base/fd.h"
 #include "base/sys.h"
 #include "services/warden/program.h"
-#include "services/warden/space.h"
+#include "services/warden/parts/space.h"
 
 static int make_parents(const char *path, struct err *e)
 {

@@ -18,7 +18,7 @@
 #include "base/fd.h"
 #include "base/sock.h"
 #include "base/sys.h"
-#include "services/warden/mnt.h"
+#include "services/warden/parts/mnt.h"
 #include "services/warden/program.h"
 #include "services/warden/zygote.h"
 

@@ -10,10 +10,10 @@
 
 #include "base/err.h"
 #include "domain/limits.h"
-#include "services/warden/cgroup.h"
-#include "services/warden/disk.h"
+#include "services/warden/parts/cgroup.h"
+#include "services/warden/parts/disk.h"
 #include "services/warden/image.h"
-#include "services/warden/space.h"
+#include "services/warden/parts/space.h"
 #include "wire/ipc.h"
 
 enum nest_state {

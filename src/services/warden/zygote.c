@@ -16,8 +16,8 @@
 #include "base/fd.h"
 #include "base/sock.h"
 #include "base/sys.h"
-#include "services/warden/cgroup.h"
-#include "services/warden/mnt.h"
+#include "services/warden/parts/cgroup.h"
+#include "services/warden/parts/mnt.h"
 
 enum { JANITOR_TRIES = 500, JANITOR_PAUSE_MS = 10 };
 

@@ -1,4 +1,4 @@
-#include "services/warden/disk.h"
+#include "services/warden/parts/disk.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "programs/init/notify.h"
+#include "programs/init/exec/notify.h"
 
 #include <errno.h>
 #include <linux/seccomp.h>

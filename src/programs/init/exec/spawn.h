@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "programs/init/confine.h"
+#include "programs/init/exec/confine.h"
 
 struct spawn {
         uint8_t kind; /* enum guest_kind */

@@ -1,4 +1,4 @@
-#include "services/warden/mnt.h"
+#include "services/warden/parts/mnt.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "programs/init/files.h"
+#include "programs/init/files/files.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "programs/init/dir.h"
-#include "programs/init/remove.h"
+#include "programs/init/files/dir.h"
+#include "programs/init/files/remove.h"
 #include "wire/guest.h"
 
 enum { COPY = 64 * 1024, OUT = 32 * 1024, PATH_SIZE = 4096 };

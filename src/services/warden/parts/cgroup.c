@@ -1,4 +1,4 @@
-#include "services/warden/cgroup.h"
+#include "services/warden/parts/cgroup.h"
 
 #include <dirent.h>
 #include <errno.h>

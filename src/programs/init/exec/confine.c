@@ -1,4 +1,4 @@
-#include "programs/init/confine.h"
+#include "programs/init/exec/confine.h"
 
 #include <errno.h>
 #include <linux/capability.h>

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "programs/init/confine.h"
+#include "programs/init/exec/confine.h"
 
 /*
  * `user` is `name`, `uid`, `name:group` or `uid:gid`. *id holds the default user on entry. Returns 0 and sets *id, or an errno: ENOENT where there is

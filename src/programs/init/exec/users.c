@@ -1,4 +1,4 @@
-#include "programs/init/users.h"
+#include "programs/init/exec/users.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "services/warden/space.h"
+#include "services/warden/parts/space.h"
 
 #include <errno.h>
 #include <fcntl.h>

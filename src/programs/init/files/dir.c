@@ -1,4 +1,4 @@
-#include "programs/init/dir.h"
+#include "programs/init/files/dir.h"
 
 #include <dirent.h>
 #include <errno.h>

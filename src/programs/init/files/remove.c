@@ -3,7 +3,7 @@
  * nobody can lead it out of the tree), but only LEVELS deep: a directory below that is first moved up into the top one, under a
  * name of its own, where it is a shallow one.
  */
-#include "programs/init/remove.h"
+#include "programs/init/files/remove.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "programs/init/dir.h"
+#include "programs/init/files/dir.h"
 
 enum { LEVELS = 64, NAME_SIZE = 256 };
 

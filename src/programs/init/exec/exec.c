@@ -1,4 +1,4 @@
-#include "programs/init/exec.h"
+#include "programs/init/exec/exec.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,9 +13,9 @@
 #include "base/fd.h"
 #include "programs/init/channel.h"
 #include "programs/init/init.h"
-#include "programs/init/spawn.h"
+#include "programs/init/exec/spawn.h"
 #include "programs/init/stream.h"
-#include "programs/init/users.h"
+#include "programs/init/exec/users.h"
 
 #ifndef TIOCGPTPEER
 #define TIOCGPTPEER _IO('T', 0x41)

@@ -9,7 +9,7 @@
  *
  * A function of ours runs for long, and gets a copy of the memory.
  */
-#include "programs/init/spawn.h"
+#include "programs/init/exec/spawn.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -23,7 +23,7 @@
 
 #include "base/fd.h"
 #include "base/sys.h"
-#include "programs/init/files.h"
+#include "programs/init/files/files.h"
 #include "wire/guest.h"
 
 #ifdef __has_feature
