@@ -14,9 +14,10 @@
 enum {
         GUEST_VERSION = 1,
         GUEST_HEADER = 12,
-        GUEST_FRAME_MAX = 32768,    /* payload */
-        GUEST_FRAME_MIN_MAX = 1024, /* the smallest maximum an end may ask for */
-        GUEST_RING = 128 * 1024,    /* bytes kept per output stream until acknowledged, and the window of stdin */
+        GUEST_FRAME_MAX = 32768, /* payload */
+        GUEST_FRAME_MIN_MAX =
+                4084, /* the smallest maximum an end may ask for: with its header PIPE_BUF, so that it goes through a FIFO whole; HELLO_OK fits */
+        GUEST_RING = 128 * 1024, /* bytes kept per output stream until acknowledged, and the window of stdin */
         GUEST_EXECS_MAX = 128,
         GUEST_EXEC_MAX = 1024 * 1024, /* one whole exec request */
         GUEST_ARG_MAX = 65536,        /* entries of argv */
