@@ -17,7 +17,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
-from harness import BUILD, check, check_equal, main, poll, report, skip, test  # noqa: E402
+from harness import BUILD, alive, check, check_equal, main, poll, report, skip, test  # noqa: E402
 from images import Place, fixtures, registry  # noqa: E402
 
 IMAGE = os.path.join(BUILD, "src/programs/image/creto-image")
@@ -628,7 +628,7 @@ def killed_while_pulling():
             below = children(p.pid)
             p.kill()
             p.communicate()
-            check(poll(lambda: not any(os.path.exists(f"/proc/{c}") for c in below), 5), f"still there: {below}")
+            check(poll(lambda: not any(alive(c) for c in below), 5), f"still there: {below}")
         check_equal(len(s.good("resolve", f"{r.host}/t:1")["layers"]), 4, "layers")
         check_equal(s.names("tmp"), [], "tmp")
 
@@ -657,7 +657,7 @@ def ended_while_the_registry_hangs():
             below = poll(lambda: children(p.pid), 5)
             p.terminate()
             p.communicate(timeout=10)
-            check(poll(lambda: not any(os.path.exists(f"/proc/{c}") for c in below), 5), f"still there: {below}")
+            check(poll(lambda: not any(alive(c) for c in below), 5), f"still there: {below}")
             s.run("list")
             s.check_empty("after SIGTERM")
     finally:

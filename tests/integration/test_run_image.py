@@ -323,7 +323,7 @@ def interrupted_pulls():
                 below = harness.descendants(p.pid)
                 p.send_signal(signo)
                 p.communicate(timeout=20)
-                check(poll(lambda: not any(os.path.exists(f"/proc/{c}") for c in below), 10), f"still there: {below}")
+                check(poll(lambda: not any(harness.alive(c) for c in below), 10), f"still there: {below}")
         h.good("image", "pull", f"{r.host}/t:1")
         check_equal((len(h.names("layers")), h.names("tmp")), (4, []), "layers, tmp")
 

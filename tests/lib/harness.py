@@ -327,6 +327,12 @@ def descendants(top):
     return found - {top}
 
 
+def alive(pid):
+    """True while it runs: one that has ended, and that nobody has asked for, is nobody's leftover."""
+    stat = _read(f"/proc/{pid}/stat")
+    return bool(stat) and stat[stat.rindex(b")") + 2:].split()[0] not in (b"Z", b"X")
+
+
 def describe(pid):
     line = _read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
     return f"{pid} ({line[:80] or _read(f'/proc/{pid}/comm').decode().strip()})"
