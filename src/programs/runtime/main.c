@@ -1,8 +1,10 @@
 /*
  * creto-runtime: the command line. A table of commands; what they do, they do through the public library and nothing else.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "programs/runtime/cli.h"
 #include "programs/runtime/doctor.h"
@@ -68,10 +70,23 @@ static const struct {
         { "mcp", NULL },
 };
 
+/* A descriptor of ours that came to be 0, 1 or 2 would be read and written as if it were the caller's. */
+static void open_standard_streams(void)
+{
+        int fd;
+
+        do
+                fd = open("/dev/null", O_RDWR);
+        while (fd >= STDIN_FILENO && fd <= STDERR_FILENO);
+        if (fd > STDERR_FILENO)
+                close(fd);
+}
+
 int main(int argc, char **argv)
 {
         struct creto_error e = { .code = CRETO_E_INVALID_SPEC };
 
+        open_standard_streams();
         if (argc < 2) {
                 fputs(help_text, stderr);
                 return 64;
