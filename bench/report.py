@@ -70,8 +70,7 @@ def ratio_row(what, peer, theirs, ours, most, unit="ms", aim=None):
 def table_rows(r, idle_count):
     first, last = r.edges()
     hard = r.ms("true/crun+hard")
-    churn_ours = r.native_value("churn", "per_second")
-    idle_name = f"{idle_count:,} idle sandboxes live at once"
+        idle_name = f"{idle_count:,} idle sandboxes live at once"
     rows = [
         ratio_row("cold `run -- /bin/true`, default limits", "crun+hard", hard, r.ms(f"true/{OURS}"), 0.8),
         ratio_row("cold `run -- /bin/true`, no cgroup limits", "bwrap", r.ms("true/bwrap"), r.ms(f"true/{OURS_FREE}"), 1.0, aim=0.7),
@@ -81,10 +80,12 @@ def table_rows(r, idle_count):
         ratio_row("cold `python3 -c 'print(1)'` minus bare python, no cgroup limits", "bwrap minus bare", r.minus_bare("bwrap"), r.minus_bare(OURS_FREE), 1.0),
         ratio_row("exec `true` in a running sandbox, request to exit status", "crun exec", r.ms("exec/crun exec"), r.native_ms("exec"), 0.2),
         ratio_row("exec `true` in a running sandbox, whole client process", "crun exec", r.ms("exec/crun exec"), r.native_ms("exec", "process_ms"), 0.2),
-        {"what": "spawn and teardown, sustained", "peer": "crun, 2 loops", "unit": "/s", "theirs": r.per_second("crun"), "ours": churn_ours,
-         "target": "≥ 3×", "holds": lambda t, o: o >= 3 * t},
-        {"what": "spawn and teardown, sustained", "peer": "crun+hard, 2 loops", "unit": "/s", "theirs": r.per_second("crun+hard"), "ours": churn_ours,
+        {"what": "spawn and teardown, sustained, no cgroup limits", "peer": "–", "unit": "/s", "theirs": [], "ours": r.native_value("churn", "per_second"),
          "target": "≥ 500/s", "alone": True, "holds": lambda t, o: o >= 500},
+        {"what": "spawn, `true` and teardown, sustained, no cgroup limits", "peer": "crun, 2 loops", "unit": "/s", "theirs": r.per_second("crun"),
+         "ours": r.native_value("churn", "true_per_second"), "target": "≥ 3×", "holds": lambda t, o: o >= 3 * t},
+        {"what": "spawn, `true` and teardown, sustained, default limits", "peer": "crun+hard, 2 loops", "unit": "/s", "theirs": r.per_second("crun+hard"),
+         "ours": r.native_value("churn", "limits_per_second"), "target": "≥ 3×", "holds": lambda t, o: o >= 3 * t},
         {"what": "memory per idle sandbox, kernel and user", "peer": "crun+hard", "unit": "KiB", "theirs": r.idle_kib("crun+hard"),
          "ours": r.native_value("idle", "kib_each"), "target": "≤ 1 MiB", "alone": True, "holds": lambda t, o: o <= 1024},
         {"what": f"{idle_name}, time to create", "peer": "–", "unit": "s", "theirs": [], "ours": r.native_value("idle", "seconds"),

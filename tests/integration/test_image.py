@@ -392,7 +392,7 @@ def whiteouts_under_overlayfs():
             check_equal(len(layers), 4, "layers")
             lower = ":".join(s.layer(h) for h in reversed(layers))
             os.mkdir(f"{s.parent}/m")
-            r = subprocess.run(["unshare", "-m", "sh", "-c", OVERLAY, "sh", f"{s.parent}/m", lower], capture_output=True, text=True)
+            r = subprocess.run(["env", "LIBMOUNT_FORCE_MOUNT2=always", "unshare", "-m", "sh", "-c", OVERLAY, "sh", f"{s.parent}/m", lower], capture_output=True, text=True)
             check(r.returncode == 0, f"{mode.name}: {r.stderr}")
             lines = r.stdout.splitlines()
             check_equal(lines[0].split(), [".", "./again", "./again/fresh", "./dir", "./dir/new", "./goes", "./perm", "./stays", "./twin"], f"{mode.name}: names")

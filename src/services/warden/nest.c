@@ -106,6 +106,9 @@ int nest_init(struct nest *n, const struct nest_config *config, struct err *e)
         *n = (struct nest){
                 .config = *config, .init_exe = -1, .zygote = -1, .netns = -1, .slots = { .lock = -1 }, .disk = { .state = -1 }
         };
+        if (getrandom(&n->serial, sizeof(n->serial), 0) !=
+            (ssize_t)sizeof(n->serial)) /* a pid is not alone where there are pid namespaces */
+                return err_sys(e, "no random numbers");
         if (!config->user && space_slots_init(&n->slots, config->run_dir, e) < 0)
                 return -(int)e->code;
         if (start_zygote(n, e) < 0) /* it builds its template while we go on */

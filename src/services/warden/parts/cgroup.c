@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,7 +16,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 
-enum { TABLE_MAX = 65536, CPU_PERIOD_US = 100000, DESTROY_WAIT_MS = 1000 };
+enum { TABLE_MAX = 65536, CPU_PERIOD_US = 100000, DESTROY_WAIT_MS = 1000, CREATE_TRIES = 4 };
 
 static const struct {
         const char *name;
@@ -203,6 +204,20 @@ void cgroup_host_release(struct cgroup_host *h)
 
 /* ---- one sandbox's groups ---- */
 
+/* A group is its maker's as long as he holds a lock on its directory; what nobody holds is swept. Returns the descriptor with the lock. */
+static int make_dir(int base, const char *name)
+{
+        for (int i = 0; i < CREATE_TRIES; i++) {
+                if (mkdirat(base, name, 0755) < 0)
+                        return -1;
+                int dir = openat(base, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                if (dir >= 0 && flock(dir, LOCK_SH | LOCK_NB) == 0 && faccessat(base, name, F_OK, 0) == 0)
+                        return dir;
+                fd_close(&dir); /* somebody swept before we had the lock */
+        }
+        return -1;
+}
+
 int cgroup_create(const struct cgroup_host *h, struct cgroup *g, const char *name, unsigned wanted, struct err *e)
 {
         snprintf(g->name, sizeof(g->name), "%s", name);
@@ -214,13 +229,9 @@ int cgroup_create(const struct cgroup_host *h, struct cgroup *g, const char *nam
 
                 if (wanted == 0 || (!t->v2 && (t->controllers & wanted) == 0))
                         continue;
-                if (mkdirat(t->base, g->name, 0755) < 0 && errno != EEXIST) {
-                        err_sys(e, "cgroup: cannot make '%s'", g->name);
-                        goto fail;
-                }
-                g->dirs[i] = openat(t->base, g->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                g->dirs[i] = make_dir(t->base, g->name);
                 if (g->dirs[i] < 0) {
-                        err_sys(e, "cgroup: cannot open '%s'", g->name);
+                        err_sys(e, "cgroup: cannot make '%s'", g->name);
                         goto fail;
                 }
         }
@@ -448,10 +459,9 @@ static unsigned sweep_tree(int base, pid_t own)
         }
         while ((entry = readdir(d))) {
                 pid_t owner = owner_of(entry->d_name);
+                auto_fd dir = owner > 0 ? openat(base, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
 
-                if (owner == 0 || (owner != own && (kill(owner, 0) == 0 || errno != ESRCH)))
-                        continue;
-                if (unlinkat(base, entry->d_name, AT_REMOVEDIR) < 0 && owner == own)
+                if (dir >= 0 && flock(dir, LOCK_EX | LOCK_NB) == 0 && unlinkat(base, entry->d_name, AT_REMOVEDIR) < 0 && owner == own)
                         left++;
         }
         closedir(d);

@@ -75,6 +75,6 @@ void cgroup_usage(const struct cgroup_host *h, const struct cgroup *g, struct cg
 /* Kills what is left inside and removes the directories; waits up to a second for the last process to be gone. Safe to repeat. */
 int cgroup_destroy(const struct cgroup_host *h, struct cgroup *g, struct err *e);
 
-/* Group names are "creto-PID-N", PID being the warden's. Removes the empty groups of the warden `own` (0: of none) and of every warden
- * that is no longer alive. Returns how many of `own` are left. */
+/* Group names are "creto-PID-N", PID being the warden's as it sees itself. Removes the empty groups that nobody holds: those of wardens that are gone.
+ * Returns how many of `own` are left that nobody holds and that are not empty yet. */
 unsigned cgroup_sweep(const struct cgroup_host *h, pid_t own);

@@ -17,7 +17,7 @@
 enum { LOOP_TRIES = 64, COPY_CHUNK = 65536 };
 
 /* Part of the name of every empty filesystem that is kept: to be changed with the arguments of mke2fs. */
-#define DISK_FORMAT "2"
+#define DISK_FORMAT "3"
 
 static const char *const mke2fs_paths[] = { "/sbin/mke2fs", "/usr/sbin/mke2fs" };
 
@@ -42,7 +42,23 @@ void disk_host_release(struct disk_host *d)
         fd_close(&d->state);
 }
 
-static int run_mke2fs(const char *path, uint64_t inodes, struct err *e)
+static const struct {
+        const char *name;
+        mode_t mode;
+} dirs[] = { { "tmp", 01777 }, { "var-tmp", 01777 }, { "run", 01777 }, { "home", 0700 } };
+
+enum { DIRS = sizeof(dirs) / sizeof(dirs[0]), DIR_HOME = DIRS - 1 };
+
+static int make_dirs(int at, struct err *e)
+{
+        for (size_t i = 0; i < DIRS; i++)
+                if (mkdirat(at, dirs[i].name, 0700) < 0 || fchmodat(at, dirs[i].name, dirs[i].mode, 0) < 0)
+                        return err_sys(e, "disk: cannot make '%s'", dirs[i].name);
+        return 0;
+}
+
+/* `skeleton` is a directory with what the filesystem shall hold. */
+static int run_mke2fs(const char *path, const char *skeleton, uint64_t inodes, struct err *e)
 {
         char count[32];
         char *argv[] = { "mke2fs",
@@ -60,6 +76,8 @@ static int run_mke2fs(const char *path, uint64_t inodes, struct err *e)
                          count,
                          "-O",
                          "none,extent,filetype,dir_index,flex_bg,large_file,dir_nlink,extra_isize,metadata_csum,sparse_super2",
+                         "-d",
+                         (char *)skeleton,
                          "-E",
                          "lazy_itable_init=1,num_backup_sb=0,packed_meta_blocks=1,nodiscard",
                          (char *)path,
@@ -92,10 +110,31 @@ static int run_mke2fs(const char *path, uint64_t inodes, struct err *e)
         return err_hint(e, "make --disk larger or --disk-inodes smaller: an inode takes 256 bytes");
 }
 
+static int make_filesystem(const struct disk_host *d, int fd, uint64_t bytes, uint64_t inodes, struct err *e)
+{
+        char path[64], name[32], skeleton[96];
+
+        if (ftruncate(fd, (off_t)bytes) < 0)
+                return err_sys(e, "disk: cannot size a filesystem");
+        snprintf(path, sizeof(path), "/proc/%d/fd/%d", getpid(), fd);
+        snprintf(name, sizeof(name), ".skeleton.%d", getpid());
+        if (mkdirat(d->state, name, 0755) < 0)
+                return err_sys(e, "disk: cannot make a directory");
+        auto_fd dir = openat(d->state, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        snprintf(skeleton, sizeof(skeleton), "/proc/%d/fd/%d", getpid(), dir);
+        int r = dir < 0 ? err_sys(e, "disk: cannot open a directory") : make_dirs(dir, e);
+        if (r == 0)
+                r = run_mke2fs(path, skeleton, inodes, e);
+        for (size_t i = 0; dir >= 0 && i < DIRS; i++)
+                unlinkat(dir, dirs[i].name, AT_REMOVEDIR);
+        unlinkat(d->state, name, AT_REMOVEDIR);
+        return r;
+}
+
 /* Opens the empty filesystem of this size, made under another name first, so that a half-made one is never seen. */
 static int open_template(const struct disk_host *d, uint64_t bytes, uint64_t inodes, struct err *e)
 {
-        char name[64], temp[96], path[128];
+        char name[64], temp[96];
 
         snprintf(name, sizeof(name), "%llu-%llu." DISK_FORMAT ".ext4", (unsigned long long)bytes, (unsigned long long)inodes);
         int fd = openat(d->state, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -105,8 +144,7 @@ static int open_template(const struct disk_host *d, uint64_t bytes, uint64_t ino
         auto_fd out = openat(d->state, temp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (out < 0)
                 return err_sys(e, "disk: cannot make an empty filesystem");
-        snprintf(path, sizeof(path), "/proc/%d/fd/%d", getpid(), out);
-        int r = ftruncate(out, (off_t)bytes) < 0 ? err_sys(e, "disk: cannot size a filesystem") : run_mke2fs(path, inodes, e);
+        int r = make_filesystem(d, out, bytes, inodes, e);
         if (r == 0 && renameat(d->state, temp, d->state, name) < 0)
                 r = err_sys(e, "disk: cannot keep the empty filesystem");
         if (r < 0) {
@@ -225,20 +263,16 @@ static int mount_tmpfs(uint64_t bytes, uint64_t inodes, struct err *e)
 
 int disk_make(const struct disk_host *d, bool memory, uint64_t bytes, uint64_t inodes, uint32_t root_uid, uint32_t owner, struct err *e)
 {
-        const struct {
-                const char *name;
-                mode_t mode;
-                uint32_t uid;
-        } dirs[] = { { "tmp", 01777, root_uid }, { "var-tmp", 01777, root_uid }, { "run", 01777, root_uid }, { "home", 0700, owner } };
-        auto_fd mount = d->loop && !memory ? mount_loop(d, bytes & ~4095ULL, inodes, e) : mount_tmpfs(bytes, inodes, e);
+        bool loop = d->loop && !memory;
+        auto_fd mount = loop ? mount_loop(d, bytes & ~4095ULL, inodes, e) : mount_tmpfs(bytes, inodes, e);
 
-        if (mount < 0)
-                return mount;
-        for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
-                if (mkdirat(mount, dirs[i].name, 0700) < 0 ||
-                    fchownat(mount, dirs[i].name, dirs[i].uid, dirs[i].uid, AT_SYMLINK_NOFOLLOW) < 0 ||
-                    fchmodat(mount, dirs[i].name, dirs[i].mode, 0) < 0)
-                        return err_sys(e, "disk: cannot make '%s'", dirs[i].name);
+        if (mount < 0 || (!loop && make_dirs(mount, e) < 0)) /* ext4 comes with them */
+                return -(int)e->code;
+        for (size_t i = 0; i < DIRS; i++) {
+                uint32_t uid = i == DIR_HOME ? owner : root_uid;
+
+                if (fchownat(mount, dirs[i].name, uid, uid, AT_SYMLINK_NOFOLLOW) < 0)
+                        return err_sys(e, "disk: cannot give '%s' away", dirs[i].name);
         }
         return take_fd(&mount);
 }
