@@ -70,7 +70,7 @@ def ratio_row(what, peer, theirs, ours, most, unit="ms", aim=None):
 def table_rows(r, idle_count):
     first, last = r.edges()
     hard = r.ms("true/crun+hard")
-        idle_name = f"{idle_count:,} idle sandboxes live at once"
+    idle_name = f"{idle_count:,} idle sandboxes live at once"
     rows = [
         ratio_row("cold `run -- /bin/true`, default limits", "crun+hard", hard, r.ms(f"true/{OURS}"), 0.8),
         ratio_row("cold `run -- /bin/true`, no cgroup limits", "bwrap", r.ms("true/bwrap"), r.ms(f"true/{OURS_FREE}"), 1.0, aim=0.7),
