@@ -193,6 +193,10 @@ int spec_takes_value(const char *name)
 
 int spec_set(struct spec *s, const char *name, const char *value, struct err *e)
 {
+        int takes = spec_takes_value(name);
+
+        if (takes >= 0 && takes != (value != NULL))
+                return err_set(e, ERR_INVALID_SPEC, 0, "--%.64s %s", name, takes ? "needs a value" : "takes no value");
         for (size_t i = 0; i < OPTIONS; i++)
                 if (strcmp(options[i].name, name) == 0)
                         return options[i].set(s, options[i].name, value, e);
