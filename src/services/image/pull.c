@@ -12,7 +12,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "services/image/image.h"
-#include "services/image/source.h"
+#include "services/image/source/source.h"
 #include "services/image/store.h"
 #include "services/image/unpack/unpack.h"
 

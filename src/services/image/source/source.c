@@ -1,4 +1,4 @@
-#include "services/image/source.h"
+#include "services/image/source/source.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "services/image/skopeo.h"
+#include "services/image/source/skopeo.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -11,8 +11,8 @@
 
 #include "base/fd.h"
 #include "base/str.h"
-#include "services/image/skopeo.h"
-#include "services/image/source.h"
+#include "services/image/source/skopeo.h"
+#include "services/image/source/source.h"
 
 enum { SLACK = 1 << 20, FILE_MIN = 8 << 20 };
 
