@@ -56,7 +56,7 @@ static struct creto_sandbox *spawn(struct creto_runtime *rt, enum limits limits)
         return sb;
 }
 
-static int on_output(void *ctx, int stream, const void *data, size_t len)
+static ssize_t on_output(void *ctx, int stream, const void *data, size_t len)
 {
         double *first = ctx;
 
@@ -64,7 +64,7 @@ static int on_output(void *ctx, int stream, const void *data, size_t len)
         (void)data;
         if (len > 0 && *first == 0)
                 *first = now_ms();
-        return 0;
+        return (ssize_t)len;
 }
 
 /* Returns when its first byte was here. */

@@ -13,6 +13,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -99,9 +100,11 @@ struct creto_exec_options {
         uint16_t rows, cols;     /* of the terminal; 0: 24 × 80 */
         uint32_t timeout_ms;     /* 0: none */
         int stdin_fd;            /* read until its end and passed on; -1: /dev/null. Borrowed */
-        /* Called with output as it comes: stream 1 or 2. A negative return ends the exec. May be NULL: output is thrown away. The command is held back
-         * while this does not return. */
-        int (*on_output)(void *ctx, int stream, const void *data, size_t len);
+        /* Called with output as it comes, stream 1 or 2; returns how much of it was taken. With less than all it is called again with the rest when
+         * output_fd[stream - 1] can be written to; the command is held back meanwhile. A negative return ends the exec. May be NULL: output is thrown
+         * away. */
+        ssize_t (*on_output)(void *ctx, int stream, const void *data, size_t len);
+        int output_fd[2];
         /* With wake_fd ≥ 0: called whenever that descriptor is readable, so that signals can be passed on. */
         int wake_fd;
         void (*on_wake)(void *ctx, struct creto_exec *exec);
@@ -122,7 +125,8 @@ struct creto_result {
         uint64_t refused_calls;           /* attack calls of the whole sandbox so far */
 };
 
-/* Runs a command and waits for its end. Blocks as long as it runs. */
+/* Runs a command and waits for its end. Blocks as long as it runs; where its output is not taken, no longer than two seconds after a signal that ends
+ * programs, or the end of the sandbox's time. */
 int creto_exec(struct creto_sandbox *sb, const struct creto_exec_options *options, struct creto_result *result, struct creto_error *err);
 
 /* From on_wake: signal the command (its whole process group where `group`), or tell it the terminal's new size. */

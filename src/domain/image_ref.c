@@ -213,7 +213,7 @@ static int parse_registry(const char *text, struct image_ref *out, struct err *e
         return take_repo(text, work, out, e);
 }
 
-/* Control characters and blanks would make messages and lists lie. */
+/* Control characters would make messages and lists lie. */
 static bool is_text(const char *s)
 {
         for (; *s; s++)

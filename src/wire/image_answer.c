@@ -56,6 +56,30 @@ void image_answer_put(struct wbuf *w, const struct image_answer *a)
         wbuf_str(w, a->error.hint);
 }
 
+/* How many bytes of control character there are: C0 and DEL, or C1 as UTF-8 has it. */
+static size_t control_at(const char *s)
+{
+        const unsigned char *u = (const unsigned char *)s;
+
+        if (u[0] < ' ' || u[0] == 0x7f)
+                return u[0] ? 1 : 0;
+        return u[0] == 0xc2 && u[1] >= 0x80 && u[1] < 0xa0 ? 2 : 0;
+}
+
+void image_answer_clean(char *text)
+{
+        for (char *s = text; *s; s++)
+                memset(s, '?', control_at(s));
+}
+
+static bool is_clean(const char *s)
+{
+        for (; *s; s++)
+                if (control_at(s))
+                        return false;
+        return true;
+}
+
 static const char *get_str(struct rbuf *r, struct arena *m)
 {
         struct bytes b = rbuf_blob(r, IMAGE_ANSWER_MAX);
@@ -127,6 +151,8 @@ static void get_error(struct rbuf *r, struct err *e)
         e->code = r->bad ? ERR_INTERNAL_ERROR : (enum err_code)code;
         rbuf_str(r, e->msg, sizeof(e->msg));
         rbuf_str(r, e->hint, sizeof(e->hint));
+        if (!is_clean(e->msg) || !is_clean(e->hint))
+                r->bad = true;
 }
 
 int image_answer_get(const void *data, size_t len, void *arena, size_t cap, struct image_answer *a)

@@ -38,11 +38,14 @@ struct image_answer {
         struct image_answer_list env, entrypoint, cmd;
         const char *cwd, *user; /* "" where the image says nothing */
         /* not ok: */
-        struct err error;
+        struct err error; /* decoded: without control characters */
 };
 
 /* Bad (w->bad) where it does not fit. */
 void image_answer_put(struct wbuf *w, const struct image_answer *a);
+
+/* Makes '?' of what a terminal would obey: images say what they like, and errors quote it. */
+void image_answer_clean(char *text);
 
 /* Reads exactly one answer. `arena` is lent for as long as *a is used. Returns 0, or -1 where the bytes are not an answer, or do not fit. */
 int image_answer_get(const void *data, size_t len, void *arena, size_t cap, struct image_answer *a);

@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +16,11 @@
 
 #include "seccomp_names.h"
 
+enum { GIVE_UP_MS = 2000 };
+
 struct creto_exec {
         struct session_exec *x;
+        int fatal; /* the last signal of those that end programs, or 0 */
 };
 
 struct run {
@@ -25,6 +29,8 @@ struct run {
         struct creto_exec exec;
         int stdin_fd; /* -1 once it has ended */
         bool ttl_over;
+        uint64_t give_up_ms; /* when we stop waiting for somebody to take the output; 0: never */
+        bool gave_up;
 };
 
 static int failed(struct creto_error *out, const struct err *e)
@@ -114,11 +120,11 @@ static const char *first(const char *a, const char *b, const char *c)
         return a ? a : b ? b : c;
 }
 
-static int on_output(void *ctx, int stream, const void *data, size_t len)
+static ssize_t on_output(void *ctx, int stream, const void *data, size_t len)
 {
         const struct run *r = ctx;
 
-        return r->options->on_output ? r->options->on_output(r->options->ctx, stream, data, len) : 0;
+        return r->options->on_output ? r->options->on_output(r->options->ctx, stream, data, len) : (ssize_t)len;
 }
 
 static int begin(struct run *r, struct err *e)
@@ -178,15 +184,25 @@ static void pass_input(struct run *r)
 /* A sandbox whose time is over is not asked: the command is killed by its init, and everything else with the sandbox. */
 static int patience(struct run *r)
 {
-        if (!r->sb->ttl_end_ms)
-                return -1;
-        uint64_t now = now_ms();
-        if (now < r->sb->ttl_end_ms)
-                return r->sb->ttl_end_ms - now > 60000 ? 60000 : (int)(r->sb->ttl_end_ms - now);
-        if (!r->ttl_over)
+        uint64_t now = now_ms(), next = UINT64_MAX;
+        bool held = session_held(r->sb->session) != 0;
+
+        if (r->sb->ttl_end_ms && !r->ttl_over && now >= r->sb->ttl_end_ms) {
                 session_exec_signal(r->exec.x, 9, true);
-        r->ttl_over = true;
-        return 1000;
+                r->ttl_over = true;
+        }
+        if (!held || (!r->exec.fatal && !r->ttl_over))
+                r->give_up_ms = 0;
+        else if (!r->give_up_ms)
+                r->give_up_ms = now + GIVE_UP_MS;
+        if (r->give_up_ms)
+                next = r->give_up_ms;
+        if (r->sb->ttl_end_ms && !r->ttl_over && r->sb->ttl_end_ms < next)
+                next = r->sb->ttl_end_ms;
+        r->gave_up = r->give_up_ms && now >= r->give_up_ms;
+        if (next == UINT64_MAX)
+                return r->ttl_over ? GIVE_UP_MS : -1;
+        return next <= now ? 0 : next - now > 60000 ? 60000 : (int)(next - now);
 }
 
 static int loop(struct run *r, struct err *e)
@@ -194,16 +210,24 @@ static int loop(struct run *r, struct err *e)
         struct session *s = r->sb->session;
 
         while (session_exec_state(r->exec.x) == SESSION_RUNNING) {
-                struct pollfd p[3] = { { .fd = session_fd(s), .events = session_events(s) },
+                int held = session_held(s);
+                struct pollfd p[5] = { { .fd = session_fd(s), .events = session_events(s) },
                                        { .fd = -1, .events = POLLIN },
-                                       { .fd = -1, .events = POLLIN } };
+                                       { .fd = -1, .events = POLLIN },
+                                       { .fd = held ? r->options->output_fd[held - 1] : -1, .events = POLLOUT },
+                                       { .fd = driver_fd(&r->sb->rt->driver) } };
+                int timeout = patience(r);
 
+                if (r->gave_up)
+                        return 0;
                 if (r->stdin_fd >= 0 && session_exec_room(r->exec.x) > 0)
                         p[1].fd = r->stdin_fd;
                 if (r->options->wake_fd >= 0 && r->options->on_wake)
                         p[2].fd = r->options->wake_fd;
-                if (poll(p, 3, patience(r)) < 0 && errno != EINTR)
+                if (poll(p, 5, timeout) < 0 && errno != EINTR)
                         return err_sys(e, "cannot wait");
+                if (p[4].revents & (POLLHUP | POLLERR))
+                        return err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "creto-warden ended, and the sandbox with it");
                 if (p[2].revents)
                         r->options->on_wake(r->options->ctx, &r->exec);
                 if (p[1].revents)
@@ -234,18 +258,22 @@ static int conclude(struct run *r, struct creto_result *result, struct err *e)
                 const struct guest_failed *f = session_exec_failed(x);
 
                 err_set(e, f->code == ERR_NONE ? ERR_INTERNAL_ERROR : (enum err_code)f->code, 0, "%s", f->message);
-                e->sys = f->sys;
-                if (f->stage == GUEST_STAGE_EXEC && f->sys == ENOENT)
+                if (f->stage == GUEST_STAGE_EXEC) /* of the command itself; the rest is in the message */
+                        e->sys = f->sys;
+                if (e->sys == ENOENT)
                         err_hint(e, "it has to be in the image; the default image is the host's /usr");
                 return -(int)e->code;
         }
         memset(&usage, 0xff, sizeof(usage));
         if (driver_usage(&r->sb->rt->driver, r->sb->id, &usage, e) < 0 && end == SESSION_LOST)
                 return -(int)e->code;
+        bool interrupted = r->gave_up && r->exec.fatal; /* as if the signal had ended a writer that nobody reads */
         const struct outcome_facts facts = {
-                .ended = end == SESSION_EXITED,
-                .code = exit->code,
-                .signal = exit->signal,
+                .ended = end == SESSION_EXITED || interrupted,
+                .code = interrupted ? -1 : exit->code,
+                .signal = end == SESSION_EXITED ? exit->signal
+                          : interrupted         ? r->exec.fatal
+                                                : 9,
                 .timed_out = exit->reason & GUEST_REASON_TIMEOUT,
                 .ttl_over = r->ttl_over,
                 .disk_full = exit->reason & GUEST_REASON_DISK,
@@ -259,8 +287,8 @@ static int conclude(struct run *r, struct creto_result *result, struct err *e)
         outcome_of(&facts, &o);
         *result = (struct creto_result){
                 .status = o.status,
-                .code = facts.ended ? exit->code : -1,
-                .signal = facts.ended ? exit->signal : 9,
+                .code = facts.ended ? facts.code : -1,
+                .signal = facts.ended ? exit->signal : facts.signal,
                 .reason_count = o.count,
                 .user_us = exit->user_us,
                 .system_us = exit->system_us,
@@ -290,7 +318,12 @@ int creto_exec(struct creto_sandbox *sb, const struct creto_exec_options *option
 
 void creto_exec_signal(struct creto_exec *exec, int signo, int group)
 {
+        static const int fatal[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGKILL };
+
         session_exec_signal(exec->x, signo, group != 0);
+        for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
+                if (signo == fatal[i])
+                        exec->fatal = signo;
 }
 
 void creto_exec_resize(struct creto_exec *exec, uint16_t rows, uint16_t cols)

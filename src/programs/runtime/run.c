@@ -2,7 +2,7 @@
  * `creto-runtime run`: a sandbox for one command, in this terminal.
  */
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -167,26 +167,27 @@ static void window_size(uint16_t *rows, uint16_t *cols)
 
 /* ---- while it runs ---- */
 
-static int on_output(void *ctx, int stream, const void *data, size_t len)
+/* As much as goes without waiting: a descriptor that poll() says can be written takes PIPE_BUF bytes. */
+static ssize_t on_output(void *ctx, int stream, const void *data, size_t len)
 {
-        struct pollfd to = { .fd = stream == 1 ? STDOUT_FILENO : STDERR_FILENO, .events = POLLOUT };
-        const char *p = data;
+        int fd = stream == 1 ? STDOUT_FILENO : STDERR_FILENO;
+        size_t done = 0;
 
         (void)ctx;
-        while (len > 0) {
-                ssize_t n = write(to.fd, p, len);
+        while (done < len) {
+                struct pollfd p = { .fd = fd, .events = POLLOUT };
+                ssize_t n = poll(&p, 1, 0);
 
-                if (n < 0 && errno == EAGAIN) /* whoever shares it with us has made it non-blocking */
-                        poll(&to, 1, -1);
-                else if (n < 0 && errno != EINTR)
+                if (n == 0)
                         break;
-                if (n > 0) {
-                        p += n;
-                        len -= (size_t)n;
+                n = write(fd, (const char *)data + done, len - done < PIPE_BUF ? len - done : PIPE_BUF);
+                if (n < 0 && errno != EINTR && errno != EAGAIN) {
+                        terminal.output_fault = errno;
+                        return -1;
                 }
+                done += n > 0 ? (size_t)n : 0;
         }
-        terminal.output_fault = len > 0 ? errno : 0;
-        return len > 0 ? -1 : 0;
+        return (ssize_t)done;
 }
 
 /* A reader that has gone needs no message; it is as if the command had met the end of the pipe itself. */
@@ -254,6 +255,7 @@ static int run_in(struct creto_sandbox *sb, const struct invocation *inv, int si
                 .flags = inv->tty ? CRETO_EXEC_TTY : 0,
                 .stdin_fd = inv->interactive || !isatty(STDIN_FILENO) ? STDIN_FILENO : -1,
                 .on_output = on_output,
+                .output_fd = { STDOUT_FILENO, STDERR_FILENO },
                 .wake_fd = signals,
                 .on_wake = on_signal,
                 .ctx = &signals,

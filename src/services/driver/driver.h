@@ -26,6 +26,9 @@ struct driver {
 /* Starts the warden and greets it; the answer is taken with the first one that is waited for. */
 int driver_start(struct driver *d, const struct driver_config *config, struct err *e);
 
+/* Hangs up when the warden ends. */
+int driver_fd(const struct driver *d);
+
 /* Ends the connection and waits until the warden has cleared up and is gone. */
 void driver_stop(struct driver *d);
 

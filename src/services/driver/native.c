@@ -102,6 +102,11 @@ int driver_start(struct driver *d, const struct driver_config *config, struct er
         return greet(d, config->prepared, e);
 }
 
+int driver_fd(const struct driver *d)
+{
+        return d->sock;
+}
+
 void driver_stop(struct driver *d)
 {
         fd_close(&d->sock);

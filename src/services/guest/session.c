@@ -28,6 +28,7 @@ struct session_exec {
 struct session {
         int fd;
         bool greeted, ended;
+        int held; /* the stream whose output nobody took yet, or 0 */
         uint32_t max_frame;
         uint32_t last_id;
         struct session_exec *execs;
@@ -135,10 +136,12 @@ static int on_output(struct session_exec *x, struct bytes payload, struct err *e
                 return broken(e, "output out of order");
         if (d.offset + d.bytes.len <= *seen)
                 return 0; /* sent again after a new connection */
-        size_t known = (size_t)(*seen - d.offset);
-        if (x->output && x->output(x->ctx, d.stream, d.bytes.data + known, d.bytes.len - known) < 0)
+        size_t rest = (size_t)(d.offset + d.bytes.len - *seen);
+        ssize_t taken = x->output ? x->output(x->ctx, d.stream, d.bytes.data + d.bytes.len - rest, rest) : (ssize_t)rest;
+        if (taken < 0)
                 return err_set(e, ERR_INTERNAL_ERROR, EPIPE, "nobody takes the output");
-        *seen += d.bytes.len - known;
+        *seen += (size_t)taken;
+        x->session->held = (size_t)taken < rest ? d.stream : 0;
         return 0;
 }
 
@@ -219,6 +222,8 @@ static int parse(struct session *s, struct err *e)
         while ((r = guest_frame_parse(s->in + at, s->in_len - at, GUEST_FRAME_MAX, &f, &used)) > 0) {
                 if (on_frame(s, &f, e) < 0)
                         return -(int)e->code;
+                if (s->held) /* the frame stays, and its rest is looked at again */
+                        break;
                 at += used;
         }
         if (r < 0)
@@ -242,6 +247,13 @@ int session_step(struct session *s, struct err *e)
 
         if (write_out(s, e) < 0)
                 return -(int)e->code;
+        s->held = 0;
+        if (parse(s, e) < 0) /* what was held */
+                return -(int)e->code;
+        if (s->held) {
+                send_acks(s);
+                return write_out(s, e);
+        }
         n = recv(s->fd, s->in + s->in_len, sizeof(s->in) - s->in_len, MSG_DONTWAIT);
         if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNRESET)
                 return err_sys(e, "cannot read from the sandbox");
@@ -252,7 +264,7 @@ int session_step(struct session *s, struct err *e)
         if (parse(s, e) < 0)
                 return -(int)e->code;
         send_acks(s);
-        if (s->ended) {
+        if (s->ended && !s->held) {
                 lose_all(s);
                 return 1;
         }
@@ -300,7 +312,12 @@ int session_fd(const struct session *s)
 
 short session_events(const struct session *s)
 {
-        return (short)(POLLIN | (s->out_at < s->out_len ? POLLOUT : 0));
+        return (short)((s->held ? 0 : POLLIN) | (s->out_at < s->out_len ? POLLOUT : 0));
+}
+
+int session_held(const struct session *s)
+{
+        return s->held;
 }
 
 /* A request goes out in pieces of the size that any peer takes, since its own maximum is not known yet. */

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "wire/guest.h"
@@ -18,8 +19,8 @@ struct session_exec;
 
 enum session_end { SESSION_RUNNING, SESSION_EXITED, SESSION_FAILED, SESSION_LOST };
 
-/* Takes output; it counts as consumed when this returns 0. A negative value ends the session. */
-typedef int session_output_fn(void *ctx, int stream, const void *data, size_t len);
+/* Takes output and returns how much of it. With less than all the session holds, until session_step() is called again; a negative value ends it. */
+typedef ssize_t session_output_fn(void *ctx, int stream, const void *data, size_t len);
 
 /* Takes `fd`. Greets at once. Returns 0 or a negative code. */
 int session_new(int fd, uint64_t epoch, struct session **out, struct err *e);
@@ -27,6 +28,9 @@ void session_free(struct session *s);
 
 int session_fd(const struct session *s);
 short session_events(const struct session *s);
+
+/* The stream whose output is held (1 or 2), or 0. */
+int session_held(const struct session *s);
 
 /* Reads and writes what is possible now. Returns 0, 1 where the stream has ended, or a negative code. */
 int session_step(struct session *s, struct err *e);

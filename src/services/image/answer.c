@@ -137,23 +137,27 @@ void answer_removed(FILE *out, enum answer_form form, const struct image_removed
 
 void answer_error(FILE *out, enum answer_form form, const struct err *e)
 {
+        struct err said = *e;
+
+        image_answer_clean(said.msg);
+        image_answer_clean(said.hint);
         if (form == ANSWER_JSON) {
                 json_t *j = json_object();
                 json_t *inner = json_object();
 
-                json_object_set_new(inner, "code", json_string(err_code_name(e->code)));
-                json_object_set_new(inner, "message", text(e->msg));
-                json_object_set_new(inner, "hint", text(e->hint));
+                json_object_set_new(inner, "code", json_string(err_code_name(said.code)));
+                json_object_set_new(inner, "message", text(said.msg));
+                json_object_set_new(inner, "hint", text(said.hint));
                 json_object_set_new(j, "error", inner);
                 print(out, j);
         } else if (form == ANSWER_WIRE) {
-                const struct image_answer a = { .error = *e };
+                const struct image_answer a = { .error = said };
 
                 (void)put(out, &a);
         } else {
-                fprintf(stderr, "creto-runtime: %s\n", e->msg);
-                if (e->hint[0])
-                        fprintf(stderr, "hint: %s\n", e->hint);
+                fprintf(stderr, "creto-runtime: %s\n", said.msg);
+                if (said.hint[0])
+                        fprintf(stderr, "hint: %s\n", said.hint);
         }
 }
 

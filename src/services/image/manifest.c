@@ -124,15 +124,16 @@ static int take_blob(const json_t *j, const char *what, struct manifest_blob *ou
 {
         const char *media = text_at(j, "mediaType");
         json_int_t size = json_integer_value(json_object_get(j, "size"));
+        struct manifest_blob b = { .size = (uint64_t)size };
 
-        if (!json_is_object(j) || !take_digest(text_at(j, "digest"), out->hex))
+        if (!json_is_object(j) || !take_digest(text_at(j, "digest"), b.hex))
                 return bad(e, what, "has no sha256 digest");
         if (!json_is_integer(json_object_get(j, "size")) || size < 0)
                 return bad(e, what, "has no size");
         if (strlen(media) > MANIFEST_MEDIA_MAX)
                 return bad(e, what, "has a media type of more than 127 bytes");
-        out->size = (uint64_t)size;
-        memcpy(out->media, media, strlen(media) + 1);
+        memcpy(b.media, media, strlen(media) + 1);
+        *out = b;
         return 0;
 }
 
@@ -186,8 +187,11 @@ int manifest_choose(const char *json, size_t len, const char *tag, struct manife
         if (!j)
                 return -(int)e->code;
         entries = json_object_get(j, "manifests");
-        if (!json_is_array(entries) || json_array_size(entries) > MANIFEST_ENTRIES_MAX)
+        if (!json_is_array(entries))
                 return bad(e, "index", "has no list of manifests");
+        if (json_array_size(entries) > MANIFEST_ENTRIES_MAX)
+                return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "the index has %zu manifests; the limit is %d", json_array_size(entries),
+                               MANIFEST_ENTRIES_MAX);
         json_array_foreach(entries, i, entry)
         {
                 enum manifest_media media = media_of(text_at(entry, "mediaType"));
@@ -208,8 +212,10 @@ int manifest_choose(const char *json, size_t len, const char *tag, struct manife
         }
         if (!found)
                 return not_there(entries, tag, tag_there, e);
-        *nested = media_of(text_at(found, "mediaType")) == MEDIA_INDEX;
-        return take_blob(found, "an entry of the index", out, e);
+        if (take_blob(found, "an entry of the index", out, e) < 0)
+                return -(int)e->code;
+        *nested = media_of(out->media) == MEDIA_INDEX;
+        return 0;
 }
 
 /* ---- manifests ---- */
@@ -268,20 +274,23 @@ int manifest_parse(const char *json, size_t len, struct manifest *out, struct er
 
         if (!j)
                 return -(int)e->code;
-        *out = (struct manifest){ .media = kind_of(j) };
-        if (out->media == MEDIA_DOCKER_V1) {
+        struct manifest m = { .media = kind_of(j) };
+        if (m.media == MEDIA_DOCKER_V1) {
                 err_set(e, ERR_NOT_SUPPORTED, 0, "the image has a Docker v1 manifest");
                 return err_hint(e, "that format is from before 2016: push the image again with a current tool");
         }
-        if (out->media != MEDIA_OCI && out->media != MEDIA_DOCKER)
+        if (m.media != MEDIA_OCI && m.media != MEDIA_DOCKER)
                 return bad(e, "manifest", "is not that of an image");
-        if (take_blob(json_object_get(j, "config"), "the configuration", &out->config, e) < 0)
+        if (take_blob(json_object_get(j, "config"), "the configuration", &m.config, e) < 0)
                 return -(int)e->code;
-        if (!is_config_media(out->config.media)) {
-                err_set(e, ERR_INVALID_SPEC, 0, "this is no image to run: its configuration is of type '%s'", out->config.media);
+        if (!is_config_media(m.config.media)) {
+                err_set(e, ERR_INVALID_SPEC, 0, "this is no image to run: its configuration is of type '%s'", m.config.media);
                 return err_hint(e, "it may be an artifact of another kind, such as a chart or a signature");
         }
-        return take_layers(json_object_get(j, "layers"), out, e);
+        if (take_layers(json_object_get(j, "layers"), &m, e) < 0)
+                return -(int)e->code;
+        *out = m;
+        return 0;
 }
 
 char *manifest_make(const struct manifest *m)
@@ -475,33 +484,47 @@ static const json_t *find_image(const json_t *images, const char *name, struct e
         return NULL;
 }
 
-static bool take_member(const json_t *j, char *out)
+static bool is_member(const json_t *j)
 {
-        size_t len = json_string_length(j);
+        return json_is_string(j) && json_string_length(j) > 0 && json_string_length(j) <= MANIFEST_MEMBER_MAX;
+}
 
-        if (!json_is_string(j) || len == 0 || len > MANIFEST_MEMBER_MAX)
-                return false;
-        memcpy(out, json_string_value(j), len + 1);
-        return true;
+static void take_member(const json_t *j, char out[MANIFEST_MEMBER_MAX + 1])
+{
+        memcpy(out, json_string_value(j), json_string_length(j) + 1);
+}
+
+static int check_docker(const json_t *config, const json_t *layers, struct err *e)
+{
+        const json_t *layer;
+        size_t i;
+
+        if (!is_member(config) || (layers && !json_is_null(layers) && !json_is_array(layers)))
+                return bad(e, "manifest.json", "is not that of a docker archive");
+        if (json_array_size(layers) > MANIFEST_LAYERS_MAX)
+                return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "the image has %zu layers; the limit is %d", json_array_size(layers),
+                               MANIFEST_LAYERS_MAX);
+        json_array_foreach(layers, i, layer)
+        {
+                if (!is_member(layer))
+                        return bad(e, "manifest.json", "has a layer without a name");
+        }
+        return 0;
 }
 
 int manifest_docker_parse(const char *json, size_t len, const char *name, struct manifest_docker *out, struct err *e)
 {
         auto_json j = load(json, len, "manifest.json", e);
         const json_t *image = j ? find_image(j, name, e) : NULL;
+        const json_t *config = json_object_get(image, "Config");
         const json_t *layers = json_object_get(image, "Layers");
         const json_t *layer;
         size_t i;
 
-        if (!image)
+        if (!image || check_docker(config, layers, e) < 0)
                 return -(int)e->code;
-        if (!take_member(json_object_get(image, "Config"), out->config) || (layers && !json_is_null(layers) && !json_is_array(layers)))
-                return bad(e, "manifest.json", "is not that of a docker archive");
-        if (json_array_size(layers) > MANIFEST_LAYERS_MAX)
-                return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "the image has %zu layers; the limit is %d", json_array_size(layers),
-                               MANIFEST_LAYERS_MAX);
-        json_array_foreach(layers, i, layer) if (!take_member(layer, out->layers[i])) return bad(e, "manifest.json",
-                                                                                                 "has a layer without a name");
+        take_member(config, out->config);
+        json_array_foreach(layers, i, layer) take_member(layer, out->layers[i]);
         out->layer_count = json_array_size(layers);
         return 0;
 }

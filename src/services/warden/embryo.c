@@ -10,6 +10,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <linux/securebits.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -60,6 +61,18 @@ static void become_init_user(int sock, const struct embryo_go *go)
                 give_up(sock, "drop groups");
         if (setresgid(go->init_id, go->init_id, go->init_id) < 0 || setresuid(go->init_id, go->init_id, go->init_id) < 0)
                 give_up(sock, "become the sandbox's user");
+}
+
+/* Becoming somebody else has taken back the order to die with the warden. One that was killed in between has hung up. */
+static void stay_with_parent(int sock, const struct embryo_go *go)
+{
+        struct pollfd p = { .fd = sock };
+
+        if (!(go->boot.flags & BOOT_DIE_ALONE))
+                return;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (poll(&p, 1, 0) > 0)
+                _exit(1);
 }
 
 static void drop_capabilities(int sock)
@@ -148,6 +161,7 @@ _Noreturn void embryo_run(int sock, int userns)
         if (setns(userns, CLONE_NEWUSER) < 0)
                 give_up(sock, "enter the user namespace");
         become_init_user(sock, &go);
+        stay_with_parent(sock, &go);
         drop_capabilities(sock);
         limit_ourselves(sock);
 

@@ -239,6 +239,24 @@ static int gather(struct nest *n, struct nest_box *b, uint32_t uid, const int *l
         return m->root < 0 ? m->root : 0;
 }
 
+/* From now on there is something to clear if we are killed. A user's groups are in one that their session manager removes with all that is in it. */
+static int tell_janitor(struct nest *n, struct err *e)
+{
+        const struct zygote_make sweep = { .flags = ZYGOTE_SWEEP };
+        int bases[CGROUP_TREES_MAX];
+
+        if (n->told || !n->config.private || n->config.user)
+                return 0;
+        if (nest_ensure_zygote(n, e) < 0)
+                return -(int)e->code;
+        for (unsigned i = 0; i < n->cgroups.count; i++)
+                bases[i] = n->cgroups.trees[i].base;
+        if (sock_send(n->zygote, &sweep, sizeof(sweep), bases, n->cgroups.count) < 0)
+                return err_sys(e, "the zygote is gone");
+        n->told = true;
+        return 0;
+}
+
 /* Asks the zygote for an embryo; it has `sock`. */
 static int order_embryo(struct nest *n, struct nest_box *b, uint32_t flags, int sock, struct err *e)
 {
@@ -255,7 +273,7 @@ static int order_embryo(struct nest *n, struct nest_box *b, uint32_t flags, int 
                 make.flags |= ZYGOTE_CGROUP;
                 fds[count++] = group;
         }
-        if (nest_ensure_zygote(n, e) < 0)
+        if (nest_ensure_zygote(n, e) < 0 || (b->group.used && tell_janitor(n, e) < 0)) /* a new one knows nothing yet */
                 return -(int)e->code;
         return sock_send(n->zygote, &make, sizeof(make), fds, count) < 0 ? err_sys(e, "the zygote is gone") : 0;
 }
@@ -307,24 +325,6 @@ static void clear_box(struct nest *n, struct nest_box *b)
         if (b->slot >= 0)
                 space_slot_give(&n->slots, b->slot);
         b->slot = -1;
-}
-
-/* From now on there is something to clear if we are killed. A user's groups are in one that their session manager removes with all that is in it. */
-static int tell_janitor(struct nest *n, struct err *e)
-{
-        const struct zygote_make sweep = { .flags = ZYGOTE_SWEEP };
-        int bases[CGROUP_TREES_MAX];
-
-        if (n->told || !n->config.private || n->config.user)
-                return 0;
-        if (nest_ensure_zygote(n, e) < 0)
-                return -(int)e->code;
-        for (unsigned i = 0; i < n->cgroups.count; i++)
-                bases[i] = n->cgroups.trees[i].base;
-        if (sock_send(n->zygote, &sweep, sizeof(sweep), bases, n->cgroups.count) < 0)
-                return err_sys(e, "the zygote is gone");
-        n->told = true;
-        return 0;
 }
 
 /* What is known before there is a process. */

@@ -80,6 +80,7 @@ _Noreturn static void embryo_main(const struct zygote_make *make, const struct p
         struct err e;
         int userns = -1;
 
+        close(ZYGOTE_FD_SOCK); /* else the warden would not hear of the zygote's end */
         prctl(PR_SET_NAME, "creto-embryo");
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (build(p->sock, make, &userns, &e) < 0) {

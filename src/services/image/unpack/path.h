@@ -15,7 +15,7 @@ struct layer_path {
         const char *base;              /* the last part, in text */
 };
 
-/* INVALID_SPEC where the name leads outside, or is beyond the limits. */
+/* INVALID_SPEC where the name leads outside, or is beyond the limits; *out is then undefined. */
 int layer_path_parse(const char *name, struct layer_path *out, struct err *e);
 
 enum layer_whiteout {

@@ -76,5 +76,5 @@ void cgroup_usage(const struct cgroup_host *h, const struct cgroup *g, struct cg
 int cgroup_destroy(const struct cgroup_host *h, struct cgroup *g, struct err *e);
 
 /* Group names are "creto-PID-N", PID being the warden's as it sees itself. Removes the empty groups that nobody holds: those of wardens that are gone.
- * Returns how many of `own` are left that nobody holds and that are not empty yet. */
+ * Returns how many of `own` are left: they are held, or not empty yet. */
 unsigned cgroup_sweep(const struct cgroup_host *h, pid_t own);

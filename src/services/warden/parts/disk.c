@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <linux/loop.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,7 +16,7 @@
 #include "base/fd.h"
 #include "base/sys.h"
 
-enum { LOOP_TRIES = 64, COPY_CHUNK = 65536 };
+enum { LOOP_TRIES = 64, COPY_CHUNK = 65536, SKELETON_BYTES = 65536, SKELETON_INODES = 16 };
 
 /* Part of the name of every empty filesystem that is kept: to be changed with the arguments of mke2fs. */
 #define DISK_FORMAT "3"
@@ -92,6 +94,8 @@ static int run_mke2fs(const char *path, const char *skeleton, uint64_t inodes, s
         if (pid == 0) {
                 int null = open("/dev/null", O_RDWR);
 
+                prctl(PR_SET_PDEATHSIG, SIGKILL);
+
                 for (int fd = 0; fd < 3; fd++)
                         dup2(null, fd);
                 for (size_t i = 0; i < sizeof(mke2fs_paths) / sizeof(mke2fs_paths[0]); i++)
@@ -110,47 +114,40 @@ static int run_mke2fs(const char *path, const char *skeleton, uint64_t inodes, s
         return err_hint(e, "make --disk larger or --disk-inodes smaller: an inode takes 256 bytes");
 }
 
-static int make_filesystem(const struct disk_host *d, int fd, uint64_t bytes, uint64_t inodes, struct err *e)
+static int mount_tmpfs(uint64_t bytes, uint64_t inodes, struct err *e);
+
+/* What mke2fs copies is in memory, and what it makes has no name yet: whoever is killed meanwhile leaves nothing behind. */
+static int make_filesystem(int fd, uint64_t bytes, uint64_t inodes, struct err *e)
 {
-        char path[64], name[32], skeleton[96];
+        char path[64], skeleton[64];
 
         if (ftruncate(fd, (off_t)bytes) < 0)
                 return err_sys(e, "disk: cannot size a filesystem");
+        auto_fd dir = mount_tmpfs(SKELETON_BYTES, SKELETON_INODES, e);
+        if (dir < 0 || make_dirs(dir, e) < 0)
+                return -(int)e->code;
         snprintf(path, sizeof(path), "/proc/%d/fd/%d", getpid(), fd);
-        snprintf(name, sizeof(name), ".skeleton.%d", getpid());
-        if (mkdirat(d->state, name, 0755) < 0)
-                return err_sys(e, "disk: cannot make a directory");
-        auto_fd dir = openat(d->state, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         snprintf(skeleton, sizeof(skeleton), "/proc/%d/fd/%d", getpid(), dir);
-        int r = dir < 0 ? err_sys(e, "disk: cannot open a directory") : make_dirs(dir, e);
-        if (r == 0)
-                r = run_mke2fs(path, skeleton, inodes, e);
-        for (size_t i = 0; dir >= 0 && i < DIRS; i++)
-                unlinkat(dir, dirs[i].name, AT_REMOVEDIR);
-        unlinkat(d->state, name, AT_REMOVEDIR);
-        return r;
+        return run_mke2fs(path, skeleton, inodes, e);
 }
 
-/* Opens the empty filesystem of this size, made under another name first, so that a half-made one is never seen. */
+/* Opens the empty filesystem of this size; made where there is none. */
 static int open_template(const struct disk_host *d, uint64_t bytes, uint64_t inodes, struct err *e)
 {
-        char name[64], temp[96];
+        char name[64], path[64];
 
         snprintf(name, sizeof(name), "%llu-%llu." DISK_FORMAT ".ext4", (unsigned long long)bytes, (unsigned long long)inodes);
         int fd = openat(d->state, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
         if (fd >= 0)
                 return fd;
-        snprintf(temp, sizeof(temp), ".%s.%d", name, getpid());
-        auto_fd out = openat(d->state, temp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        auto_fd out = openat(d->state, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
         if (out < 0)
                 return err_sys(e, "disk: cannot make an empty filesystem");
-        int r = make_filesystem(d, out, bytes, inodes, e);
-        if (r == 0 && renameat(d->state, temp, d->state, name) < 0)
-                r = err_sys(e, "disk: cannot keep the empty filesystem");
-        if (r < 0) {
-                unlinkat(d->state, temp, 0);
-                return r;
-        }
+        if (make_filesystem(out, bytes, inodes, e) < 0)
+                return -(int)e->code;
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", out);
+        if (linkat(AT_FDCWD, path, d->state, name, AT_SYMLINK_FOLLOW) < 0 && errno != EEXIST) /* another warden may have been faster */
+                return err_sys(e, "disk: cannot keep the empty filesystem");
         return take_fd(&out);
 }
 
