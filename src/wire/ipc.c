@@ -171,6 +171,59 @@ int ipc_get_exited(struct rbuf *r, struct ipc_exited *m)
         return done(r);
 }
 
+void ipc_put_list(struct wbuf *w, uint32_t first)
+{
+        wbuf_u32(w, first);
+}
+
+int ipc_get_list(struct rbuf *r, uint32_t *first)
+{
+        *first = rbuf_u32(r);
+        return done(r);
+}
+
+void ipc_put_listed(struct wbuf *w, const struct ipc_listed *m)
+{
+        wbuf_u32(w, m->total);
+        wbuf_u32(w, m->count);
+        for (uint32_t i = 0; i < m->count && i < IPC_LIST_MAX; i++) {
+                wbuf_str(w, m->boxes[i].id);
+                wbuf_u8(w, m->boxes[i].state);
+                wbuf_u32(w, m->boxes[i].pid);
+                wbuf_u32(w, (uint32_t)m->boxes[i].status);
+                wbuf_u64(w, m->boxes[i].started_ms);
+        }
+}
+
+int ipc_get_listed(struct rbuf *r, struct ipc_listed *m)
+{
+        m->total = rbuf_u32(r);
+        m->count = rbuf_u32(r);
+        if (m->count > IPC_LIST_MAX)
+                return -1;
+        for (uint32_t i = 0; i < m->count; i++) {
+                rbuf_str(r, m->boxes[i].id, sizeof(m->boxes[i].id));
+                m->boxes[i].state = rbuf_u8(r);
+                m->boxes[i].pid = rbuf_u32(r);
+                m->boxes[i].status = (int32_t)rbuf_u32(r);
+                m->boxes[i].started_ms = rbuf_u64(r);
+        }
+        return done(r);
+}
+
+void ipc_put_freeze(struct wbuf *w, const struct ipc_freeze *m)
+{
+        wbuf_str(w, m->id);
+        wbuf_u8(w, m->frozen);
+}
+
+int ipc_get_freeze(struct rbuf *r, struct ipc_freeze *m)
+{
+        rbuf_str(r, m->id, sizeof(m->id));
+        m->frozen = rbuf_u8(r);
+        return m->frozen > 1 ? -1 : done(r);
+}
+
 void ipc_put_image(struct wbuf *w, const struct ipc_image *m)
 {
         wbuf_u32(w, m->argc);

@@ -24,6 +24,7 @@ enum {
         IPC_IMAGE_ARGS_MAX = 16,
         IPC_IMAGE_ARG_MAX = 4096,
         IPC_IMAGE_FDS_EXTRA = 4,
+        IPC_LIST_MAX = 256, /* sandboxes in one LISTED */
 };
 
 enum ipc_type {
@@ -32,6 +33,9 @@ enum ipc_type {
         IPC_USAGE = 3,
         IPC_TERMINATE = 4,
         IPC_IMAGE = 5,
+        IPC_LIST = 6,
+        IPC_ATTACH = 7,
+        IPC_FREEZE = 8,
 
         IPC_HELLO_OK = 0x81,
         IPC_SPAWNED = 0x82,
@@ -39,12 +43,16 @@ enum ipc_type {
         IPC_TERMINATED = 0x84,
         IPC_EXITED = 0x85,
         IPC_IMAGE_DONE = 0x86,
+        IPC_LISTED = 0x87,
+        IPC_ATTACHED = 0x88,
+        IPC_FROZEN = 0x89,
         IPC_ERROR = 0x8f,
 };
 
 enum ipc_hello_flag { IPC_PRIVATE = 1 };
 enum ipc_mode { IPC_MODE_ROOT, IPC_MODE_USER };
 enum ipc_root { IPC_ROOT_HOST, IPC_ROOT_LAYERS, IPC_ROOT_DIR };
+enum ipc_box { IPC_BOX_RUNNING = 1, IPC_BOX_FROZEN = 2, IPC_BOX_DYING = 3, IPC_BOX_EXITED = 4 };
 enum ipc_disk { IPC_DISK_LOOP = 1, IPC_DISK_TMPFS = 2 };
 
 #define IPC_USAGE_UNKNOWN UINT64_MAX
@@ -108,6 +116,23 @@ struct ipc_image {
         char args[IPC_IMAGE_ARGS_MAX][IPC_IMAGE_ARG_MAX + 1];
 };
 
+struct ipc_listed {
+        uint32_t total; /* sandboxes there are */
+        uint32_t count;
+        struct ipc_listed_box {
+                char id[IPC_ID_MAX + 1];
+                uint8_t state; /* enum ipc_box */
+                uint32_t pid;
+                int32_t status;      /* IPC_BOX_EXITED: wait status, -1 where it is not known */
+                uint64_t started_ms; /* CLOCK_BOOTTIME */
+        } boxes[IPC_LIST_MAX];
+};
+
+struct ipc_freeze {
+        char id[IPC_ID_MAX + 1];
+        uint8_t frozen;
+};
+
 /* Begins a message in `w`. */
 void ipc_put_header(struct wbuf *w, enum ipc_type type, uint32_t serial);
 /* Reads the header of a packet and leaves the payload in *payload. Returns 0, or -1. */
@@ -122,7 +147,7 @@ void ipc_put_spawn(struct wbuf *w, const struct ipc_spawn *m);
 int ipc_get_spawn(struct rbuf *r, struct ipc_spawn *m);
 void ipc_put_spawned(struct wbuf *w, const struct ipc_spawned *m);
 int ipc_get_spawned(struct rbuf *r, struct ipc_spawned *m);
-/* USAGE, TERMINATE */
+/* USAGE, TERMINATE, ATTACH, ATTACHED */
 void ipc_put_id(struct wbuf *w, const char *id);
 int ipc_get_id(struct rbuf *r, char id[IPC_ID_MAX + 1]);
 void ipc_put_usage(struct wbuf *w, const struct ipc_usage *m);
@@ -136,5 +161,12 @@ void ipc_put_image(struct wbuf *w, const struct ipc_image *m);
 int ipc_get_image(struct rbuf *r, struct ipc_image *m);
 void ipc_put_status(struct wbuf *w, int32_t status); /* IMAGE_DONE */
 int ipc_get_status(struct rbuf *r, int32_t *status);
+void ipc_put_list(struct wbuf *w, uint32_t first);
+int ipc_get_list(struct rbuf *r, uint32_t *first);
+void ipc_put_listed(struct wbuf *w, const struct ipc_listed *m);
+int ipc_get_listed(struct rbuf *r, struct ipc_listed *m);
+/* FREEZE, FROZEN */
+void ipc_put_freeze(struct wbuf *w, const struct ipc_freeze *m);
+int ipc_get_freeze(struct rbuf *r, struct ipc_freeze *m);
 void ipc_put_error(struct wbuf *w, const struct err *e);
 int ipc_get_error(struct rbuf *r, struct err *e);

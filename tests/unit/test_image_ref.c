@@ -82,78 +82,48 @@ TEST(parts_of_references)
         CHECK_INT(ref.kind, IMAGE_HOST);
 }
 
-TEST(what_is_no_reference_is_refused)
+static void refused(const char *const *cases)
 {
-        static const char *const cases[] = {
-                /* paths and URLs */
-                "",
-                "/etc",
-                "../../etc",
-                "./x",
-                "~/x",
-                "https://example.com/x",
-                "docker://https://x",
-                /* local sources */
-                "oci:",
-                "dir:",
-                "oci:layout:",
-                "oci::v1",
-                "docker-archive:",
-                /* registries */
-                "a..b/c",
-                "-a.b/c",
-                ".a.b/c",
-                "a.b-/c",
-                "a.b:0/c",
-                "a.b:65536/c",
-                "a.b:/c",
-                "a.b:x/c",
-                "[::1/c",
-                "[]/c:1",
-                "[zz]:1/c",
-                "a_b.c/d",
-                /* repositories */
-                "A/b",
-                "Python",
-                "a b",
-                "a//b",
-                "a/",
-                "-x",
-                "a/-b",
-                "a-",
-                "a/b.",
-                "a___b",
-                "a..b",
-                "a._b",
-                "é",
-                "a/%2e%2e",
-                /* tags and digests */
-                "x:",
-                "x:-y",
-                "x:.y",
-                "x:a b",
-                "x:a/b:",
-                "x:y:z",
-                "x@",
-                "x@sha256:12",
-                "x@md5:00",
-                "x@sha256:" HEX "0",
-                "@sha256:" HEX,
-                "x@sha256:0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef",
-                /* what would make messages and lists lie */
-                "x\ny",
-                "oci:a\033[2J",
-                "dir:\177",
-                "x\t",
-        };
-
-        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-                if (*full(cases[i]))
-                        test_fail(__FILE__, __LINE__, "'%s' is taken for %s", cases[i], name);
+        for (; *cases; cases++) {
+                if (*full(*cases))
+                        test_fail(__FILE__, __LINE__, "'%s' is taken for %s", *cases, name);
                 CHECK_INT(e.code, ERR_INVALID_SPEC);
-                CHECK(e.msg[0] && e.hint[0]);
-                CHECK(!strpbrk(e.msg, "\n\t\033\177"));
+                CHECK(e.msg[0] && !strpbrk(e.msg, "\n\t\033\177"));
         }
+}
+
+TEST(paths_and_urls_are_no_references)
+{
+        refused((const char *const[]){ "", "/etc", "../../etc", "./x", "~/x", "https://example.com/x", "docker://https://x", NULL });
+}
+
+TEST(local_sources_have_a_path)
+{
+        refused((const char *const[]){ "oci:", "dir:", "oci:layout:", "oci::v1", "docker-archive:", NULL });
+}
+
+TEST(registries_are_hosts)
+{
+        refused((const char *const[]){ "a..b/c", "-a.b/c", ".a.b/c", "a.b-/c", "a.b:0/c", "a.b:65536/c", "a.b:/c", "a.b:x/c", "[::1/c",
+                                       "[]/c:1", "[zz]:1/c", "a_b.c/d", NULL });
+}
+
+TEST(repositories_are_small_words)
+{
+        refused((const char *const[]){ "A/b", "Python", "a b", "a//b", "a/", "-x", "a/-b", "a-", "a/b.", "a___b", "a..b", "a._b",
+                                       "\xc3\xa9", "a/%2e%2e", NULL });
+}
+
+TEST(tags_and_digests_are_whole)
+{
+        refused((const char *const[]){ "x:", "x:-y", "x:.y", "x:a b", "x:a/b:", "x:y:z", "x@", "x@sha256:12", "x@md5:00",
+                                       "x@sha256:" HEX "0", "@sha256:" HEX,
+                                       "x@sha256:0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef", NULL });
+}
+
+TEST(control_characters_are_not_repeated)
+{
+        refused((const char *const[]){ "x\ny", "oci:a\033[2J", "dir:\177", "x\t", NULL });
 }
 
 TEST(limits_of_references)
