@@ -35,6 +35,8 @@ AGAIN(spawned)
 AGAIN(usage)
 AGAIN(exited)
 AGAIN(image)
+AGAIN(listed)
+AGAIN(freeze)
 
 static void again_small(const struct rbuf *packet)
 {
@@ -43,6 +45,7 @@ static void again_small(const struct rbuf *packet)
         struct rbuf r = *packet;
         char id[IPC_ID_MAX + 1];
         int32_t status;
+        uint32_t first;
 
         if (ipc_get_id(&r, id) == 0) {
                 ipc_put_id(&w, id);
@@ -58,6 +61,12 @@ static void again_small(const struct rbuf *packet)
         w.len = 0;
         if (ipc_get_status(&r, &status) == 0) {
                 ipc_put_status(&w, status);
+                same(&w, packet);
+        }
+        r = *packet;
+        w.len = 0;
+        if (ipc_get_list(&r, &first) == 0) {
+                ipc_put_list(&w, first);
                 same(&w, packet);
         }
 }
