@@ -86,8 +86,9 @@ static void again_error(const struct rbuf *packet)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-        static void (*const all[])(const struct rbuf *) = { again_hello,  again_hello_ok, again_spawn, again_spawned, again_usage,
-                                                            again_exited, again_image,    again_small, again_error };
+        static void (*const all[])(const struct rbuf *) = { again_hello,  again_hello_ok, again_spawn, again_spawned,
+                                                            again_usage,  again_exited,   again_image, again_listed,
+                                                            again_freeze, again_small,    again_error };
         struct ipc_header head;
         struct rbuf body;
 
