@@ -11,7 +11,8 @@ enum boot_fd {
         BOOT_FD_STREAM = 3,    /* the guest stream, connected; or a listening unix socket (BOOT_LISTEN) */
         BOOT_FD_CONFIG = 4,    /* a pipe holding one struct boot_config; closed after reading */
         BOOT_FD_NOTIFY = 5,    /* the seccomp listener of the whole sandbox (BOOT_NOTIFY) */
-        BOOT_FD_FIRST_FREE = 6,
+        BOOT_FD_SLOT = 6,      /* kept open and never used: it holds the id range (BOOT_SLOT) */
+        BOOT_FD_FIRST_FREE = 7,
 };
 
 enum boot_flag {
@@ -19,6 +20,7 @@ enum boot_flag {
         BOOT_NOTIFY = 2,     /* BOOT_FD_NOTIFY is there */
         BOOT_DIE_ALONE = 4,  /* exit when the stream ends, and die with the parent (private warden) */
         BOOT_ONE_UID = 8,    /* only one uid is mapped: every command runs as the uid creto-init has */
+        BOOT_SLOT = 32,      /* BOOT_FD_SLOT is there */
         BOOT_OOM_SCORE = 16, /* raise oom_score_adj of commands, so that they go before creto-init does */
 };
 

@@ -77,7 +77,7 @@ def floors(name, change, pattern, status=1):
 
 
 def floors_cases():
-    floors("good_tree", {}, r"18 files, \d+ of 4000 lines run as root", 0)
+    floors("good_tree", {}, r"18 files, \d+ of 4000 lines of code run as root", 0)
     floors("base_includes_wire", {"src/base/bad.c": '#include "wire/ipc.h"\n'}, r"src/base/bad\.c:1: wire/ipc\.h stands on a higher floor")
     floors("wire_includes_domain", {"src/wire/bad.c": '#include "domain/limits.h"\n'}, r"higher floor")
     floors("domain_includes_service", {"src/domain/bad.c": '#include "services/image/image.h"\n'}, r"higher floor")
@@ -103,7 +103,8 @@ def floors_cases():
     floors("file_in_src", {"src/bad.c": "int x;\n"}, r"stands on no floor")
     floors("long_file", {"src/base/bad.c": "\n" * 801}, r"801 lines, more than 800")
     floors("longest_file", {"src/base/long.c": "\n" * 800}, r"19 files", 0)
-    floors("root_code", {f"src/services/warden/part{i}.c": "\n" * 790 for i in range(6)}, r"lines run as root, more than 4000")
+    floors("root_code", {f"src/services/warden/part{i}.c": "int x;\n" * 790 for i in range(6)}, r"lines of code run as root, more than 4000")
+    floors("root_comments", {f"src/services/warden/part{i}.c": "/* why\n" + "so\n" * 780 + "*/\n" for i in range(6)}, r"of 4000 lines of code", 0)
     floors("crowded_folder_warns", {f"src/base/f{i}.c": "" for i in range(16)}, r"warning: src/base: 18 files", 0)
     floors("lone_file_warns", {"src/services/store/store.c": ""}, r"warning: src/services/store: a folder of one file", 0)
     with tempfile.TemporaryDirectory(prefix="creto-floors-") as tree:

@@ -125,6 +125,8 @@ int main(void)
                 notify_fd = BOOT_FD_NOTIFY;
                 fcntl(notify_fd, F_SETFD, FD_CLOEXEC);
         }
+        if (boot_has(BOOT_SLOT))
+                fcntl(BOOT_FD_SLOT, F_SETFD, FD_CLOEXEC);
         stream_init();
         loop();
 }

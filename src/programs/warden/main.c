@@ -17,13 +17,16 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/str.h"
 #include "services/warden/monitor.h"
 #include "services/warden/parts/space.h"
 #include "services/warden/zygote.h"
 
 enum { PEER_FD = 3 };
 
-static const char usage[] = "usage: creto-warden --run-dir DIR --state-dir DIR --image-store DIR, with a connection as descriptor 3\n";
+static const char usage[] =
+        "usage: creto-warden --run-dir DIR --state-dir DIR --image-store DIR [--peer UID], with a connection (with --peer: a listening socket) "
+        "as descriptor 3\n";
 
 static void harden(void)
 {
@@ -54,6 +57,14 @@ static bool read_arguments(int argc, char **argv, struct monitor_config *config)
 
         for (int i = 1; i < argc; i += 2) {
                 size_t k = 0;
+                uint64_t uid;
+
+                if (strcmp(argv[i], "--peer") == 0 && i + 1 < argc && str_parse_u64(argv[i + 1], &uid) && uid < UINT32_MAX) {
+                        config->listener = PEER_FD;
+                        config->peer_uid = (uid_t)uid;
+                        config->peer = -1;
+                        continue;
+                }
 
                 while (k < 3 && strcmp(argv[i], options[k].name) != 0)
                         k++;
@@ -66,14 +77,16 @@ static bool read_arguments(int argc, char **argv, struct monitor_config *config)
 
 int main(int argc, char **argv)
 {
-        struct monitor_config config = { .peer = PEER_FD };
-        struct ucred peer;
+        struct monitor_config config = { .peer = PEER_FD, .listener = -1 };
+        struct ucred peer = { .uid = 0 };
         socklen_t len = sizeof(peer);
         struct err e;
 
         if (argc > 1 && strcmp(argv[1], "--zygote") == 0)
                 return zygote_main(argv);
-        if (!read_arguments(argc, argv, &config) || getsockopt(PEER_FD, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0) {
+        if (!read_arguments(argc, argv, &config) ||
+            (config.listener < 0 && getsockopt(PEER_FD, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0) ||
+            (config.listener >= 0 && geteuid() != 0)) {
                 fputs(usage, stderr);
                 return 64;
         }

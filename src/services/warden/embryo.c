@@ -68,9 +68,11 @@ static void stay_with_parent(int sock, const struct embryo_go *go)
 {
         struct pollfd p = { .fd = sock };
 
-        if (!(go->boot.flags & BOOT_DIE_ALONE))
+        bool alone = go->boot.flags & BOOT_DIE_ALONE;
+
+        prctl(PR_SET_PDEATHSIG, alone ? SIGKILL : 0);
+        if (!alone)
                 return;
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (poll(&p, 1, 0) > 0)
                 _exit(1);
 }
@@ -146,12 +148,12 @@ static void write_machine_id(const struct embryo_go *go)
 _Noreturn void embryo_run(int sock, int userns)
 {
         struct embryo_go go;
-        int got[2], low[6];
-        size_t count = 2;
+        int got[3], low[6];
+        size_t count = 3;
         char *argv[] = { "creto-init", NULL };
         char *env[] = { NULL };
 
-        if (sock_recv(sock, &go, sizeof(go), got, &count) != (ssize_t)sizeof(go) || count != 2)
+        if (sock_recv(sock, &go, sizeof(go), got, &count) != (ssize_t)sizeof(go) || count != (go.boot.flags & BOOT_SLOT ? 3U : 2U))
                 _exit(0); /* never needed */
         if (go.cgroup_ns && unshare(CLONE_NEWCGROUP) < 0)
                 give_up(sock, "make a cgroup namespace");
@@ -178,12 +180,15 @@ _Noreturn void embryo_run(int sock, int userns)
         }
         int exe = fcntl(got[1], F_DUPFD_CLOEXEC, 64);
         int talk = fcntl(sock, F_DUPFD_CLOEXEC, 64);
-        if (exe < 0 || talk < 0)
+        int slot = count == 3 ? fcntl(got[2], F_DUPFD_CLOEXEC, 64) : 0;
+        if (exe < 0 || talk < 0 || slot < 0)
                 give_up(sock, "arrange descriptors");
         umask(022);
         for (int i = 0; i < 5; i++)
                 if (dup2(low[i], i) < 0)
                         give_up(talk, "arrange descriptors");
+        if (slot > 0 && dup2(slot, BOOT_FD_SLOT) < 0)
+                give_up(talk, "arrange descriptors");
         int listener = install_filter(talk);
         if (listener != BOOT_FD_NOTIFY) {
                 if (dup2(listener, BOOT_FD_NOTIFY) < 0)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,6 +31,7 @@ struct monitor {
         int image_pidfd;
         uint32_t image_serial;
         int zygote_watched;
+        bool broken; /* nothing can be served any more */
 };
 
 struct message {
@@ -40,7 +42,7 @@ struct message {
 };
 
 /* What epoll hands back: the peer, the zygote and creto-image by these, a sandbox by its address. */
-static char tag_peer, tag_zygote, tag_image;
+static char tag_peer, tag_listener, tag_zygote, tag_image;
 
 static void log_line(const char *what, const char *detail)
 {
@@ -95,26 +97,32 @@ static bool answer_terminated(struct monitor *m, struct nest_box *b)
 
 /* ---- requests; each returns false where the connection has to end ---- */
 
+static int start_nest(struct monitor *m, struct err *e)
+{
+        const struct nest_config config = {
+                .run_dir = m->config.run_dir,
+                .state_dir = m->config.state_dir,
+                .user = m->config.user,
+                .private = m->config.listener < 0,
+        };
+
+        m->nest_ready = true;
+        return nest_init(&m->nest, &config, e);
+}
+
 static bool on_hello(struct monitor *m, struct message *msg)
 {
         struct ipc_hello hello;
         struct ipc_hello_ok ok = { .version = IPC_VERSION };
         struct err e;
 
-        if (ipc_get_hello(&msg->body, &hello) < 0)
+        if (ipc_get_hello(&msg->body, &hello) < 0 || (bool)(hello.flags & IPC_PRIVATE) != (m->config.listener < 0))
                 return false;
-        const struct nest_config config = {
-                .run_dir = m->config.run_dir,
-                .state_dir = m->config.state_dir,
-                .user = m->config.user,
-                .private = hello.flags & IPC_PRIVATE,
-                .prepared = hello.prepared,
-        };
-        m->nest_ready = true;
-        if (nest_init(&m->nest, &config, &e) < 0) {
+        if (!m->nest_ready && start_nest(m, &e) < 0) {
                 answer_error(m, msg->head.serial, &e);
                 return false;
         }
+        m->nest.config.prepared = hello.prepared;
         ok.mode = m->config.user ? IPC_MODE_USER : IPC_MODE_ROOT;
         ok.cgroup_version = (uint8_t)m->nest.cgroups.version;
         ok.limits = nest_limits(&m->nest);
@@ -277,6 +285,71 @@ static bool on_image(struct monitor *m, struct message *msg)
 }
 
 /* Who may say what, with how many descriptors, in which state. */
+static uint8_t box_state(const struct nest_box *b)
+{
+        return b->state == NEST_DEAD    ? IPC_BOX_EXITED
+               : b->state == NEST_DYING ? IPC_BOX_DYING
+               : b->frozen              ? IPC_BOX_FROZEN
+                                        : IPC_BOX_RUNNING;
+}
+
+static bool on_list(struct monitor *m, struct message *msg)
+{
+        static struct ipc_listed listed;
+        uint32_t first;
+
+        if (ipc_get_list(&msg->body, &first) < 0)
+                return false;
+        listed.total = listed.count = 0;
+        for (const struct nest_box *b = m->nest.boxes; b; b = b->next) {
+                if (b->state == NEST_PREPARED || listed.total++ < first || listed.count == IPC_LIST_MAX)
+                        continue;
+                struct ipc_listed_box *l = &listed.boxes[listed.count++];
+                *l = (struct ipc_listed_box){
+                        .state = box_state(b), .pid = (uint32_t)b->pid, .status = b->status, .started_ms = b->started_ms
+                };
+                memcpy(l->id, b->id, sizeof(l->id));
+        }
+        struct wbuf w = begin(out, IPC_LISTED, msg->head.serial);
+        ipc_put_listed(&w, &listed);
+        return answer(m, &w, NULL, 0);
+}
+
+static bool on_attach(struct monitor *m, struct message *msg)
+{
+        bool answered;
+        struct err e;
+        struct nest_box *box = find_box(m, msg, &answered);
+
+        if (!box)
+                return answered;
+        auto_fd stream = nest_attach(&m->nest, box, &e);
+        if (stream < 0)
+                return answer_error(m, msg->head.serial, &e);
+        struct wbuf w = begin(out, IPC_ATTACHED, msg->head.serial);
+        ipc_put_id(&w, box->id);
+        return answer(m, &w, &stream, 1);
+}
+
+static bool on_freeze(struct monitor *m, struct message *msg)
+{
+        struct ipc_freeze freeze;
+        struct err e;
+
+        if (ipc_get_freeze(&msg->body, &freeze) < 0)
+                return false;
+        struct nest_box *box = nest_find(&m->nest, freeze.id);
+        if (!box || box->state != NEST_RUNNING) {
+                err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "no running sandbox '%s'", freeze.id);
+                return answer_error(m, msg->head.serial, &e);
+        }
+        if (nest_freeze(&m->nest, box, freeze.frozen, &e) < 0)
+                return answer_error(m, msg->head.serial, &e);
+        struct wbuf w = begin(out, IPC_FROZEN, msg->head.serial);
+        ipc_put_freeze(&w, &freeze);
+        return answer(m, &w, NULL, 0);
+}
+
 static const struct {
         enum ipc_type type;
         enum peer_state state;
@@ -288,6 +361,9 @@ static const struct {
         { IPC_USAGE, PEER_OPEN, 0, 0, on_usage },
         { IPC_TERMINATE, PEER_OPEN, 0, 0, on_terminate },
         { IPC_IMAGE, PEER_OPEN, 2, 2 + IPC_IMAGE_FDS_EXTRA, on_image },
+        { IPC_LIST, PEER_OPEN, 0, 0, on_list },
+        { IPC_ATTACH, PEER_OPEN, 0, 0, on_attach },
+        { IPC_FREEZE, PEER_OPEN, 0, 0, on_freeze },
 };
 
 static bool dispatch(struct monitor *m, struct message *msg)
@@ -337,6 +413,8 @@ static bool on_box(struct monitor *m, struct nest_box *box)
         }
         if (box->wanted)
                 return answer_terminated(m, box);
+        if (m->state != PEER_OPEN)
+                return true; /* LIST says it to who comes */
         struct ipc_exited exited = { .status = box->status, .usage = box->usage };
         memcpy(exited.id, box->id, sizeof(exited.id));
         struct wbuf w = begin(out, IPC_EXITED, 0);
@@ -367,13 +445,60 @@ static bool on_zygote(struct monitor *m)
         if (nest_ensure_zygote(&m->nest, &e) == 0)
                 return true;
         log_line("zygote", e.msg);
+        m->broken = true;
         return false;
+}
+
+static void end_image(struct monitor *m)
+{
+        if (m->image_pid <= 0)
+                return;
+        if (m->image_pidfd >= 0)
+                epoll_ctl(m->epoll, EPOLL_CTL_DEL, m->image_pidfd, NULL);
+        fd_close(&m->image_pidfd);
+        kill(-m->image_pid, SIGTERM);
+        waitpid(m->image_pid, NULL, 0);
+        m->image_pid = 0;
+}
+
+/* Service: who comes next has to greet again; what waits for an answer to the last one gets none. */
+static void drop_peer(struct monitor *m)
+{
+        if (m->config.peer < 0)
+                return;
+        epoll_ctl(m->epoll, EPOLL_CTL_DEL, m->config.peer, NULL);
+        fd_close(&m->config.peer);
+        end_image(m);
+        m->state = PEER_NEW;
+        m->nest.config.prepared = 0;
+        for (struct nest_box *b = m->nest.boxes; b; b = b->next)
+                b->wanted = false;
+}
+
+static bool on_listener(struct monitor *m)
+{
+        struct ucred who;
+        socklen_t len = sizeof(who);
+        auto_fd fd = accept4(m->config.listener, NULL, NULL, SOCK_CLOEXEC);
+
+        if (fd < 0)
+                return true;
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0 || (who.uid != 0 && who.uid != m->config.peer_uid)) {
+                log_line("connection refused", "neither root nor the daemon");
+                return true;
+        }
+        drop_peer(m);
+        m->config.peer_is_root = who.uid == 0;
+        m->config.peer = take_fd(&fd);
+        return watch(m, m->config.peer, &tag_peer) == 0;
 }
 
 static bool handle(struct monitor *m, void *tag)
 {
         if (tag == &tag_peer)
                 return on_peer(m);
+        if (tag == &tag_listener)
+                return on_listener(m);
         if (tag == &tag_zygote)
                 return on_zygote(m);
         if (tag == &tag_image)
@@ -405,6 +530,23 @@ static bool prepare_one(struct monitor *m)
         return r > 0 && watch(m, box->pidfd, box) == 0;
 }
 
+static int begin_serving(struct monitor *m)
+{
+        struct err e;
+
+        if (m->config.listener < 0)
+                return watch(m, m->config.peer, &tag_peer);
+        if (start_nest(m, &e) < 0) {
+                log_line("cannot start", e.msg);
+                return -1;
+        }
+        for (struct nest_box *b = m->nest.boxes; b; b = b->next)
+                if (watch(m, b->pidfd, b) < 0)
+                        return -1;
+        watch_zygote(m);
+        return watch(m, m->config.listener, &tag_listener);
+}
+
 int monitor_run(const struct monitor_config *config)
 {
         struct monitor m = { .config = *config, .image_pidfd = -1, .zygote_watched = -1 };
@@ -412,7 +554,7 @@ int monitor_run(const struct monitor_config *config)
         bool go_on = true, idle = false;
 
         m.epoll = epoll_create1(EPOLL_CLOEXEC);
-        if (m.epoll < 0 || watch(&m, config->peer, &tag_peer) < 0)
+        if (m.epoll < 0 || begin_serving(&m) < 0)
                 return 1;
         while (go_on) {
                 int n = epoll_wait(m.epoll, events, EVENTS, idle ? -1 : 0);
@@ -420,15 +562,17 @@ int monitor_run(const struct monitor_config *config)
                 if (n < 0 && errno != EINTR)
                         break;
                 idle = n <= 0 && !prepare_one(&m);
-                for (int i = 0; i < n && go_on; i++)
-                        go_on = handle(&m, events[i].data.ptr);
+                for (int i = 0; i < n && go_on; i++) {
+                        if (handle(&m, events[i].data.ptr))
+                                continue;
+                        go_on = m.config.listener >= 0 && !m.broken;
+                        drop_peer(&m);
+                        break; /* what else came may be about what is no more; it comes again */
+                }
                 watch_zygote(&m);
         }
-        if (m.image_pid > 0) {
-                kill(-m.image_pid, SIGTERM);
-                waitpid(m.image_pid, NULL, 0);
-        }
-        if (m.nest_ready)
+        end_image(&m);
+        if (m.nest_ready && m.config.listener < 0)
                 nest_release(&m.nest);
-        return 0;
+        return m.broken ? 1 : 0;
 }

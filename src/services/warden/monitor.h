@@ -8,7 +8,9 @@
 #include "services/warden/nest.h"
 
 struct monitor_config {
-        int peer;          /* the connection; owned */
+        int peer;          /* the connection; owned; -1: none yet */
+        int listener;      /* service: where connections come from; else -1 */
+        uid_t peer_uid;    /* service: who may, besides root */
         bool peer_is_root; /* who made it */
         const char *run_dir;
         const char *state_dir;   /* root: ours; user: only for images */
@@ -16,5 +18,5 @@ struct monitor_config {
         bool user;
 };
 
-/* Serves the connection until it ends; then nothing of it is left. Returns the exit status of the program. */
+/* Private: serves the connection until it ends; then nothing of it is left. Service: serves one connection after another. Returns the exit status of the program. */
 int monitor_run(const struct monitor_config *config);

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -101,6 +102,51 @@ int nest_ensure_zygote(struct nest *n, struct err *e)
         return start_zygote(n, e);
 }
 
+/* A zombie has ended, however long the host takes to reap it. */
+static bool has_ended(int pidfd)
+{
+        struct pollfd p = { .fd = pidfd, .events = POLLIN };
+
+        return poll(&p, 1, 0) != 0;
+}
+
+/* A record of the warden before us. What it names may be gone, or may even be another process by now. */
+static void adopt(void *user, const struct record *r)
+{
+        struct nest *n = user;
+        struct nest_box *b = calloc(1, sizeof(*b));
+        int pidfd = b ? sys_pidfd_open(r->pid) : -1;
+
+        if (pidfd < 0 || record_pid_start(r->pid) != r->pid_start || has_ended(pidfd) || space_slot_retake(&n->slots, r->slot) != 0) {
+                fd_close(&pidfd);
+                free(b);
+                record_remove(&n->kept, r->id);
+                return;
+        }
+        *b = (struct nest_box){ .state = NEST_RUNNING,
+                                .adopted = true,
+                                .pid = r->pid,
+                                .pidfd = pidfd,
+                                .sock = -1,
+                                .slot = r->slot,
+                                .started_ms = r->started_ms };
+        memcpy(b->id, r->id, sizeof(b->id));
+        memcpy(b->limits.value, r->limits, sizeof(b->limits.value));
+        cgroup_adopt(&n->cgroups, &b->group, r->group);
+        b->frozen = cgroup_is_frozen(&n->cgroups, &b->group);
+        b->next = n->boxes;
+        n->boxes = b;
+}
+
+static int take_over(struct nest *n, struct err *e)
+{
+        if (record_dirs_open(n->config.run_dir, &n->kept, e) < 0)
+                return -(int)e->code;
+        record_each(&n->kept, adopt, n);
+        cgroup_sweep(&n->cgroups, 0);
+        return 0;
+}
+
 int nest_init(struct nest *n, const struct nest_config *config, struct err *e)
 {
         *n = (struct nest){
@@ -119,7 +165,9 @@ int nest_init(struct nest *n, const struct nest_config *config, struct err *e)
         if (disk_host_init(&n->disk, config->state_dir, !config->user, e) < 0)
                 return -(int)e->code;
         n->init_exe = load_init(e);
-        return n->init_exe < 0 ? n->init_exe : 0;
+        if (n->init_exe < 0)
+                return n->init_exe;
+        return config->private ? 0 : take_over(n, e);
 }
 
 static void end_zygote(struct nest *n)
@@ -146,6 +194,7 @@ void nest_release(struct nest *n)
         end_zygote(n); /* whoever waits for us finds nothing */
         cgroup_host_release(&n->cgroups);
         disk_host_release(&n->disk);
+        record_dirs_close(&n->kept);
         fd_close(&n->netns);
         fd_close(&n->init_exe);
         fd_close(&n->slots.lock);
@@ -322,6 +371,7 @@ static void clear_box(struct nest *n, struct nest_box *b)
         cgroup_destroy(&n->cgroups, &b->group, &e);
         image_let_go(b->image);
         b->image = NULL;
+        record_remove(&n->kept, b->id);
         if (b->slot >= 0)
                 space_slot_give(&n->slots, b->slot);
         b->slot = -1;
@@ -339,6 +389,8 @@ static int begin_box(struct nest *n, struct nest_box *b, const struct limits *l,
         if (!n->config.user && (b->slot = space_slot_take(&n->slots, e)) < 0)
                 return -(int)e->code;
         unsigned controllers = wanted_controllers(l) & (n->cgroups.controllers | CGROUP_CPUACCT);
+        if (!n->config.private) /* to be frozen, and counted */
+                controllers |= CGROUP_CPUACCT;
         if (controllers && tell_janitor(n, e) < 0)
                 return -(int)e->code;
         snprintf(name, sizeof(name), "creto-%d-%u", getpid(), ++n->serial);
@@ -412,7 +464,8 @@ static void fill_boot(const struct nest *n, const struct ipc_spawn *req, uint32_
         *c = (struct boot_config){
                 .size = sizeof(*c),
                 .version = BOOT_VERSION,
-                .flags = BOOT_NOTIFY | BOOT_OOM_SCORE | (n->config.user ? BOOT_ONE_UID : 0) | (n->config.private ? BOOT_DIE_ALONE : 0),
+                .flags = BOOT_NOTIFY | BOOT_OOM_SCORE | (n->config.user ? BOOT_ONE_UID : 0) |
+                         (n->config.private ? BOOT_DIE_ALONE : BOOT_LISTEN | BOOT_SLOT),
                 .default_uid = req->uid,
                 .default_gid = req->gid,
                 .disk_watch = 1,
@@ -442,6 +495,45 @@ static void random_hex(char out[33])
                 snprintf(out + 2 * i, 3, "%02x", raw[i]);
 }
 
+/* Our end of the guest stream, and what creto-init gets: the other end, or in service mode the socket that it listens on. */
+static int make_stream(struct nest *n, const char *id, int ends[2], struct err *e)
+{
+        if (n->config.private)
+                return sock_pair(SOCK_STREAM, ends) < 0 ? err_sys(e, "cannot make a stream") : 0;
+        ends[1] = record_listen(&n->kept, id, e);
+        if (ends[1] < 0)
+                return ends[1];
+        ends[0] = record_connect(&n->kept, id, e);
+        if (ends[0] < 0)
+                fd_close(&ends[1]);
+        return ends[0] < 0 ? ends[0] : 0;
+}
+
+static uint64_t boot_ms(void)
+{
+        struct timespec t;
+
+        clock_gettime(CLOCK_BOOTTIME, &t);
+        return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* From now on our successor knows of it; *hold keeps its id range for as long as it lives. */
+static int keep(struct nest *n, struct nest_box *b, const char *id, int *hold, struct err *e)
+{
+        struct record r = {
+                .size = sizeof(r), .version = RECORD_VERSION, .pid = b->pid, .slot = b->slot, .pid_start = record_pid_start(b->pid)
+        };
+
+        memcpy(b->id, id, sizeof(b->id));
+        memcpy(r.id, id, sizeof(r.id));
+        if (b->group.used)
+                memcpy(r.group, b->group.name, sizeof(r.group));
+        memcpy(r.limits, b->limits.value, sizeof(r.limits));
+        r.started_ms = b->started_ms = boot_ms();
+        *hold = space_slot_hold(&n->slots, b->slot, e);
+        return *hold < 0 ? *hold : record_write(&n->kept, &r, e);
+}
+
 static int send_off(struct nest *n, struct nest_box *b, const struct ipc_spawn *req, uint32_t missing, int *stream, struct err *e)
 {
         struct embryo_go go = { .cgroup_ns = b->group.used, .one_uid = n->config.user };
@@ -453,17 +545,22 @@ static int send_off(struct nest *n, struct nest_box *b, const struct ipc_spawn *
         snprintf(go.hostname, sizeof(go.hostname), "%s", req->hostname);
         random_hex(go.machine_id);
         fill_boot(n, req, missing, &go.boot);
-        if (sock_pair(SOCK_STREAM, ends) < 0)
-                return err_sys(e, "cannot make a stream");
-        int fds[] = { ends[1], n->init_exe };
-        int r2 = sock_send(b->sock, &go, sizeof(go), fds, 2);
+        if (make_stream(n, req->id, ends, e) < 0)
+                return -(int)e->code;
+        int fds[] = { ends[1], n->init_exe, -1 };
+        size_t count = 2;
+        int r = 0;
+        if (!n->config.private && (r = keep(n, b, req->id, &fds[2], e)) == 0)
+                count = 3;
+        if (r == 0 && sock_send(b->sock, &go, sizeof(go), fds, count) < 0)
+                r = err_sys(e, "the sandbox ended before it was started");
+        fd_close(&fds[2]);
         close(ends[1]);
-        if (r2 < 0) {
+        if (r < 0)
                 close(ends[0]);
-                return err_sys(e, "the sandbox ended before it was started");
-        }
-        *stream = ends[0];
-        return 0;
+        else
+                *stream = ends[0];
+        return r;
 }
 
 static struct nest_box *find_prepared(struct nest *n, const struct limits *l)
@@ -542,6 +639,22 @@ void nest_kill(struct nest_box *b)
                 b->state = NEST_DYING;
 }
 
+int nest_attach(struct nest *n, const struct nest_box *box, struct err *e)
+{
+        if (n->config.private)
+                return err_set(e, ERR_NOT_SUPPORTED, 0, "a private sandbox has one stream only");
+        return record_connect(&n->kept, box->id, e);
+}
+
+int nest_freeze(struct nest *n, struct nest_box *box, bool frozen, struct err *e)
+{
+        int r = cgroup_freeze(&n->cgroups, &box->group, frozen, e);
+
+        if (r == 0)
+                box->frozen = frozen;
+        return r;
+}
+
 void nest_read_usage(struct nest *n, struct nest_box *b)
 {
         struct cgroup_usage u;
@@ -566,9 +679,15 @@ void nest_reap(struct nest *n, struct nest_box *b)
 
         if (b->state == NEST_DEAD)
                 return;
+        if (b->adopted) {
+                struct pollfd p = { .fd = b->pidfd, .events = POLLIN };
+
+                while (poll(&p, 1, -1) < 0 && errno == EINTR)
+                        ;
+        }
         while (waitid((idtype_t)3 /* P_PIDFD */, (id_t)b->pidfd, &info, WEXITED | __WALL) < 0 && errno == EINTR)
                 ;
-        b->status = info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8 : info.si_status & 0x7f;
+        b->status = b->adopted ? -1 : info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8 : info.si_status & 0x7f;
         nest_read_usage(n, b);
         read_complaint(b);
         fd_close(&b->pidfd);

@@ -14,6 +14,7 @@
 #include "services/warden/parts/disk.h"
 #include "services/warden/image.h"
 #include "services/warden/parts/space.h"
+#include "services/warden/record.h"
 #include "wire/ipc.h"
 
 enum nest_state {
@@ -30,8 +31,11 @@ struct nest_box {
         int pidfd;
         int sock; /* to the embryo, until it is creto-init */
         int slot;
-        int status;  /* wait status, NEST_DEAD */
-        bool wanted; /* TERMINATE came, under this serial */
+        int status;   /* wait status, NEST_DEAD */
+        bool adopted; /* another warden's child: how it ends is not ours to know */
+        bool frozen;
+        uint64_t started_ms; /* CLOCK_BOOTTIME */
+        bool wanted;         /* TERMINATE came, under this serial */
         uint32_t serial;
         uint64_t disk_bytes, disk_inodes;
         struct limits limits; /* as written to the groups */
@@ -54,6 +58,7 @@ struct nest {
         struct nest_config config;
         struct cgroup_host cgroups;
         struct disk_host disk;
+        struct record_dirs kept;
         struct space_slots slots;
         int init_exe; /* sealed memory file */
         int zygote;   /* socket */
@@ -65,9 +70,14 @@ struct nest {
         struct nest_box *boxes;
 };
 
+/* Not private: takes over the sandboxes that records name. */
 int nest_init(struct nest *n, const struct nest_config *config, struct err *e);
 /* Kills and clears everything. */
 void nest_release(struct nest *n);
+
+/* A new guest stream of a sandbox, in service mode. A descriptor, or a negative code. */
+int nest_attach(struct nest *n, const struct nest_box *box, struct err *e);
+int nest_freeze(struct nest *n, struct nest_box *box, bool frozen, struct err *e);
 
 /* Which limits can be enforced on this host and in this mode: bit per limit. */
 uint32_t nest_limits(const struct nest *n);

@@ -48,7 +48,7 @@ struct embryo_report {
         struct err err;
 };
 
-/* warden → embryo; descriptors: the guest stream, creto-init. */
+/* warden → embryo; descriptors: the guest stream or the socket to listen on, creto-init, [what holds the id range]. */
 struct embryo_go {
         uint32_t cgroup_ns; /* 1: make a cgroup namespace now that we are in our group */
         uint32_t init_id;   /* the uid and gid, as the new user namespace sees them */

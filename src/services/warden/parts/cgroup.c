@@ -16,12 +16,14 @@
 #include "base/fd.h"
 #include "base/str.h"
 
-enum { TABLE_MAX = 65536, CPU_PERIOD_US = 100000, DESTROY_WAIT_MS = 1000, CREATE_TRIES = 4 };
+enum { TABLE_MAX = 65536, CPU_PERIOD_US = 100000, DESTROY_WAIT_MS = 1000, CREATE_TRIES = 4, FREEZE_WAIT_MS = 50 };
 
 static const struct {
         const char *name;
         unsigned bit;
 } controllers[] = { { "memory", CGROUP_MEMORY }, { "cpu", CGROUP_CPU }, { "pids", CGROUP_PIDS }, { "cpuacct", CGROUP_CPUACCT } };
+
+static uint64_t read_figure(int dir, const char *file, const char *key);
 
 /* ---- finding the hierarchies ---- */
 
@@ -240,6 +242,39 @@ fail:;
         struct err ignored;
         cgroup_destroy(h, g, &ignored);
         return -(int)e->code;
+}
+
+void cgroup_adopt(const struct cgroup_host *h, struct cgroup *g, const char *name)
+{
+        *g = (struct cgroup){ .used = *name != '\0' };
+        snprintf(g->name, sizeof(g->name), "%s", name);
+        for (unsigned i = 0; i < CGROUP_TREES_MAX; i++) {
+                g->dirs[i] = g->used && i < h->count ? openat(h->trees[i].base, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+                if (g->dirs[i] >= 0)
+                        (void)flock(g->dirs[i], LOCK_SH | LOCK_NB);
+        }
+}
+
+int cgroup_freeze(const struct cgroup_host *h, const struct cgroup *g, bool frozen, struct err *e)
+{
+        int dir = g->used ? cgroup_clone_fd(h, g) : -1;
+
+        if (dir < 0) {
+                err_set(e, ERR_NOT_SUPPORTED, 0, "cgroup: this host cannot freeze a sandbox");
+                return err_hint(e, "it needs a cgroup2 mount, which may be beside version 1 controllers");
+        }
+        if (fd_write_file(dir, "cgroup.freeze", frozen ? "1" : "0") < 0)
+                return err_sys(e, "cgroup: cannot freeze '%s'", g->name);
+        for (int i = 0; i < FREEZE_WAIT_MS && cgroup_is_frozen(h, g) != frozen; i++)
+                nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+        return 0;
+}
+
+bool cgroup_is_frozen(const struct cgroup_host *h, const struct cgroup *g)
+{
+        int dir = g->used ? cgroup_clone_fd(h, g) : -1;
+
+        return dir >= 0 && read_figure(dir, "cgroup.events", "frozen") == 1;
 }
 
 static int write_limit(int dir, const char *file, const char *value, bool optional, struct err *e)

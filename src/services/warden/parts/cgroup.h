@@ -61,6 +61,13 @@ void cgroup_host_release(struct cgroup_host *h);
 /* Makes the groups in the trees that have one of `controllers` (and in v2 always, unless controllers is 0). */
 int cgroup_create(const struct cgroup_host *h, struct cgroup *g, const char *name, unsigned controllers, struct err *e);
 
+/* Opens groups that another process has made, and holds them. What is not there is left out. */
+void cgroup_adopt(const struct cgroup_host *h, struct cgroup *g, const char *name);
+
+/* Stops everything in the group, or lets it go on; needs v2. Returns 0, or a negative code: NOT_SUPPORTED. */
+int cgroup_freeze(const struct cgroup_host *h, const struct cgroup *g, bool frozen, struct err *e);
+bool cgroup_is_frozen(const struct cgroup_host *h, const struct cgroup *g);
+
 /* Writes the limits; only trees that were created are touched. */
 int cgroup_limit(const struct cgroup_host *h, const struct cgroup *g, const struct cgroup_limits *l, struct err *e);
 

@@ -164,6 +164,26 @@ int space_slot_take(struct space_slots *s, struct err *e)
         return err_hint(e, "terminate sandboxes that are no longer needed");
 }
 
+int space_slot_hold(const struct space_slots *s, int slot, struct err *e)
+{
+        char path[32];
+
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", s->lock);
+        auto_fd fd = open(path, O_RDONLY | O_CLOEXEC);
+        /* shared, since one that is alone needs a descriptor that can write; who takes a slot wants it alone, so either keeps it */
+        if (fd < 0 || lock_byte(s->lock, slot, F_RDLCK) < 0 || lock_byte(fd, slot, F_RDLCK) < 0)
+                return err_sys(e, "cannot hold an id range");
+        return take_fd(&fd);
+}
+
+int space_slot_retake(struct space_slots *s, int slot)
+{
+        if (slot < 0 || slot >= SPACE_SLOTS || lock_byte(s->lock, slot, F_RDLCK) < 0)
+                return 1;
+        s->taken[slot / 64] |= 1ULL << (slot % 64);
+        return 0;
+}
+
 void space_slot_give(struct space_slots *s, int slot)
 {
         if (slot < 0)

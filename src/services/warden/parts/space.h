@@ -52,4 +52,8 @@ struct space_slots {
 int space_slots_init(struct space_slots *s, const char *run_dir, struct err *e);
 /* Returns the slot, or a negative code (RESOURCE_EXHAUSTED). */
 int space_slot_take(struct space_slots *s, struct err *e);
+/* A descriptor that keeps the slot taken as long as anybody has it, also without us. It reads an empty file. */
+int space_slot_hold(const struct space_slots *s, int slot, struct err *e);
+/* Takes a slot that somebody holds so. Returns 0, or 1 where it is another's. */
+int space_slot_retake(struct space_slots *s, int slot);
 void space_slot_give(struct space_slots *s, int slot);

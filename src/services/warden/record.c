@@ -1,0 +1,184 @@
+#include "services/warden/record.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/str.h"
+
+enum { BACKLOG = 4 };
+
+/* ---- directories ---- */
+
+static int open_dir(const char *run_dir, const char *name, struct err *e)
+{
+        char path[512];
+
+        snprintf(path, sizeof(path), "%s/%s", run_dir, name);
+        if (mkdir(path, 0700) < 0 && errno != EEXIST)
+                return err_sys(e, "cannot make %s", path);
+        int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        return fd < 0 ? err_sys(e, "cannot open %s", path) : fd;
+}
+
+int record_dirs_open(const char *run_dir, struct record_dirs *d, struct err *e)
+{
+        *d = (struct record_dirs){ -1, -1 };
+        if ((d->records = open_dir(run_dir, "sandboxes", e)) < 0 || (d->sockets = open_dir(run_dir, "guest", e)) < 0)
+                return -(int)e->code;
+        return 0;
+}
+
+void record_dirs_close(struct record_dirs *d)
+{
+        fd_close(&d->records);
+        fd_close(&d->sockets);
+}
+
+/* ---- records ---- */
+
+int record_write(const struct record_dirs *d, const struct record *r, struct err *e)
+{
+        char temp[IPC_ID_MAX + 8];
+
+        snprintf(temp, sizeof(temp), ".%s", r->id);
+        auto_fd fd = openat(d->records, temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd < 0)
+                return err_sys(e, "cannot make the record of '%s'", r->id);
+        if (fd_write_all(fd, r, sizeof(*r)) == 0 && renameat(d->records, temp, d->records, r->id) == 0)
+                return 0;
+        err_sys(e, "cannot write the record of '%s'", r->id);
+        unlinkat(d->records, temp, 0);
+        return -(int)e->code;
+}
+
+void record_remove(const struct record_dirs *d, const char *id)
+{
+        if (d->records < 0 || !*id)
+                return;
+        unlinkat(d->sockets, id, 0);
+        unlinkat(d->records, id, 0);
+}
+
+static bool read_record(int dir, const char *name, struct record *r)
+{
+        auto_fd fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        struct stat st;
+
+        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size != (off_t)sizeof(*r) ||
+            read(fd, r, sizeof(*r)) != (ssize_t)sizeof(*r))
+                return false;
+        r->id[sizeof(r->id) - 1] = r->group[sizeof(r->group) - 1] = '\0';
+        return r->size == sizeof(*r) && r->version == RECORD_VERSION && strcmp(r->id, name) == 0 && str_is_id(r->id, IPC_ID_MAX);
+}
+
+/* Calls with each name in that directory, which may be removed meanwhile. */
+static void each_name(int at, void (*call)(const struct record_dirs *d, const char *name, void *user), const struct record_dirs *d,
+                      void *user)
+{
+        int fd = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+        struct dirent *entry;
+
+        if (!dir) {
+                fd_close(&fd);
+                return;
+        }
+        while ((entry = readdir(dir)))
+                if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+                        call(d, entry->d_name, user);
+        closedir(dir);
+}
+
+struct visit {
+        void (*call)(void *user, const struct record *r);
+        void *user;
+};
+
+static void visit_record(const struct record_dirs *d, const char *name, void *user)
+{
+        const struct visit *v = user;
+        struct record r;
+
+        if (read_record(d->records, name, &r))
+                v->call(v->user, &r);
+        else
+                unlinkat(d->records, name, 0);
+}
+
+/* The socket is made before the record is written; whoever dies between the two leaves it. */
+static void visit_socket(const struct record_dirs *d, const char *name, void *user)
+{
+        (void)user;
+        if (faccessat(d->records, name, F_OK, 0) < 0)
+                unlinkat(d->sockets, name, 0);
+}
+
+void record_each(const struct record_dirs *d, void (*call)(void *user, const struct record *r), void *user)
+{
+        struct visit v = { .call = call, .user = user };
+
+        each_name(d->records, visit_record, d, &v);
+        each_name(d->sockets, visit_socket, d, NULL);
+}
+
+uint64_t record_pid_start(pid_t pid)
+{
+        char path[32], text[1024];
+        unsigned long long start = 0;
+
+        snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+        if (fd_read_file(AT_FDCWD, path, text, sizeof(text)) <= 0)
+                return 0;
+        char *field = strrchr(text, ')'); /* the name before it may hold anything */
+        for (int i = 2; field && i < 22; i++)
+                field = strchr(field + 1, ' ');
+        return field && sscanf(field, " %llu", &start) == 1 ? start : 0;
+}
+
+/* ---- sockets ---- */
+
+/* By descriptor, because a path in a socket's address has room for 107 bytes only. */
+static int address_of(const struct record_dirs *d, const char *id, struct sockaddr_un *a)
+{
+        *a = (struct sockaddr_un){ .sun_family = AF_UNIX };
+        return snprintf(a->sun_path, sizeof(a->sun_path), "/proc/self/fd/%d/%s", d->sockets, id) < (int)sizeof(a->sun_path);
+}
+
+int record_listen(const struct record_dirs *d, const char *id, struct err *e)
+{
+        struct sockaddr_un a;
+        auto_fd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        if (!address_of(d, id, &a))
+                return err_set(e, ERR_INVALID_SPEC, 0, "the id '%s' is too long", id);
+        unlinkat(d->sockets, id, 0);
+        mode_t old = umask(0177);
+        int r = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&a, sizeof(a));
+        umask(old);
+        if (r < 0 || listen(fd, BACKLOG) < 0)
+                return err_sys(e, "cannot make the socket of '%s'", id);
+        return take_fd(&fd);
+}
+
+int record_connect(const struct record_dirs *d, const char *id, struct err *e)
+{
+        struct sockaddr_un a;
+        auto_fd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+        if (!address_of(d, id, &a))
+                return err_set(e, ERR_INVALID_SPEC, 0, "the id '%s' is too long", id);
+        if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
+                err_sys(e, "cannot reach the sandbox '%s'", id);
+                return err_hint(e, "it may be ending; 'creto-runtime status %s' says", id);
+        }
+        return take_fd(&fd);
+}

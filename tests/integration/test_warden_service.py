@@ -1,0 +1,394 @@
+#!/usr/bin/python3
+"""The warden as a service: what outlives a connection, and what outlives the warden itself. The test is the daemon: it speaks docs/protocols/ipc.md."""
+import contextlib
+import fcntl
+import os
+import random
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+from harness import BUILD, IS_ROOT, alive, check, check_equal, main, poll, skip, test  # noqa: E402
+
+WARDEN = os.path.join(BUILD, "src/programs/warden/creto-warden")
+PEER = 12345
+HELLO, SPAWN, USAGE, TERMINATE, LIST, ATTACH, FREEZE = 1, 2, 3, 4, 6, 7, 8
+HELLO_OK, SPAWNED, TERMINATED, EXITED, LISTED, ATTACHED, FROZEN, ERROR = 0x81, 0x82, 0x84, 0x85, 0x87, 0x88, 0x89, 0x8F
+RUNNING, STOPPED, GONE = 1, 2, 4
+UNLIMITED = 2**64 - 1
+#         memory     swap cpu   pids disk       inodes nofile core output: domain/limits.h
+LIMITS = [64 << 20, 0, 1000, 64, 16 << 20, 1024, 1024, 0, 256 << 20]
+
+
+def text(s):
+    return struct.pack("<I", len(s)) + s.encode()
+
+
+class Reader:
+    def __init__(self, data):
+        self.data = data
+
+    def take(self, form):
+        n = struct.calcsize(form)
+        out, self.data = struct.unpack(form, self.data[:n]), self.data[n:]
+        return out[0]
+
+    def text(self):
+        n = self.take("<I")
+        out, self.data = self.data[:n].decode(), self.data[n:]
+        return out
+
+
+class Refused(Exception):
+    pass
+
+
+class Peer:
+    """One connection."""
+
+    def __init__(self, path, flags=0, prepared=0, greet=True):
+        self.serial = 0
+        self.events = []
+        self.s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.s.settimeout(20)
+        self.s.connect(path)
+        if greet:
+            self.ask(HELLO, struct.pack("<III", 1, flags, prepared), HELLO_OK)
+
+    def ask(self, kind, payload, wanted):
+        self.serial += 1
+        self.s.send(struct.pack("<HHI", kind, 0, self.serial) + payload)
+        while True:
+            data, fds, _, _ = socket.recv_fds(self.s, 65536, 6)
+            if not data:
+                raise Refused("the connection ended")
+            got, _, serial = struct.unpack("<HHI", data[:8])
+            body = Reader(data[8:])
+            if serial == 0:
+                self.events.append((got, body))
+                continue
+            if got == ERROR:
+                code, _ = body.take("<I"), body.take("<i")
+                raise Refused(f"{code}: {body.text()}")
+            check_equal((got, serial), (wanted, self.serial), "answer")
+            return body, fds
+
+    def spawn(self, name):
+        payload = text(name) + struct.pack("<BI", 0, 0) + text(name) + struct.pack("<II", 1000, 1000) + text("/home/agent")
+        payload += struct.pack("<9Q", *LIMITS) + struct.pack("<I", 0)
+        body, fds = self.ask(SPAWN, payload, SPAWNED)
+        check_equal(body.text(), name, "id")
+        return body.take("<I"), socket.socket(fileno=fds[0])
+
+    def list(self):
+        """{id: (state, pid, status)}"""
+        body, _ = self.ask(LIST, struct.pack("<I", 0), LISTED)
+        total, count = body.take("<I"), body.take("<I")
+        out = {}
+        for _ in range(count):
+            name = body.text()
+            out[name] = (body.take("<B"), body.take("<I"), body.take("<i"))
+            body.take("<Q")
+        check_equal(total, count, "sandboxes listed")
+        return out
+
+    def attach(self, name):
+        body, fds = self.ask(ATTACH, text(name), ATTACHED)
+        check_equal(body.text(), name, "id")
+        return socket.socket(fileno=fds[0])
+
+    def freeze(self, name, frozen):
+        self.ask(FREEZE, text(name) + struct.pack("<B", frozen), FROZEN)
+
+    def terminate(self, name):
+        self.ask(TERMINATE, text(name), TERMINATED)
+
+    def close(self):
+        self.s.close()
+
+
+def greet(stream, epoch):
+    """True where creto-init answers."""
+    stream.setblocking(True)
+    stream.settimeout(10)
+    payload = struct.pack("<IIQ", 1, 32768, epoch)
+    stream.sendall(struct.pack("<IHBBI", len(payload), 0x01, 0, 0, 0) + payload)
+    head = stream.recv(12, socket.MSG_WAITALL)
+    if len(head) < 12:
+        return False
+    length, kind = struct.unpack("<IH", head[:6])
+    stream.recv(length, socket.MSG_WAITALL)
+    return kind == 0x81
+
+
+class Service:
+    """A warden with directories of its own, that can be killed and started again."""
+
+    def __init__(self):
+        self.top = tempfile.mkdtemp(prefix="creto-warden-test-", dir="/var/tmp")
+        os.chmod(self.top, 0o711)
+        self.run, self.state, self.path = (os.path.join(self.top, n) for n in ("run", "state", "warden.sock"))
+        self.process = None
+
+    def start(self):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.bind(self.path)
+        os.chmod(self.path, 0o666)
+        listener.listen(4)
+        fd = os.dup(listener.fileno()) if listener.fileno() == 3 else listener.fileno()
+
+        def give():
+            os.dup2(fd, 3)
+        self.process = subprocess.Popen([WARDEN, "--run-dir", self.run, "--state-dir", self.state, "--image-store", f"{self.state}/images", "--peer", str(PEER)],
+                                        stdin=subprocess.DEVNULL, preexec_fn=give, pass_fds=(3, fd))
+        listener.close()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def names(self, folder):
+        path = os.path.join(self.run, folder)
+        return sorted(os.listdir(path)) if os.path.isdir(path) else []
+
+    def end(self):
+        with contextlib.suppress(Exception):
+            if self.process.poll() is not None:
+                self.start()
+            p = Peer(self.path)
+            for name in p.list():
+                p.terminate(name)
+            p.close()
+        self.kill()
+        shutil.rmtree(self.top, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def service():
+    if not IS_ROOT:
+        skip("root is needed")
+    s = Service()
+    try:
+        s.start()
+        yield s
+    finally:
+        s.end()
+
+
+@test
+def outlives_the_connection():
+    with service() as s:
+        p = Peer(s.path, prepared=2)
+        pid, stream = p.spawn("one")
+        check(greet(stream, 1), "the first stream")
+        p.close()
+        stream.close()
+        p = Peer(s.path)
+        check_equal(p.list(), {"one": (RUNNING, pid, 0)}, "list")
+        again = p.attach("one")
+        check(greet(again, 2), "the second stream")
+        p.terminate("one")
+        check_equal((p.list(), s.names("sandboxes"), s.names("guest")), ({}, [], []), "what is left")
+        p.close()
+
+
+@test
+def outlives_the_warden():
+    with service() as s:
+        p = Peer(s.path, prepared=4)
+        pids = {f"box-{i}": p.spawn(f"box-{i}")[0] for i in range(5)}
+        time.sleep(0.1)
+        s.kill()
+        check(all(alive(pid) for pid in pids.values()), "a sandbox died with the warden")
+        s.start()
+        p = Peer(s.path)
+        check_equal({n: v[1] for n, v in p.list().items()}, pids, "list after the restart")
+        for i, name in enumerate(pids):
+            check(greet(p.attach(name), 2), f"{name} does not answer")
+        pid, _ = p.spawn("fresh")
+        check(pid not in pids.values(), "a pid twice")
+        for name in list(pids) + ["fresh"]:
+            p.terminate(name)
+        check(not any(alive(pid) for pid in pids.values()), "a terminated sandbox lives")
+        check_equal((p.list(), s.names("sandboxes"), s.names("guest")), ({}, [], []), "what is left")
+        p.close()
+
+
+@test
+def ends_while_nobody_looks():
+    with service() as s:
+        p = Peer(s.path)
+        pid, _ = p.spawn("short")
+        other, _ = p.spawn("also")
+        p.close()
+        os.kill(pid, signal.SIGKILL)
+        p = Peer(s.path)
+        check(poll(lambda: p.list()["short"][0] == GONE), f"list says {p.list()}")
+        check_equal(p.list()["short"][2], 9, "wait status")
+        p.terminate("short")
+        s.kill()
+        os.kill(other, signal.SIGKILL)
+        poll(lambda: not alive(other))
+        s.start()
+        p = Peer(s.path)
+        check_equal((p.list(), s.names("sandboxes"), s.names("guest")), ({}, [], []), "after a restart")
+        pid, _ = p.spawn("adopted")
+        s.kill()
+        s.start()
+        p = Peer(s.path)
+        os.kill(pid, signal.SIGKILL)
+        check(poll(lambda: p.list()["adopted"][0] == GONE), f"list says {p.list()}")
+        check_equal(p.list()["adopted"][2], -1, "wait status of somebody else's child")
+        p.terminate("adopted")
+        p.close()
+
+
+@test
+def id_ranges_stay_taken():
+    """Between two wardens a range belongs to its sandbox still."""
+    with service() as s:
+        p = Peer(s.path)
+        pid, stream = p.spawn("held")
+        check(greet(stream, 1), "no greeting")
+        with open(f"/proc/{pid}/uid_map") as f:
+            slot = (int(f.read().split()[1]) - 0x70000000) // 65536 - 1
+
+        def free():
+            with open(os.path.join(s.run, "ids"), "r+b") as f:
+                try:
+                    fcntl.fcntl(f, 37, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, slot, 1, 0))  # F_OFD_SETLK
+                    return True
+                except OSError:
+                    return False
+        check(not free(), "free while the warden lives")
+        s.kill()
+        check(not free(), "free while the sandbox lives")
+        os.kill(pid, signal.SIGKILL)
+        check(poll(free), "taken after both have gone")
+        s.start()
+
+
+@test
+def freeze():
+    with service() as s:
+        p = Peer(s.path)
+        pid, stream = p.spawn("cold")
+        check(greet(stream, 1), "no greeting")
+        try:
+            p.freeze("cold", 1)
+        except Refused as e:
+            check("cannot freeze" in str(e), e)
+            skip("no cgroup2 mount")
+        check_equal(p.list()["cold"][0], STOPPED, "state")
+        s.kill()
+        s.start()
+        p = Peer(s.path)
+        check_equal(p.list()["cold"][0], STOPPED, "state after a restart")
+        p.freeze("cold", 0)
+        check_equal(p.list()["cold"][0], RUNNING, "state")
+        check(greet(p.attach("cold"), 2), "silent after it was thawed")
+        p.freeze("cold", 1)
+        p.terminate("cold")
+        check(not alive(pid), "a frozen sandbox was not ended")
+        p.close()
+
+
+@test
+def who_may_speak():
+    with service() as s:
+        def as_uid(uid, **how):
+            """What becomes of a connection of that uid."""
+            r, w = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    os.setresgid(uid, uid, uid)
+                    os.setresuid(uid, uid, uid)
+                    Peer(s.path, **how)
+                    os.write(w, b"in")
+                except Exception:
+                    os.write(w, b"out")
+                os._exit(0)
+            os.waitpid(pid, 0)
+            os.close(w)
+            with os.fdopen(r, "rb") as f:
+                return f.read()
+        check_equal(as_uid(PEER), b"in", "the daemon")
+        check_equal(as_uid(PEER + 1), b"out", "somebody else")
+        check_equal(as_uid(PEER, flags=1), b"out", "a private greeting")
+        old = Peer(s.path)
+        old.spawn("mine")
+        new = Peer(s.path)
+        check_equal(list(new.list()), ["mine"], "the newer connection's list")
+        try:
+            old.list()
+            check(False, "the older connection still serves")
+        except (Refused, OSError):
+            pass
+        for kind, payload, why in ((ATTACH, text("nobody"), "unknown"), (FREEZE, text("nobody") + b"\1", "unknown"), (TERMINATE, text("nobody"), "unknown")):
+            try:
+                new.ask(kind, payload, 0)
+                check(False, f"{kind}: {why} was taken")
+            except Refused as e:
+                check("no " in str(e), e)
+        for junk in (b"", b"\0" * 8, struct.pack("<HHI", LIST, 0, 1), struct.pack("<HHI", FREEZE, 0, 1) + text("mine") + b"\2", struct.pack("<HHI", 99, 0, 1), b"x" * 60000):
+            bad = Peer(s.path)
+            bad.s.send(junk or b"\0")
+            check_equal(bad.s.recv(100), b"", f"junk {junk[:12]!r}")
+        last = Peer(s.path)
+        check_equal(list(last.list()), ["mine"], "the list after junk")
+        last.terminate("mine")
+        last.close()
+
+
+def answers(p, name):
+    try:
+        return greet(p.attach(name), 5)
+    except (Refused, OSError):
+        return False
+
+
+@test
+def killed_at_random():
+    """SIGKILL to the warden at any moment of spawning and terminating: its successor knows everything that runs, and can end it."""
+    with service() as s:
+        seen = set()
+        for round_ in range(20):
+            p = Peer(s.path, prepared=round_ % 3)
+            killer = os.fork()
+            if killer == 0:
+                time.sleep(random.uniform(0, 0.06))
+                os.kill(s.process.pid, signal.SIGKILL)
+                os._exit(0)
+            try:
+                for i in range(1000):
+                    name = f"r{round_}-{i}"
+                    seen.add(p.spawn(name)[0])
+                    if i % 2:
+                        p.terminate(name)
+            except (Refused, OSError):
+                pass
+            os.waitpid(killer, 0)
+            s.process.wait()
+            s.start()
+            p = Peer(s.path)
+            listed = p.list()
+            for name, (state, _, _) in listed.items():
+                if state == RUNNING and not answers(p, name):  # it was not let go yet when its warden died, and dies now
+                    check(poll(lambda: p.list()[name][0] == GONE), f"round {round_}: {name} is listed as running and does not answer")
+                p.terminate(name)
+            check(poll(lambda: not any(alive(x) for x in seen)), f"round {round_}: forgotten sandboxes {[x for x in seen if alive(x)]}")
+            check_equal((s.names("sandboxes"), s.names("guest")), ([], []), f"round {round_}: files")
+            p.close()
+
+
+if __name__ == "__main__":
+    main()
