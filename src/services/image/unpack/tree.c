@@ -299,7 +299,11 @@ static int make_hardlink(struct tree *t, int dir, const struct tree_entry *entry
                 return refuse(t, e, ERR_INVALID_SPEC, "is a hard link to something that is not a file of the layer");
         if (clear_way(t, dir, TREE_HARDLINK, e) < 0)
                 return -(int)e->code;
-        return linkat(from, to.base, dir, t->path.base, 0) < 0 ? fail(t, e, "make a hard link") : 0;
+        if (linkat(from, to.base, dir, t->path.base, 0) == 0)
+                return 0;
+        if (errno == ENOENT) /* it was in the directory that stood where the link goes */
+                return refuse(t, e, ERR_INVALID_SPEC, "is a hard link to something that it replaces");
+        return fail(t, e, "make a hard link");
 }
 
 static int make_dir(struct tree *t, int dir, int *fd, struct err *e)
