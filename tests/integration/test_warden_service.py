@@ -204,8 +204,9 @@ def outlives_the_connection():
 def outlives_the_warden():
     with service() as s:
         p = Peer(s.path, prepared=4)
-        pids = {f"box-{i}": p.spawn(f"box-{i}")[0] for i in range(5)}
-        time.sleep(0.1)
+        boxes = {f"box-{i}": p.spawn(f"box-{i}") for i in range(5)}
+        check(all(greet(stream, 1) for _, stream in boxes.values()), "no greeting")
+        pids = {name: pid for name, (pid, _) in boxes.items()}
         s.kill()
         check(all(alive(pid) for pid in pids.values()), "a sandbox died with the warden")
         s.start()
@@ -240,7 +241,8 @@ def ends_while_nobody_looks():
         s.start()
         p = Peer(s.path)
         check_equal((p.list(), s.names("sandboxes"), s.names("guest")), ({}, [], []), "after a restart")
-        pid, _ = p.spawn("adopted")
+        pid, stream = p.spawn("adopted")
+        check(greet(stream, 1), "no greeting")  # from here on it outlives its warden
         s.kill()
         s.start()
         p = Peer(s.path)
