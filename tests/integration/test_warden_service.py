@@ -155,6 +155,12 @@ class Service:
         self.process.kill()
         self.process.wait()
 
+    def restart(self):
+        """A connection to the next warden."""
+        self.kill()
+        self.start()
+        return Peer(self.path)
+
     def names(self, folder):
         path = os.path.join(self.run, folder)
         return sorted(os.listdir(path)) if os.path.isdir(path) else []
@@ -243,9 +249,7 @@ def ends_while_nobody_looks():
         check_equal((p.list(), s.names("sandboxes"), s.names("guest")), ({}, [], []), "after a restart")
         pid, stream = p.spawn("adopted")
         check(greet(stream, 1), "no greeting")  # from here on it outlives its warden
-        s.kill()
-        s.start()
-        p = Peer(s.path)
+        p = s.restart()
         os.kill(pid, signal.SIGKILL)
         check(poll(lambda: p.list()["adopted"][0] == GONE), f"list says {p.list()}")
         check_equal(p.list()["adopted"][2], -1, "wait status of somebody else's child")
@@ -290,9 +294,7 @@ def freeze():
             check("cannot freeze" in str(e), e)
             skip("no cgroup2 mount")
         check_equal(p.list()["cold"][0], STOPPED, "state")
-        s.kill()
-        s.start()
-        p = Peer(s.path)
+        p = s.restart()
         check_equal(p.list()["cold"][0], STOPPED, "state after a restart")
         p.freeze("cold", 0)
         check_equal(p.list()["cold"][0], RUNNING, "state")

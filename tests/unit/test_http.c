@@ -2,6 +2,7 @@
 #include "wire/http.h"
 
 #include "test.h"
+#include "text.h"
 
 /* ---- requests ---- */
 
@@ -399,36 +400,15 @@ TEST(headers_are_found)
 
 /* ---- limits of responses ---- */
 
-static char text[2 * HTTP_HEAD_MAX];
-static size_t text_len;
-
-static void add(const char *s)
-{
-        memcpy(text + text_len, s, strlen(s));
-        text_len += strlen(s);
-}
-
-static void fill(size_t n)
-{
-        memset(text + text_len, 'x', n);
-        text_len += n;
-}
-
-static void start(const char *s)
-{
-        text_len = 0;
-        add(s);
-}
-
 static enum http_event respond_text(void)
 {
-        return respond(text, text_len, text_len, text_len);
+        return respond(grown, grown_len, grown_len, grown_len);
 }
 
 static enum http_event with_head(size_t len)
 {
         start(OK11 "X: ");
-        fill(len - text_len - 4);
+        fill(len - grown_len - 4);
         add("\r\n\r\n");
         return respond_text();
 }

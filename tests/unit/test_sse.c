@@ -1,5 +1,6 @@
 /* Server-sent events, in one piece and cut at every byte, and each limit and one beyond. */
 #include "test.h"
+#include "text.h"
 #include "wire/http.h"
 
 static char events[4096];
@@ -68,31 +69,9 @@ TEST(events)
         }
 }
 
-/* Text that grows; one at a time. */
-static char text[64 * 1024];
-static size_t text_len;
-
-static void add(const char *s)
-{
-        memcpy(text + text_len, s, strlen(s));
-        text_len += strlen(s);
-}
-
-static void fill(size_t n)
-{
-        memset(text + text_len, 'x', n);
-        text_len += n;
-}
-
-static void start(const char *s)
-{
-        text_len = 0;
-        add(s);
-}
-
 static const char *listen_text(size_t cap)
 {
-        return listen(text, text_len, 7, 7, cap);
+        return listen(grown, grown_len, 7, 7, cap);
 }
 
 TEST(events_are_limited)

@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "api/libcreto/handles.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "domain/outcome.h"
 
@@ -37,14 +37,6 @@ static int failed(struct creto_error *out, const struct err *e)
 {
         error_out(out, e);
         return -out->code;
-}
-
-static uint64_t now_ms(void)
-{
-        struct timespec t;
-
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
 /* ---- the request ---- */
@@ -184,7 +176,7 @@ static void pass_input(struct run *r)
 /* A sandbox whose time is over is not asked: the command is killed by its init, and everything else with the sandbox. */
 static int patience(struct run *r)
 {
-        uint64_t now = now_ms(), next = UINT64_MAX;
+        uint64_t now = clock_ms(CLOCK_MONOTONIC), next = UINT64_MAX;
         bool held = session_held(r->sb->session) != 0;
 
         if (r->sb->ttl_end_ms && !r->ttl_over && now >= r->sb->ttl_end_ms) {

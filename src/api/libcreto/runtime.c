@@ -10,10 +10,10 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "api/libcreto/handles.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/str.h"
 
@@ -147,14 +147,6 @@ static const char **copy_strings(const char *const *v, size_t n)
         return out;
 }
 
-static uint64_t now_ms(void)
-{
-        struct timespec t;
-
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 static void name_missing(struct creto_sandbox *sb, uint32_t bits)
 {
         size_t at = 0;
@@ -241,7 +233,7 @@ int creto_spawn(struct creto_runtime *rt, const struct creto_option *options, si
         sb->rt = rt;
         sb->limits = spec->limits;
         sb->ttl_ms = spec->ttl_ms;
-        sb->ttl_end_ms = spec->ttl_ms ? now_ms() + spec->ttl_ms : 0;
+        sb->ttl_end_ms = spec->ttl_ms ? clock_ms(CLOCK_MONOTONIC) + spec->ttl_ms : 0;
         sb->timeout_ms = (uint32_t)spec->timeout_ms;
         sb->env = copy_strings(spec->env, spec->env_count);
         sb->cwd = spec->cwd ? strdup(spec->cwd) : NULL;

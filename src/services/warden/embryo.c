@@ -66,14 +66,11 @@ static void become_init_user(int sock, const struct embryo_go *go)
 /* Becoming somebody else has taken back the order to die with the warden. One that was killed in between has hung up. */
 static void stay_with_parent(int sock, const struct embryo_go *go)
 {
+        bool alone = go->boot.flags & BOOT_DIE_ALONE;
         struct pollfd p = { .fd = sock };
 
-        bool alone = go->boot.flags & BOOT_DIE_ALONE;
-
         prctl(PR_SET_PDEATHSIG, alone ? SIGKILL : 0);
-        if (!alone)
-                return;
-        if (poll(&p, 1, 0) > 0)
+        if (alone && poll(&p, 1, 0) > 0)
                 _exit(1);
 }
 

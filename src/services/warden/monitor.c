@@ -284,7 +284,6 @@ static bool on_image(struct monitor *m, struct message *msg)
         return m->image_pidfd >= 0 && watch(m, m->image_pidfd, &tag_image) == 0;
 }
 
-/* Who may say what, with how many descriptors, in which state. */
 static uint8_t box_state(const struct nest_box *b)
 {
         return b->state == NEST_DEAD    ? IPC_BOX_EXITED
@@ -350,6 +349,7 @@ static bool on_freeze(struct monitor *m, struct message *msg)
         return answer(m, &w, NULL, 0);
 }
 
+/* Who may say what, with how many descriptors, in which state. */
 static const struct {
         enum ipc_type type;
         enum peer_state state;

@@ -13,9 +13,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/sock.h"
 #include "base/sys.h"
@@ -102,12 +102,15 @@ int nest_ensure_zygote(struct nest *n, struct err *e)
         return start_zygote(n, e);
 }
 
-/* A zombie has ended, however long the host takes to reap it. */
-static bool has_ended(int pidfd)
+/* Waits that long (-1: until then) for the end of a process. A zombie has ended, however long the host takes to reap it. */
+static bool has_ended(int pidfd, int wait_ms)
 {
         struct pollfd p = { .fd = pidfd, .events = POLLIN };
+        int r;
 
-        return poll(&p, 1, 0) != 0;
+        while ((r = poll(&p, 1, wait_ms)) < 0 && errno == EINTR)
+                ;
+        return r != 0;
 }
 
 /* A record of the warden before us. What it names may be gone, or may even be another process by now. */
@@ -117,7 +120,7 @@ static void adopt(void *user, const struct record *r)
         struct nest_box *b = calloc(1, sizeof(*b));
         int pidfd = b ? sys_pidfd_open(r->pid) : -1;
 
-        if (pidfd < 0 || record_pid_start(r->pid) != r->pid_start || has_ended(pidfd) || space_slot_retake(&n->slots, r->slot) != 0) {
+        if (pidfd < 0 || record_pid_start(r->pid) != r->pid_start || has_ended(pidfd, 0) || space_slot_retake(&n->slots, r->slot) != 0) {
                 fd_close(&pidfd);
                 free(b);
                 record_remove(&n->kept, r->id);
@@ -509,14 +512,6 @@ static int make_stream(struct nest *n, const char *id, int ends[2], struct err *
         return ends[0] < 0 ? ends[0] : 0;
 }
 
-static uint64_t boot_ms(void)
-{
-        struct timespec t;
-
-        clock_gettime(CLOCK_BOOTTIME, &t);
-        return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 /* From now on our successor knows of it; *hold keeps its id range for as long as it lives. */
 static int keep(struct nest *n, struct nest_box *b, const char *id, int *hold, struct err *e)
 {
@@ -529,7 +524,7 @@ static int keep(struct nest *n, struct nest_box *b, const char *id, int *hold, s
         if (b->group.used)
                 memcpy(r.group, b->group.name, sizeof(r.group));
         memcpy(r.limits, b->limits.value, sizeof(r.limits));
-        r.started_ms = b->started_ms = boot_ms();
+        r.started_ms = b->started_ms = clock_ms(CLOCK_BOOTTIME);
         *hold = space_slot_hold(&n->slots, b->slot, e);
         return *hold < 0 ? *hold : record_write(&n->kept, &r, e);
 }
@@ -679,12 +674,8 @@ void nest_reap(struct nest *n, struct nest_box *b)
 
         if (b->state == NEST_DEAD)
                 return;
-        if (b->adopted) {
-                struct pollfd p = { .fd = b->pidfd, .events = POLLIN };
-
-                while (poll(&p, 1, -1) < 0 && errno == EINTR)
-                        ;
-        }
+        if (b->adopted) /* not our child: waitid() would not wait */
+                has_ended(b->pidfd, -1);
         while (waitid((idtype_t)3 /* P_PIDFD */, (id_t)b->pidfd, &info, WEXITED | __WALL) < 0 && errno == EINTR)
                 ;
         b->status = b->adopted ? -1 : info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8 : info.si_status & 0x7f;
