@@ -4,7 +4,7 @@
 
 static uint8_t *wbuf_room(struct wbuf *w, size_t n)
 {
-        if (w->bad || n > w->cap - w->len) {
+        if (w->bad || (n > w->cap - w->len && !(w->grow && w->grow(w, n)))) {
                 w->bad = true;
                 return NULL;
         }

@@ -5,7 +5,7 @@
  * written straight down and asks once at its end. All integers are little endian. A string is a u32 length and that many bytes,
  * none of them NUL; strings point into the source, and are followed there by nothing: copy them or use their length.
  *
- * No allocation: creto-init uses this as pid 1.
+ * No allocation of its own: creto-init uses this as pid 1.
  */
 #pragma once
 
@@ -18,6 +18,8 @@ struct wbuf {
         size_t cap;
         size_t len;
         bool bad;
+        /* NULL, or makes room for `more` bytes behind `len`; false where it cannot (base/text.h). */
+        bool (*grow)(struct wbuf *w, size_t more);
 };
 
 struct rbuf {

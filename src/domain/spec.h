@@ -12,6 +12,9 @@
 
 enum { SPEC_ENV_MAX = 4096, SPEC_LABELS_MAX = 64, SPEC_ARGS_MAX = 32768, SPEC_TOTAL_MAX = 1000 * 1000, SPEC_STRING_MAX = 131071 };
 
+/* What happens when creto-init ends by itself. */
+enum spec_restart { SPEC_RESTART_NEVER, SPEC_RESTART_ON_FAILURE, SPEC_RESTART_ALWAYS };
+
 /* Strings are borrowed from who filled it in. */
 struct spec {
         const char *image;   /* default "host" */
@@ -27,6 +30,8 @@ struct spec {
         bool allow_fallback, pull;
         uint64_t timeout_ms;        /* 0: none */
         uint64_t ttl_ms;            /* 0: none */
+        uint64_t idle_ms;           /* 0: none; terminated when no command has run for so long */
+        enum spec_restart restart;
         const char *const *command; /* NULL-ended; may be empty where the image has one */
 };
 

@@ -99,6 +99,7 @@ void guest_put_hello_ok(struct wbuf *w, const struct guest_hello_ok *m)
         wbuf_u32(w, m->version);
         wbuf_u32(w, m->max_frame);
         wbuf_u64(w, m->epoch);
+        wbuf_u32(w, m->last);
         wbuf_u32(w, m->count);
         for (uint32_t i = 0; i < m->count && i < GUEST_EXECS_MAX; i++) {
                 const struct guest_channel_state *c = &m->channels[i];
@@ -121,6 +122,7 @@ int guest_get_hello_ok(struct bytes payload, struct guest_hello_ok *m)
         m->version = rbuf_u32(&r);
         m->max_frame = rbuf_u32(&r);
         m->epoch = rbuf_u64(&r);
+        m->last = rbuf_u32(&r);
         m->count = rbuf_u32(&r);
         valid = max_frame_valid(m->max_frame) && m->count <= GUEST_EXECS_MAX;
         for (uint32_t i = 0; valid && !r.bad && i < m->count; i++) {
@@ -131,7 +133,7 @@ int guest_get_hello_ok(struct bytes payload, struct guest_hello_ok *m)
                 c->stdin_taken = rbuf_u64(&r);
                 c->stdout_acked = rbuf_u64(&r);
                 c->stderr_acked = rbuf_u64(&r);
-                valid = c->channel != 0 && (c->state == GUEST_STATE_RUNNING || c->state == GUEST_STATE_EXITED);
+                valid = c->channel != 0 && c->channel <= m->last && (c->state == GUEST_STATE_RUNNING || c->state == GUEST_STATE_EXITED);
         }
         return done(&r, valid);
 }

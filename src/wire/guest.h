@@ -125,6 +125,7 @@ struct guest_hello_ok {
         uint32_t version;
         uint32_t max_frame;
         uint64_t epoch;
+        uint32_t last; /* the greatest channel number used so far; 0: none */
         uint32_t count;
         struct guest_channel_state channels[GUEST_EXECS_MAX];
 };

@@ -158,3 +158,18 @@ void json_put_null(struct json_put *j)
         before(j);
         put(j, "null");
 }
+
+void json_put_double(struct json_put *j, double v)
+{
+        char text[32];
+
+        before(j);
+        snprintf(text, sizeof(text), "%.6g", v);
+        put(j, v - v == 0 ? text : "null");
+}
+
+void json_put_raw(struct json_put *j, const char *json, size_t len)
+{
+        before(j);
+        wbuf_bytes(j->w, json, len);
+}

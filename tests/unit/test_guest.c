@@ -123,26 +123,26 @@ static int get_hello_ok(struct bytes p)
 
 TEST(hello_ok_message)
 {
-        static struct guest_hello_ok m = { .version = 1, .max_frame = GUEST_FRAME_MAX, .epoch = 3, .count = GUEST_EXECS_MAX };
+        static struct guest_hello_ok m = { .version = 1, .max_frame = GUEST_FRAME_MAX, .epoch = 3, .last = GUEST_EXECS_MAX, .count = GUEST_EXECS_MAX };
         struct wbuf w = fresh();
 
         for (uint32_t i = 0; i < GUEST_EXECS_MAX; i++)
                 m.channels[i] = (struct guest_channel_state){ i + 1, (uint8_t)(1 + i % 2), i, 2 * i, UINT64_MAX - i };
         guest_put_hello_ok(&w, &m);
-        CHECK_INT(w.len, 20 + 29 * GUEST_EXECS_MAX);
+        CHECK_INT(w.len, 24 + 29 * GUEST_EXECS_MAX);
         CHECK(exact(&w, get_hello_ok));
         CHECK(get_hello_ok(written(&w)) == 0 && hello_ok.channels[127].stderr_acked == UINT64_MAX - 127);
-        mem[24] = 3; /* no such state */
+        mem[28] = 3; /* no such state */
         CHECK_INT(get_hello_ok(written(&w)), -1);
-        mem[24] = 1;
-        memset(mem + 20, 0, 4); /* channel 0 is no exec */
+        mem[28] = 1;
+        memset(mem + 24, 0, 4); /* channel 0 is no exec */
         CHECK_INT(get_hello_ok(written(&w)), -1);
         m.count++;
         w = fresh();
         guest_put_hello_ok(&w, &m);
         CHECK(w.bad);
-        memset(mem, 0xff, 20);
-        CHECK_INT(get_hello_ok((struct bytes){ mem, 20 + 29 * GUEST_EXECS_MAX }), -1);
+        memset(mem, 0xff, 24);
+        CHECK_INT(get_hello_ok((struct bytes){ mem, 24 + 29 * GUEST_EXECS_MAX }), -1);
 }
 
 static struct guest_exec exec;

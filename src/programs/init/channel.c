@@ -492,6 +492,7 @@ void channel_pump(void)
 
 void channel_resume(struct guest_hello_ok *ok)
 {
+        ok->last = last_number;
         for (uint32_t i = 0; i < slots; i++) {
                 struct channel *c = &channels[i];
 

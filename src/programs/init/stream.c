@@ -17,7 +17,7 @@
 enum {
         OUT_MAX = 2 * (GUEST_HEADER + GUEST_FRAME_MAX),
         HELLO_SIZE = GUEST_HEADER + 16,
-        HELLO_OK_MAX = 20 + GUEST_EXECS_MAX * 29,
+        HELLO_OK_MAX = 24 + GUEST_EXECS_MAX * 29,
 };
 
 static int listener = -1;

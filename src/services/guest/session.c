@@ -9,7 +9,7 @@
 
 #include "base/fd.h"
 
-enum { IN_CAP = 4 * (GUEST_HEADER + GUEST_FRAME_MAX), OUT_MIN = 65536, OUT_MAX = 4 * GUEST_EXEC_MAX };
+enum { IN_CAP = 4 * (GUEST_HEADER + GUEST_FRAME_MAX), OUT_MIN = 1024, OUT_KEPT = 4096, OUT_MAX = 4 * GUEST_EXEC_MAX };
 
 struct session_exec {
         struct session *session;
@@ -20,6 +20,8 @@ struct session_exec {
         session_output_fn *output;
         void *ctx;
         uint64_t seen[2], acked[2]; /* output taken, and said so */
+        bool by_hand;               /* acknowledged by session_exec_ack(), not when taken */
+        uint64_t kept_to[2];        /* by hand: what the owner is done with */
         uint64_t in_sent, in_window;
         struct guest_exit exit;
         struct guest_failed failed;
@@ -34,9 +36,11 @@ struct session {
         struct session_exec *execs;
         bool have_stats;
         struct guest_stats stats;
+        session_adopt_fn *adopt;
+        void *adopt_ctx;
         size_t in_len, out_at, out_len, out_cap;
+        uint8_t *in; /* what is not parsed yet: part of a frame, or what is held; between the steps only */
         uint8_t *out;
-        uint8_t in[IN_CAP];
 };
 
 /* ---- out ---- */
@@ -91,6 +95,11 @@ static int write_out(struct session *s, struct err *e)
                 s->out_at += (size_t)n;
         }
         s->out_at = s->out_len = 0;
+        if (s->out_cap > OUT_KEPT) {
+                free(s->out);
+                s->out = NULL;
+                s->out_cap = 0;
+        }
         return 0;
 }
 
@@ -101,11 +110,13 @@ static void send_acks(struct session *s)
                         uint8_t space[16];
                         struct wbuf p = wbuf_over(space, sizeof(space));
 
-                        if (x->acked[i] == x->seen[i])
+                        uint64_t to = x->by_hand ? x->kept_to[i] : x->seen[i];
+
+                        if (x->acked[i] == to)
                                 continue;
-                        guest_put_ack(&p, (uint8_t)(GUEST_STDOUT + i), x->seen[i]);
+                        guest_put_ack(&p, (uint8_t)(GUEST_STDOUT + i), to);
                         put(s, GUEST_ACK, 0, x->id, space, p.len);
-                        x->acked[i] = x->seen[i];
+                        x->acked[i] = to;
                 }
 }
 
@@ -186,21 +197,52 @@ static int exec_frame(struct session_exec *x, const struct guest_frame *f, struc
         return broken(e, "an unknown frame");
 }
 
+/* What an earlier connection began and did not release. */
+static int adopt(struct session *s, const struct guest_channel_state *c, struct err *e)
+{
+        struct session_exec *x = calloc(1, sizeof(*x));
+
+        if (!x)
+                return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        *x = (struct session_exec){ .session = s,
+                                    .next = s->execs,
+                                    .id = c->channel,
+                                    .seen = { c->stdout_acked, c->stderr_acked },
+                                    .acked = { c->stdout_acked, c->stderr_acked },
+                                    .kept_to = { c->stdout_acked, c->stderr_acked },
+                                    .in_sent = c->stdin_taken,
+                                    .in_window = c->stdin_taken };
+        s->execs = x;
+        if (s->adopt)
+                s->adopt(s->adopt_ctx, x, c);
+        return 0;
+}
+
+static int on_greeting(struct session *s, const struct guest_frame *f, struct err *e)
+{
+        static _Thread_local struct guest_hello_ok ok;
+
+        if (f->type != GUEST_HELLO_OK || guest_get_hello_ok(f->payload, &ok) < 0)
+                return broken(e, "no greeting");
+        s->greeted = true;
+        s->max_frame = ok.max_frame;
+        for (uint32_t i = 0; i < ok.count; i++)
+                if (adopt(s, &ok.channels[i], e) < 0)
+                        return -(int)e->code;
+        if (ok.last > s->last_id)
+                s->last_id = ok.last;
+        return 0;
+}
+
 static int on_frame(struct session *s, const struct guest_frame *f, struct err *e)
 {
-        static struct guest_hello_ok ok;
         char text[256];
 
         if (f->type == GUEST_PROTOCOL_ERROR)
                 return err_set(e, ERR_INTERNAL_ERROR, 0, "the sandbox refused our protocol: %s",
                                guest_get_text(f->payload, text, sizeof(text)) == 0 ? text : "?");
-        if (!s->greeted) {
-                if (f->type != GUEST_HELLO_OK || guest_get_hello_ok(f->payload, &ok) < 0)
-                        return broken(e, "no greeting");
-                s->greeted = true;
-                s->max_frame = ok.max_frame;
-                return 0;
-        }
+        if (!s->greeted)
+                return on_greeting(s, f, e);
         if (f->type == GUEST_STATS_REPLY && f->channel == 0) {
                 if (guest_get_stats(f->payload, &s->stats) < 0)
                         return broken(e, "malformed counts");
@@ -213,25 +255,21 @@ static int on_frame(struct session *s, const struct guest_frame *f, struct err *
         return f->channel != 0 && f->channel <= s->last_id ? 0 : broken(e, "a channel that was never opened");
 }
 
-static int parse(struct session *s, struct err *e)
+/* Parses what is in `data`; returns how much of it is left over, at its end, or a negative code. */
+static ssize_t parse(struct session *s, const uint8_t *data, size_t len, struct err *e)
 {
         struct guest_frame f;
         size_t at = 0, used;
         int r;
 
-        while ((r = guest_frame_parse(s->in + at, s->in_len - at, GUEST_FRAME_MAX, &f, &used)) > 0) {
+        while ((r = guest_frame_parse(data + at, len - at, GUEST_FRAME_MAX, &f, &used)) > 0) {
                 if (on_frame(s, &f, e) < 0)
                         return -(int)e->code;
                 if (s->held) /* the frame stays, and its rest is looked at again */
                         break;
                 at += used;
         }
-        if (r < 0)
-                return broken(e, "bytes that are no frame");
-        s->in_len -= at;
-        if (at > 0 && s->in_len > 0)
-                memmove(s->in, s->in + at, s->in_len);
-        return 0;
+        return r < 0 ? broken(e, "bytes that are no frame") : (ssize_t)(len - at);
 }
 
 static void lose_all(struct session *s)
@@ -241,27 +279,54 @@ static void lose_all(struct session *s)
                         x->state = SESSION_LOST;
 }
 
-int session_step(struct session *s, struct err *e)
+/* Keeps the last `left` of the `len` bytes in `data` for the next step. */
+static int keep(struct session *s, const uint8_t *data, size_t len, size_t left, struct err *e)
 {
-        ssize_t n;
+        uint8_t *in = left > 0 ? malloc(left) : NULL;
 
-        if (write_out(s, e) < 0)
-                return -(int)e->code;
-        s->held = 0;
-        if (parse(s, e) < 0) /* what was held */
-                return -(int)e->code;
+        if (left > 0 && !in)
+                return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        if (in)
+                memcpy(in, data + len - left, left);
+        free(s->in);
+        s->in = in;
+        s->in_len = left;
+        return 0;
+}
+
+/* What is left from before, and unless that is held what there is to read, is parsed in one buffer that all sessions of a thread share. */
+static int read_in(struct session *s, struct err *e)
+{
+        static _Thread_local uint8_t data[IN_CAP];
+        size_t len = s->in_len;
+        ssize_t left;
+
+        if (len > 0)
+                memcpy(data, s->in, len);
         if (s->held) {
-                send_acks(s);
-                return write_out(s, e);
+                s->held = 0;
+                if ((left = parse(s, data, len, e)) < 0)
+                        return (int)left;
+                if (s->held)
+                        return keep(s, data, len, (size_t)left, e);
+                memmove(data, data + len - (size_t)left, (size_t)left);
+                len = (size_t)left;
         }
-        n = recv(s->fd, s->in + s->in_len, sizeof(s->in) - s->in_len, MSG_DONTWAIT);
+        ssize_t n = recv(s->fd, data + len, sizeof(data) - len, MSG_DONTWAIT);
         if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNRESET)
                 return err_sys(e, "cannot read from the sandbox");
         if (n == 0 || (n < 0 && errno == ECONNRESET))
                 s->ended = true;
         if (n > 0)
-                s->in_len += (size_t)n;
-        if (parse(s, e) < 0)
+                len += (size_t)n;
+        if ((left = parse(s, data, len, e)) < 0)
+                return (int)left;
+        return keep(s, data, len, (size_t)left, e);
+}
+
+int session_step(struct session *s, struct err *e)
+{
+        if (write_out(s, e) < 0 || read_in(s, e) < 0)
                 return -(int)e->code;
         send_acks(s);
         if (s->ended && !s->held) {
@@ -285,9 +350,7 @@ int session_new(int fd, uint64_t epoch, struct session **out, struct err *e)
                 close(fd);
                 return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         }
-        memset(s, 0, offsetof(struct session, in));
-        s->fd = fd;
-        s->max_frame = GUEST_FRAME_MIN_MAX;
+        *s = (struct session){ .fd = fd, .max_frame = GUEST_FRAME_MIN_MAX };
         guest_put_hello(&p, &hello);
         put(s, GUEST_HELLO, 0, 0, space, p.len);
         *out = s;
@@ -301,8 +364,20 @@ void session_free(struct session *s)
         while (s->execs)
                 session_exec_free(s->execs);
         close(s->fd);
+        free(s->in);
         free(s->out);
         free(s);
+}
+
+void session_on_adopt(struct session *s, session_adopt_fn *adopt_one, void *ctx)
+{
+        s->adopt = adopt_one;
+        s->adopt_ctx = ctx;
+}
+
+bool session_greeted(const struct session *s)
+{
+        return s->greeted;
 }
 
 int session_fd(const struct session *s)
@@ -372,6 +447,31 @@ void session_exec_free(struct session_exec *x)
         free(x);
 }
 
+uint32_t session_exec_channel(const struct session_exec *x)
+{
+        return x->id;
+}
+
+void session_exec_bind(struct session_exec *x, session_output_fn *output, void *ctx)
+{
+        x->output = output;
+        x->ctx = ctx;
+        x->by_hand = true;
+}
+
+void session_exec_ack(struct session_exec *x, int stream, uint64_t offset)
+{
+        uint64_t *to = &x->kept_to[stream - GUEST_STDOUT];
+
+        if (offset > *to && offset <= x->seen[stream - GUEST_STDOUT])
+                *to = offset;
+}
+
+uint64_t session_exec_sent(const struct session_exec *x)
+{
+        return x->in_sent;
+}
+
 enum session_end session_exec_state(const struct session_exec *x)
 {
         return x->state;
@@ -404,7 +504,7 @@ size_t session_exec_room(const struct session_exec *x)
 
 void session_exec_write(struct session_exec *x, const void *data, size_t len)
 {
-        static uint8_t space[GUEST_FRAME_MAX];
+        static _Thread_local uint8_t space[GUEST_FRAME_MAX];
         struct wbuf p = wbuf_over(space, sizeof(space));
 
         guest_put_stdin(&p, x->in_sent, data, len);

@@ -26,6 +26,13 @@ typedef ssize_t session_output_fn(void *ctx, int stream, const void *data, size_
 int session_new(int fd, uint64_t epoch, struct session **out, struct err *e);
 void session_free(struct session *s);
 
+/* Called from session_step(), for every command that an earlier connection began and did not release: session_exec_bind() makes it the caller's. */
+typedef void session_adopt_fn(void *ctx, struct session_exec *x, const struct guest_channel_state *state);
+void session_on_adopt(struct session *s, session_adopt_fn *adopt, void *ctx);
+
+/* creto-init has answered. */
+bool session_greeted(const struct session *s);
+
 int session_fd(const struct session *s);
 short session_events(const struct session *s);
 
@@ -40,12 +47,21 @@ int session_exec_new(struct session *s, const struct guest_exec *req, const char
                      session_output_fn *output, void *ctx, struct session_exec **out, struct err *e);
 void session_exec_free(struct session_exec *x);
 
+/* The number of its channel: greater than that of any command before, and the same for every later connection. */
+uint32_t session_exec_channel(const struct session_exec *x);
+
+/* Gives it another owner, who says with session_exec_ack() up to where output is done with. What is not stays in the sandbox as well, at most GUEST_RING a
+ * stream, and comes again with the next connection. */
+void session_exec_bind(struct session_exec *x, session_output_fn *output, void *ctx);
+void session_exec_ack(struct session_exec *x, int stream, uint64_t offset);
+
 enum session_end session_exec_state(const struct session_exec *x);
 bool session_exec_started(const struct session_exec *x);
 const struct guest_exit *session_exec_exit(const struct session_exec *x);     /* SESSION_EXITED */
 const struct guest_failed *session_exec_failed(const struct session_exec *x); /* SESSION_FAILED */
 
-/* How many bytes of input would be taken now. */
+/* How many bytes of input there were so far, and would be taken now. */
+uint64_t session_exec_sent(const struct session_exec *x);
 size_t session_exec_room(const struct session_exec *x);
 void session_exec_write(struct session_exec *x, const void *data, size_t len);
 void session_exec_eof(struct session_exec *x);

@@ -1,0 +1,386 @@
+#include "domain/spec_json.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+struct reader {
+        struct spec *s;
+        char *arena;
+        size_t left;
+        struct spec_faults *faults;
+        bool unsupported; /* something asks for what is not there yet */
+};
+
+typedef void read_fn(struct reader *r, const char *field, const struct json_node *value);
+
+__attribute__((format(printf, 3, 4))) static void fault(struct reader *r, const char *field, const char *fmt, ...)
+{
+        va_list ap;
+
+        if (r->faults->count == SPEC_FAULTS_MAX)
+                return;
+        struct spec_fault *f = &r->faults->list[r->faults->count++];
+        snprintf(f->field, sizeof(f->field), "%s", field);
+        va_start(ap, fmt);
+        vsnprintf(f->message, sizeof(f->message), fmt, ap);
+        va_end(ap);
+}
+
+static const char *string(struct reader *r, const char *field, const struct json_node *value)
+{
+        char *out = r->arena;
+
+        if (!json_str(value, out, r->left)) {
+                fault(r, field, "must be a string without NUL");
+                return NULL;
+        }
+        size_t len = strlen(out) + 1;
+        r->arena += len;
+        r->left -= len;
+        return out;
+}
+
+/* Through the table of the command line, so that both have one set of rules. */
+static void set(struct reader *r, const char *field, const char *option, const char *value)
+{
+        struct err e;
+
+        if (!value || spec_set(r->s, option, value, &e) == 0)
+                return;
+        const char *message = e.msg;
+        if (strncmp(message, "--", 2) == 0 && strchr(message, ' '))
+                message = strchr(message, ' ') + 1;
+        fault(r, field, "%.150s", message);
+        if (e.code == ERR_NOT_SUPPORTED)
+                r->unsupported = true;
+}
+
+/* ---- one function a field ---- */
+
+static void read_image(struct reader *r, const char *field, const struct json_node *v)
+{
+        set(r, field, "image", string(r, field, v));
+}
+
+static void read_runtime(struct reader *r, const char *field, const struct json_node *v)
+{
+        set(r, field, "runtime", string(r, field, v));
+}
+
+static void read_cwd(struct reader *r, const char *field, const struct json_node *v)
+{
+        set(r, field, "cwd", string(r, field, v));
+}
+
+static void read_user(struct reader *r, const char *field, const struct json_node *v)
+{
+        set(r, field, "user", string(r, field, v));
+}
+
+static void read_limits(struct reader *r, const char *field, const struct json_node *v)
+{
+        char name[SPEC_FIELD_MAX], text[32];
+
+        if (!json_is_object(v)) {
+                fault(r, field, "must be an object");
+                return;
+        }
+        for (const struct json_node *m = json_first(v); m; m = json_next(v, m)) {
+                unsigned i = 0;
+                uint64_t n;
+
+                while (i < LIMIT_COUNT && !json_str_is(m, limit_table[i].field))
+                        i++;
+                snprintf(name, sizeof(name), "%s.%.*s", field, m->len < 40 ? (int)m->len : 40, m->text);
+                if (json_str_is(m, "networkBandwidthBps") && json_is_null(json_value(m)))
+                        continue;
+                if (json_str_is(m, "networkBandwidthBps")) {
+                        fault(r, name, "is not available in this version");
+                        r->unsupported = true;
+                } else if (i == LIMIT_COUNT) {
+                        fault(r, name, "there is no such limit");
+                } else if (json_is_null(json_value(m))) {
+                        continue; /* the default */
+                } else if (json_str_is(json_value(m), "unlimited")) {
+                        set(r, name, limit_table[i].flag, "unlimited");
+                } else if (json_u64(json_value(m), &n)) {
+                        snprintf(text, sizeof(text), "%llu", (unsigned long long)n);
+                        set(r, name, limit_table[i].flag, text);
+                } else {
+                        fault(r, name, "must be a whole number%s", limit_table[i].may_unlimited ? " or \"unlimited\"" : "");
+                }
+        }
+}
+
+/* An object of strings, each as NAME=value. */
+static void read_pairs(struct reader *r, const char *field, const struct json_node *v, const char *option)
+{
+        char name[SPEC_FIELD_MAX];
+
+        if (!json_is_object(v)) {
+                fault(r, field, "must be an object of strings");
+                return;
+        }
+        for (const struct json_node *m = json_first(v); m; m = json_next(v, m)) {
+                const char *pair = string(r, field, m);
+
+                snprintf(name, sizeof(name), "%s.%.*s", field, m->len < 40 ? (int)m->len : 40, m->text);
+                if (!pair)
+                        return;
+                if (strchr(pair, '=')) {
+                        fault(r, name, "a name has no '='");
+                        continue;
+                }
+                r->arena[-1] = '=';
+                if (!string(r, name, json_value(m)))
+                        continue;
+                set(r, name, option, pair);
+        }
+}
+
+static void read_env(struct reader *r, const char *field, const struct json_node *v)
+{
+        read_pairs(r, field, v, "env");
+}
+
+static void read_labels(struct reader *r, const char *field, const struct json_node *v)
+{
+        read_pairs(r, field, v, "label");
+}
+
+static bool seconds(struct reader *r, const char *field, const struct json_node *v, uint64_t *ms)
+{
+        double s;
+
+        if (json_double(v, &s) && s > 0 && s * 1000 <= UINT32_MAX && s * 1000 >= 1) {
+                *ms = (uint64_t)(s * 1000);
+                return true;
+        }
+        fault(r, field, "must be a number of seconds from 0.001 to 4294967");
+        return false;
+}
+
+static void read_ttl(struct reader *r, const char *field, const struct json_node *v)
+{
+        seconds(r, field, v, &r->s->ttl_ms);
+}
+
+static void read_idle(struct reader *r, const char *field, const struct json_node *v)
+{
+        seconds(r, field, v, &r->s->idle_ms);
+}
+
+static void read_fallback(struct reader *r, const char *field, const struct json_node *v)
+{
+        if (!json_bool(v, &r->s->allow_fallback))
+                fault(r, field, "must be true or false");
+}
+
+static void read_pull(struct reader *r, const char *field, const struct json_node *v)
+{
+        if (json_str_is(v, "Always"))
+                r->s->pull = true;
+        else if (!json_str_is(v, "IfNotPresent"))
+                fault(r, field, "must be \"IfNotPresent\" or \"Always\"");
+}
+
+static const char *const restarts[] = {
+        [SPEC_RESTART_NEVER] = "Never", [SPEC_RESTART_ON_FAILURE] = "OnFailure", [SPEC_RESTART_ALWAYS] = "Always"
+};
+
+static void read_restart(struct reader *r, const char *field, const struct json_node *v)
+{
+        for (unsigned i = 0; i < sizeof(restarts) / sizeof(restarts[0]); i++)
+                if (json_str_is(v, restarts[i])) {
+                        r->s->restart = (enum spec_restart)i;
+                        return;
+                }
+        fault(r, field, "must be \"Never\", \"OnFailure\" or \"Always\"");
+}
+
+static bool is_deny(const struct json_node *v)
+{
+        return json_str_is(v, "Deny") || json_str_is(v, "deny");
+}
+
+static void read_policy(struct reader *r, const char *field, const struct json_node *v)
+{
+        if (json_str_is(v, "deny-all"))
+                return;
+        if (!json_is_object(v)) {
+                fault(r, field, "must be an object or \"deny-all\"");
+                return;
+        }
+        for (const struct json_node *m = json_first(v); m; m = json_next(v, m)) {
+                const struct json_node *value = json_value(m);
+                bool same = json_is_null(value) || (json_str_is(m, "defaultAction") && is_deny(value)) ||
+                            (json_str_is(m, "egressRules") && json_is_array(value) && json_count(value) == 0);
+                char name[SPEC_FIELD_MAX];
+
+                if (same)
+                        continue;
+                snprintf(name, sizeof(name), "%s.%.*s", field, m->len < 40 ? (int)m->len : 40, m->text);
+                if (json_str_is(m, "defaultAction") || json_str_is(m, "egressRules") || json_str_is(m, "dnsPolicy")) {
+                        fault(r, name, "only deny-all is available in this version");
+                        r->unsupported = true;
+                } else {
+                        fault(r, name, "there is no such field");
+                }
+        }
+}
+
+static void read_later(struct reader *r, const char *field, const struct json_node *v)
+{
+        if ((json_is_array(v) || json_is_object(v)) && json_count(v) == 0)
+                return;
+        fault(r, field, "is not available in this version");
+        r->unsupported = true;
+}
+
+static const struct {
+        const char *name;
+        read_fn *read;
+} fields[] = {
+        { "image", read_image },
+        { "runtimeClass", read_runtime },
+        { "resourceLimits", read_limits },
+        { "resources", read_limits },
+        { "env", read_env },
+        { "labels", read_labels },
+        { "workingDir", read_cwd },
+        { "user", read_user },
+        { "ttlSeconds", read_ttl },
+        { "idleTimeoutSeconds", read_idle },
+        { "allowFallback", read_fallback },
+        { "pull", read_pull },
+        { "restartPolicy", read_restart },
+        { "networkPolicy", read_policy },
+        { "agentNhi", read_later },
+        { "delegationChain", read_later },
+        { "secrets", read_later },
+        { "volumes", read_later },
+        { "attestationPolicy", read_later },
+};
+
+enum { FIELDS = sizeof(fields) / sizeof(fields[0]) };
+
+int spec_json_read(const struct json_node *node, struct spec *s, char *arena, size_t cap, struct spec_faults *faults, struct err *e)
+{
+        struct reader r = { .s = s, .arena = arena, .left = cap, .faults = faults };
+        char name[SPEC_FIELD_MAX];
+
+        faults->count = 0;
+        if (node && !json_is_object(node) && !json_is_null(node))
+                fault(&r, "spec", "must be an object");
+        for (const struct json_node *m = json_first(node); m && json_is_object(node); m = json_next(node, m)) {
+                unsigned i = 0;
+
+                while (i < FIELDS && !json_str_is(m, fields[i].name))
+                        i++;
+                snprintf(name, sizeof(name), "spec.%.*s", m->len < 64 ? (int)m->len : 64, m->text);
+                if (i == FIELDS)
+                        fault(&r, name, "there is no such field");
+                else if (!json_is_null(json_value(m)))
+                        fields[i].read(&r, name, json_value(m));
+        }
+        if (faults->count == 0)
+                return 0;
+        err_set(e, r.unsupported ? ERR_NOT_SUPPORTED : ERR_INVALID_SPEC, 0, "%s %s%s", faults->list[0].field, faults->list[0].message,
+                faults->count > 1 ? ", and more" : "");
+        return err_hint(e, r.unsupported ? "leave it out; a setting that cannot be honoured is refused, never ignored"
+                                         : "/openapi.json says what is taken");
+}
+
+/* ---- and back ---- */
+
+static void put_pairs(struct json_put *j, const char *key, const char *const *pairs, size_t count)
+{
+        char name[SPEC_STRING_MAX + 1];
+
+        json_put_key(j, key);
+        json_put_object(j);
+        for (size_t i = 0; i < count; i++) {
+                size_t n = strcspn(pairs[i], "=");
+                bool again = false;
+
+                for (size_t k = i + 1; k < count && !again; k++)
+                        again = strncmp(pairs[i], pairs[k], n + 1) == 0;
+                if (again || n >= sizeof(name))
+                        continue; /* the last of a name counts */
+                memcpy(name, pairs[i], n);
+                name[n] = '\0';
+                json_put_key(j, name);
+                json_put_string(j, pairs[i] + n + (pairs[i][n] == '='));
+        }
+        json_put_end(j);
+}
+
+static void put_seconds(struct json_put *j, const char *key, uint64_t ms)
+{
+        json_put_key(j, key);
+        if (ms == 0)
+                json_put_null(j);
+        else if (ms % 1000 == 0)
+                json_put_u64(j, ms / 1000);
+        else
+                json_put_double(j, (double)ms / 1000);
+}
+
+static void put_text(struct json_put *j, const char *key, const char *text)
+{
+        json_put_key(j, key);
+        if (text)
+                json_put_string(j, text);
+        else
+                json_put_null(j);
+}
+
+static void put_limits(struct json_put *j, const struct limits *l)
+{
+        json_put_key(j, "resourceLimits");
+        json_put_object(j);
+        for (unsigned i = 0; i < LIMIT_COUNT; i++) {
+                json_put_key(j, limit_table[i].field);
+                if (l->value[i] == LIMIT_UNLIMITED)
+                        json_put_string(j, "unlimited");
+                else
+                        json_put_u64(j, l->value[i]);
+        }
+        json_put_end(j);
+}
+
+static void put_empty(struct json_put *j, const char *key)
+{
+        json_put_key(j, key);
+        json_put_array(j);
+        json_put_end(j);
+}
+
+void spec_json_put(struct json_put *j, const struct spec *s, const char *runtime)
+{
+        json_put_object(j);
+        put_text(j, "image", s->image);
+        put_text(j, "runtimeClass", runtime);
+        put_limits(j, &s->limits);
+        put_pairs(j, "env", s->env, s->env_count);
+        put_pairs(j, "labels", s->labels, s->label_count);
+        put_text(j, "workingDir", s->cwd);
+        put_text(j, "user", s->user);
+        put_seconds(j, "ttlSeconds", s->ttl_ms);
+        put_seconds(j, "idleTimeoutSeconds", s->idle_ms);
+        json_put_key(j, "networkPolicy");
+        json_put_object(j);
+        put_text(j, "defaultAction", "Deny");
+        put_empty(j, "egressRules");
+        json_put_end(j);
+        put_empty(j, "secrets");
+        put_empty(j, "volumes");
+        put_text(j, "agentNhi", NULL);
+        put_empty(j, "delegationChain");
+        put_text(j, "restartPolicy", restarts[s->restart]);
+        json_put_key(j, "allowFallback");
+        json_put_bool(j, s->allow_fallback);
+        put_text(j, "pull", s->pull ? "Always" : "IfNotPresent");
+        json_put_end(j);
+}

@@ -1,0 +1,27 @@
+/*
+ * A spec as the API writes it: JSON to struct spec and back. Pure.
+ *
+ * Every offending field is named, not only the first. A field of a feature that is not there yet is refused where it asks for something, and taken where it
+ * says what is so anyway (an empty list, null).
+ */
+#pragma once
+
+#include "domain/spec.h"
+#include "wire/json.h"
+
+enum { SPEC_FAULTS_MAX = 16, SPEC_FIELD_MAX = 96 };
+
+struct spec_faults {
+        unsigned count;
+        struct spec_fault {
+                char field[SPEC_FIELD_MAX]; /* "spec.resourceLimits.memoryBytes" */
+                char message[160];
+        } list[SPEC_FAULTS_MAX];
+};
+
+/* Applies `node` (an object, or NULL for nothing) to *s, which holds the defaults. Strings go to `arena`; as many bytes as the text had are enough. Returns 0,
+ * or INVALID_SPEC or NOT_SUPPORTED with *faults filled. */
+int spec_json_read(const struct json_node *node, struct spec *s, char *arena, size_t cap, struct spec_faults *faults, struct err *e);
+
+/* The whole spec. `runtime` is the class that was chosen. */
+void spec_json_put(struct json_put *j, const struct spec *s, const char *runtime);
