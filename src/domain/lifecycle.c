@@ -46,6 +46,7 @@ static const unsigned char table[SANDBOX_STATES][SANDBOX_EVENTS] = {
         [SANDBOX_FAILED] = {
                 [SANDBOX_EV_TERMINATE] = TO(TERMINATING),
                 [SANDBOX_EV_GONE] = TO(FAILED),
+                [SANDBOX_EV_RESTART] = TO(CREATING),
         },
 };
 

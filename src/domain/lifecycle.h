@@ -27,8 +27,9 @@ enum sandbox_event {
         SANDBOX_EV_CHECKPOINT_DONE,
         SANDBOX_EV_CHECKPOINT_ABORTED, /* it could not be written; the sandbox goes on */
         SANDBOX_EV_TERMINATE,
-        SANDBOX_EV_GONE, /* nothing of it is left on the host */
-        SANDBOX_EV_DIED, /* creto-init ended by itself, or a step of creation failed */
+        SANDBOX_EV_GONE,    /* nothing of it is left on the host */
+        SANDBOX_EV_RESTART, /* it is made once more, as its restart policy says */
+        SANDBOX_EV_DIED,    /* creto-init ended by itself, or a step of creation failed */
         SANDBOX_EVENTS,
 };
 

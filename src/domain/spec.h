@@ -28,9 +28,9 @@ struct spec {
         const char *user; /* NULL: the image's, else the default user */
         bool tty, interactive;
         bool allow_fallback, pull;
-        uint64_t timeout_ms;        /* 0: none */
-        uint64_t ttl_ms;            /* 0: none */
-        uint64_t idle_ms;           /* 0: none; terminated when no command has run for so long */
+        uint64_t timeout_ms; /* 0: none */
+        uint64_t ttl_ms;     /* 0: none */
+        uint64_t idle_ms;    /* 0: none; terminated when no command has run for so long */
         enum spec_restart restart;
         const char *const *command; /* NULL-ended; may be empty where the image has one */
 };

@@ -160,7 +160,7 @@ void json_put_i64(struct json_put *j, int64_t v);
 void json_put_u64(struct json_put *j, uint64_t v);
 void json_put_bool(struct json_put *j, bool v);
 void json_put_null(struct json_put *j);
-void json_put_double(struct json_put *j, double v); /* null where it is not finite */
+void json_put_double(struct json_put *j, double v);                  /* null where it is not finite */
 void json_put_raw(struct json_put *j, const char *json, size_t len); /* one whole value that this writer has written before */
 
 /* True where exactly one whole value was written. */

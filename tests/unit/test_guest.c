@@ -123,7 +123,9 @@ static int get_hello_ok(struct bytes p)
 
 TEST(hello_ok_message)
 {
-        static struct guest_hello_ok m = { .version = 1, .max_frame = GUEST_FRAME_MAX, .epoch = 3, .last = GUEST_EXECS_MAX, .count = GUEST_EXECS_MAX };
+        static struct guest_hello_ok m = {
+                .version = 1, .max_frame = GUEST_FRAME_MAX, .epoch = 3, .last = GUEST_EXECS_MAX, .count = GUEST_EXECS_MAX
+        };
         struct wbuf w = fresh();
 
         for (uint32_t i = 0; i < GUEST_EXECS_MAX; i++)

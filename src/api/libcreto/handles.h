@@ -9,7 +9,7 @@
 #include "creto/runtime.h"
 #include "domain/spec.h"
 #include "services/driver/driver.h"
-#include "services/guest/session.h"
+#include "services/guest/guest.h"
 
 enum { PATH_CAP = 400 };
 

@@ -23,6 +23,9 @@ struct driver {
         bool greeted;
 };
 
+/* The warden is beside our own program, in ../warden/ (build tree), or where it is installed; never where an environment says. False: nowhere. */
+bool driver_warden_path(char out[1024]);
+
 /* Starts the warden and greets it; the answer is taken with the first one that is waited for. */
 int driver_start(struct driver *d, const struct driver_config *config, struct err *e);
 

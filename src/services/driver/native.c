@@ -14,37 +14,6 @@
 
 enum { WARDEN_FD = 3, SOCKET_BUFFER = 1 << 20 };
 
-static const char *const installed[] = { "/usr/libexec/creto-runtime", "/usr/local/libexec/creto-runtime", "/usr/lib/creto-runtime" };
-
-/* The warden is beside our own program, in ../warden/ (build tree), or where it is installed; never where an environment says. */
-static bool find_warden(char out[1024])
-{
-        char self[900];
-        ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-        if (n > 0) {
-                self[n] = '\0';
-                char *slash = strrchr(self, '/');
-                if (slash)
-                        *slash = '\0';
-                snprintf(out, 1024, "%s/creto-warden", self);
-                if (access(out, X_OK) == 0)
-                        return true;
-                snprintf(out, 1024, "%s/../warden/creto-warden", self);
-                if (access(out, X_OK) == 0)
-                        return true;
-                snprintf(out, 1024, "%s/../src/programs/warden/creto-warden", self);
-                if (access(out, X_OK) == 0)
-                        return true;
-        }
-        for (size_t i = 0; i < sizeof(installed) / sizeof(installed[0]); i++) {
-                snprintf(out, 1024, "%s/creto-warden", installed[i]);
-                if (access(out, X_OK) == 0)
-                        return true;
-        }
-        return false;
-}
-
 static bool send_message(struct driver *d, const struct wbuf *w, const int *fds, size_t nfds)
 {
         return !w->bad && sock_send(d->sock, w->data, w->len, fds, nfds) == 0;
@@ -67,7 +36,7 @@ int driver_start(struct driver *d, const struct driver_config *config, struct er
         int ends[2];
 
         *d = (struct driver){ .sock = -1 };
-        if (!find_warden(path)) {
+        if (!driver_warden_path(path)) {
                 err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "creto-warden is not there");
                 return err_hint(e, "it belongs beside creto-runtime: install it again, or run make");
         }

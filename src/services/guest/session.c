@@ -1,4 +1,4 @@
-#include "services/guest/session.h"
+#include "services/guest/guest.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -21,7 +21,6 @@ struct session_exec {
         void *ctx;
         uint64_t seen[2], acked[2]; /* output taken, and said so */
         bool by_hand;               /* acknowledged by session_exec_ack(), not when taken */
-        uint64_t kept_to[2];        /* by hand: what the owner is done with */
         uint64_t in_sent, in_window;
         struct guest_exit exit;
         struct guest_failed failed;
@@ -110,13 +109,11 @@ static void send_acks(struct session *s)
                         uint8_t space[16];
                         struct wbuf p = wbuf_over(space, sizeof(space));
 
-                        uint64_t to = x->by_hand ? x->kept_to[i] : x->seen[i];
-
-                        if (x->acked[i] == to)
+                        if (x->by_hand || x->acked[i] == x->seen[i])
                                 continue;
-                        guest_put_ack(&p, (uint8_t)(GUEST_STDOUT + i), to);
+                        guest_put_ack(&p, (uint8_t)(GUEST_STDOUT + i), x->seen[i]);
                         put(s, GUEST_ACK, 0, x->id, space, p.len);
-                        x->acked[i] = to;
+                        x->acked[i] = x->seen[i];
                 }
 }
 
@@ -209,7 +206,6 @@ static int adopt(struct session *s, const struct guest_channel_state *c, struct 
                                     .id = c->channel,
                                     .seen = { c->stdout_acked, c->stderr_acked },
                                     .acked = { c->stdout_acked, c->stderr_acked },
-                                    .kept_to = { c->stdout_acked, c->stderr_acked },
                                     .in_sent = c->stdin_taken,
                                     .in_window = c->stdin_taken };
         s->execs = x;
@@ -461,10 +457,15 @@ void session_exec_bind(struct session_exec *x, session_output_fn *output, void *
 
 void session_exec_ack(struct session_exec *x, int stream, uint64_t offset)
 {
-        uint64_t *to = &x->kept_to[stream - GUEST_STDOUT];
+        uint64_t *acked = &x->acked[stream - GUEST_STDOUT];
+        uint8_t space[16];
+        struct wbuf p = wbuf_over(space, sizeof(space));
 
-        if (offset > *to && offset <= x->seen[stream - GUEST_STDOUT])
-                *to = offset;
+        if (offset <= *acked || offset > x->seen[stream - GUEST_STDOUT])
+                return;
+        guest_put_ack(&p, (uint8_t)stream, offset);
+        put(x->session, GUEST_ACK, 0, x->id, space, p.len);
+        *acked = offset;
 }
 
 uint64_t session_exec_sent(const struct session_exec *x)

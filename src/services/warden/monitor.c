@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -32,6 +33,7 @@ struct monitor {
         uint32_t image_serial;
         int zygote_watched;
         bool broken; /* nothing can be served any more */
+        bool stopped;
 };
 
 struct message {
@@ -42,7 +44,7 @@ struct message {
 };
 
 /* What epoll hands back: the peer, the zygote and creto-image by these, a sandbox by its address. */
-static char tag_peer, tag_listener, tag_zygote, tag_image;
+static char tag_peer, tag_listener, tag_zygote, tag_image, tag_stop;
 
 static void log_line(const char *what, const char *detail)
 {
@@ -503,6 +505,10 @@ static bool handle(struct monitor *m, void *tag)
                 return on_zygote(m);
         if (tag == &tag_image)
                 return on_image_done(m);
+        if (tag == &tag_stop) {
+                m->stopped = true;
+                return false;
+        }
         return on_box(m, tag);
 }
 
@@ -530,6 +536,18 @@ static bool prepare_one(struct monitor *m)
         return r > 0 && watch(m, box->pidfd, box) == 0;
 }
 
+/* A service ends when it is asked to; a private warden with its connection. */
+static int watch_stop(struct monitor *m)
+{
+        sigset_t set;
+
+        sigemptyset(&set);
+        sigaddset(&set, SIGTERM);
+        sigprocmask(SIG_BLOCK, &set, NULL);
+        int fd = signalfd(-1, &set, SFD_CLOEXEC);
+        return fd < 0 ? -1 : watch(m, fd, &tag_stop);
+}
+
 static int begin_serving(struct monitor *m)
 {
         struct err e;
@@ -544,7 +562,7 @@ static int begin_serving(struct monitor *m)
                 if (watch(m, b->pidfd, b) < 0)
                         return -1;
         watch_zygote(m);
-        return watch(m, m->config.listener, &tag_listener);
+        return watch_stop(m) < 0 ? -1 : watch(m, m->config.listener, &tag_listener);
 }
 
 int monitor_run(const struct monitor_config *config)
@@ -565,7 +583,7 @@ int monitor_run(const struct monitor_config *config)
                 for (int i = 0; i < n && go_on; i++) {
                         if (handle(&m, events[i].data.ptr))
                                 continue;
-                        go_on = m.config.listener >= 0 && !m.broken;
+                        go_on = m.config.listener >= 0 && !m.broken && !m.stopped;
                         drop_peer(&m);
                         break; /* what else came may be about what is no more; it comes again */
                 }
@@ -574,5 +592,7 @@ int monitor_run(const struct monitor_config *config)
         end_image(&m);
         if (m.nest_ready && m.config.listener < 0)
                 nest_release(&m.nest);
+        else if (m.nest_ready && m.stopped)
+                nest_leave(&m.nest);
         return m.broken ? 1 : 0;
 }

@@ -205,6 +205,22 @@ void nest_release(struct nest *n)
 
 /* ---- embryos ---- */
 
+void nest_leave(struct nest *n)
+{
+        for (struct nest_box *b = n->boxes; b; b = b->next)
+                if (b->state == NEST_PREPARED)
+                        nest_kill(b);
+        for (struct nest_box *b = n->boxes, *next; b; b = next) {
+                next = b->next;
+                if (b->state != NEST_PREPARED && b->state != NEST_DYING)
+                        continue;
+                nest_reap(n, b);
+                nest_forget(n, b);
+        }
+        if (!n->boxes)
+                nest_release(n);
+}
+
 uint32_t nest_limits(const struct nest *n)
 {
         uint32_t can = (1U << LIMIT_COUNT) - 1;

@@ -74,6 +74,8 @@ struct nest {
 int nest_init(struct nest *n, const struct nest_config *config, struct err *e);
 /* Kills and clears everything. */
 void nest_release(struct nest *n);
+/* A service that ends: what belongs to nobody goes, the sandboxes stay for who comes next. */
+void nest_leave(struct nest *n);
 
 /* A new guest stream of a sandbox, in service mode. A descriptor, or a negative code. */
 int nest_attach(struct nest *n, const struct nest_box *box, struct err *e);

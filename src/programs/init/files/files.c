@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -116,6 +117,19 @@ static const char *split_path(const char *path, char dir[PATH_SIZE])
         return name;
 }
 
+/* What is being written, for who ends us in the middle: half a file is nothing. */
+static struct {
+        int at;
+        char name[64];
+} unfinished;
+
+static void drop_unfinished(int signo)
+{
+        (void)signo;
+        unlinkat(unfinished.at, unfinished.name, 0);
+        _exit(EINTR);
+}
+
 /* A directory in the way is not replaced, and a failure leaves nothing behind. */
 static int run_write(uint32_t argc, char **argv)
 {
@@ -129,9 +143,12 @@ static int run_write(uint32_t argc, char **argv)
         if (at < 0)
                 return errno;
         snprintf(temp, sizeof(temp), ".creto-write-%ld", (long)getpid());
+        unfinished.at = at;
+        memcpy(unfinished.name, temp, sizeof(temp));
         auto_fd fd = openat(at, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0)
                 return errno;
+        signal(SIGTERM, drop_unfinished);
         int r = copy(0, fd);
         if (r == 0 && fchmod(fd, mode) < 0)
                 r = errno;

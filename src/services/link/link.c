@@ -1,4 +1,4 @@
-#include "services/driver/link.h"
+#include "services/link/link.h"
 
 #include <errno.h>
 #include <poll.h>

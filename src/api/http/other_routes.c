@@ -1,0 +1,337 @@
+/*
+ * What is not about one sandbox: health, metrics, events, keys, runtime classes.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/http/routes.h"
+#include "base/clock.h"
+#include "base/str.h"
+#include "base/time.h"
+
+#include "openapi_json.h"
+
+enum { KEEP_ALIVE_MS = 15000 };
+
+static void health(struct call *c)
+{
+        struct api *api = c->api;
+        bool warden = sandboxes_warden_up(api->config.sandboxes), store = api->config.store_ok(api->config.ctx);
+        struct wbuf w = text_new();
+        struct json_put j = json_put_over(&w);
+
+        json_put_object(&j);
+        put_text(&j, "status", warden && store ? "healthy" : "unhealthy");
+        put_text(&j, "version", CRETO_VERSION);
+        json_put_key(&j, "components");
+        json_put_object(&j);
+        put_text(&j, "warden", warden ? "ok" : "does not answer");
+        put_text(&j, "store", store ? "ok" : "cannot be written");
+        json_put_end(&j);
+        json_put_end(&j);
+        call_json(c, warden && store ? 200 : 503, &w);
+}
+
+static void metrics(struct call *c)
+{
+        struct api *api = c->api;
+        struct wbuf w = text_new();
+        size_t len;
+
+        for (unsigned i = 0; i < SANDBOX_STATES; i++) {
+                const char *const state[] = { lifecycle_name((enum sandbox_state)i), NULL };
+                unsigned n = sandboxes_count(api->config.sandboxes, (enum sandbox_state)i);
+
+                metrics_set(api->config.metrics, METRIC_SANDBOXES, state, n);
+                metrics_set(api->config.metrics, METRIC_SANDBOXES_TOTAL, state, n);
+        }
+        metrics_set(api->config.metrics, METRIC_HTTP_CONNECTIONS, NULL, server_connections(api->server));
+        metrics_render(api->config.metrics, &w);
+        char *data = text_take(&w, &len);
+        if (data)
+                request_answer_take(c->request, 200, METRICS_TYPE, data, len);
+        else
+                request_answer(c->request, 503, NULL, "", 0);
+}
+
+static void openapi(struct call *c)
+{
+        request_answer(c->request, 200, "application/json", openapi_json, sizeof(openapi_json) - 1);
+}
+
+/* ---- events ---- */
+
+struct stream {
+        struct request *request;
+        struct event_reader *reader;
+        struct timer *alive;
+        bool alive_due, began;
+        char sandbox[IPC_ID_MAX + 1];
+        const char *rest; /* of a piece that did not fit */
+        char *text;
+        size_t rest_len;
+};
+
+static void stream_free(void *own)
+{
+        struct stream *s = own;
+
+        events_stop(s->reader);
+        timer_free(s->alive);
+        free(s->text);
+        free(s);
+}
+
+static void on_event(void *ctx)
+{
+        request_wake(((struct stream *)ctx)->request);
+}
+
+static void on_alive(void *ctx)
+{
+        struct stream *s = ctx;
+
+        s->alive_due = true;
+        request_wake(s->request);
+}
+
+static bool wanted(const struct call *c, const struct stream *s, const struct event *e)
+{
+        if (s->sandbox[0] && strcmp(s->sandbox, e->sandbox) != 0)
+                return false;
+        return c->who.role >= ROLE_OPERATOR || strcmp(e->owner, c->who.name) == 0;
+}
+
+static void next_text(struct call *c, struct stream *s)
+{
+        struct wbuf w = text_new();
+        const struct event *e;
+
+        while ((e = events_next(s->reader)) && !wanted(c, s, e))
+                ;
+        if (!e)
+                return;
+        text_printf(&w, "event: %s\nid: %llu\ndata: %s\n\n", e->name, (unsigned long long)e->number, e->json);
+        free(s->text);
+        s->text = text_take(&w, &s->rest_len);
+        s->rest = s->text;
+}
+
+static ssize_t read_events(struct request *r, uint8_t *out, size_t cap)
+{
+        struct call *c = call_of(r);
+        struct stream *s = c->own;
+
+        if (s->rest_len == 0)
+                next_text(c, s);
+        if (s->rest_len == 0) {
+                bool say = s->alive_due || !s->began;
+
+                s->began = true;
+                s->alive_due = false;
+                timer_set(s->alive, KEEP_ALIVE_MS);
+                if (say)
+                        memcpy(out, ": keep-alive\n\n", 14);
+                return say ? 14 : 0;
+        }
+        size_t n = s->rest_len < cap ? s->rest_len : cap;
+        memcpy(out, s->rest, n);
+        s->rest += n;
+        s->rest_len -= n;
+        return (ssize_t)n;
+}
+
+static void events(struct call *c)
+{
+        const char *last = request_header(c->request, "Last-Event-ID"), *id = request_query(c->request, "sandboxId");
+        struct stream *s = calloc(1, sizeof(*s));
+        uint64_t after = UINT64_MAX;
+        struct err e;
+
+        if (last && !str_parse_u64(last, &after)) {
+                free(s);
+                call_bad_field(c, "Last-Event-ID", "must be the id of an event");
+                return;
+        }
+        if (id && !str_is_id(id, IPC_ID_MAX)) {
+                free(s);
+                call_bad_field(c, "sandboxId", "must be the id of a sandbox");
+                return;
+        }
+        if (s) {
+                s->request = c->request;
+                snprintf(s->sandbox, sizeof(s->sandbox), "%s", id ? id : "");
+                call_own(c, s, stream_free);
+                s->alive = timer_new(c->api->config.loop, on_alive, s);
+                s->reader = events_read(c->api->config.events, after, on_event, s);
+        }
+        if (!s || !s->alive || !s->reader) {
+                err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+                call_error(c, &e);
+                return;
+        }
+        request_stream_out(c->request, 200, "text/event-stream", read_events);
+}
+
+/* ---- keys ---- */
+
+static void put_key_fields(struct json_put *j, const struct key_info *k)
+{
+        put_text(j, "keyId", k->id);
+        put_text(j, "name", k->name);
+        put_text(j, "role", key_role_name(k->role));
+        put_time(j, "createdAt", k->created_ms);
+        put_time(j, "expiresAt", k->expires_ms);
+        put_time(j, "lastUsedAt", k->used_ms);
+}
+
+static void on_key(void *ctx, const struct key_info *info, const char *text, const struct err *e)
+{
+        struct request *r = ctx;
+
+        if (!request_gone(r) && e) {
+                call_error(call_of(r), e);
+        } else if (!request_gone(r)) {
+                struct wbuf w = text_new();
+                struct json_put j = json_put_over(&w);
+
+                json_put_object(&j);
+                put_key_fields(&j, info);
+                put_text(&j, "key", text);
+                json_put_end(&j);
+                call_json(call_of(r), 201, &w);
+        }
+        request_unref(r);
+}
+
+static void make_key(struct call *c)
+{
+        static const char *const known[] = { "name", "role", "expiresInSeconds", NULL };
+        const struct json_node *body = call_object(c, false), *ttl;
+        char name[KEY_NAME_MAX + 1], role[16] = "";
+        double seconds = 0;
+
+        if (!body || !call_known_fields(c, body, "", known))
+                return;
+        if (!json_str(json_get(body, "name"), name, sizeof(name)) || !name[0]) {
+                call_bad_field(c, "name", "must be a string of 1 to %d bytes", KEY_NAME_MAX);
+                return;
+        }
+        if (!json_str(json_get(body, "role"), role, sizeof(role)) || key_role_of(role) == ROLE_NONE) {
+                call_bad_field(c, "role", "must be \"agent\", \"operator\" or \"admin\"");
+                return;
+        }
+        ttl = json_get(body, "expiresInSeconds");
+        if (ttl && !json_is_null(ttl) && (!json_double(ttl, &seconds) || seconds < 1 || seconds > 1e10)) {
+                call_bad_field(c, "expiresInSeconds", "must be a number from 1 to 1e10");
+                return;
+        }
+        keys_make(c->api->config.keys, name, key_role_of(role), (uint64_t)(seconds * 1000), on_key, request_ref(c->request));
+}
+
+static void list_keys(struct call *c)
+{
+        struct wbuf w = text_new();
+        struct json_put j = json_put_over(&w);
+
+        json_put_object(&j);
+        json_put_key(&j, "keys");
+        json_put_array(&j);
+        for (int i = 0; i < keys_count(c->api->config.keys); i++) {
+                json_put_object(&j);
+                put_key_fields(&j, keys_at(c->api->config.keys, i));
+                json_put_end(&j);
+        }
+        json_put_end(&j);
+        json_put_end(&j);
+        call_json(c, 200, &w);
+}
+
+static void on_revoked(void *ctx, const struct err *e)
+{
+        struct request *r = ctx;
+
+        if (!request_gone(r) && e)
+                call_error(call_of(r), e);
+        else if (!request_gone(r))
+                call_empty(call_of(r));
+        request_unref(r);
+}
+
+static void revoke_key(struct call *c)
+{
+        keys_revoke(c->api->config.keys, c->params[0], on_revoked, request_ref(c->request));
+}
+
+/* ---- runtime classes ---- */
+
+static void put_runtime(struct json_put *j, const struct api *api)
+{
+        json_put_object(j);
+        put_text(j, "name", "native");
+        json_put_key(j, "available");
+        json_put_bool(j, sandboxes_warden_up(api->config.sandboxes));
+        json_put_key(j, "enabled");
+        json_put_bool(j, !sandboxes_drained(api->config.sandboxes));
+        json_put_key(j, "reason");
+        json_put_string(j, sandboxes_warden_up(api->config.sandboxes) ? "" : "creto-warden does not answer");
+        json_put_end(j);
+}
+
+static void runtimes(struct call *c)
+{
+        struct wbuf w = text_new();
+        struct json_put j = json_put_over(&w);
+
+        json_put_object(&j);
+        json_put_key(&j, "runtimes");
+        json_put_array(&j);
+        put_runtime(&j, c->api);
+        json_put_end(&j);
+        json_put_end(&j);
+        call_json(c, 200, &w);
+}
+
+static void set_drained(struct call *c, bool drained)
+{
+        struct wbuf w = text_new();
+        struct json_put j = json_put_over(&w);
+        struct err e;
+
+        if (strcmp(c->params[0], "native") != 0) {
+                err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "no runtime class '%.40s' here", c->params[0]);
+                err_hint(&e, "creto-runtime runtimes");
+                call_error(c, &e);
+                return;
+        }
+        sandboxes_drain(c->api->config.sandboxes, drained);
+        put_runtime(&j, c->api);
+        call_json(c, 200, &w);
+}
+
+static void drain(struct call *c)
+{
+        set_drained(c, true);
+}
+
+static void enable(struct call *c)
+{
+        set_drained(c, false);
+}
+
+static const char *const event_query[] = { "sandboxId", NULL };
+
+const struct route other_routes[] = {
+        { "GET", "/health", ROLE_NONE, ROUTE_OPEN | ROUTE_NOW, health, NULL, NULL },
+        { "GET", "/openapi.json", ROLE_NONE, ROUTE_OPEN | ROUTE_NOW, openapi, NULL, NULL },
+        { "GET", "/metrics", ROLE_OPERATOR, ROUTE_NOW, metrics, NULL, NULL },
+        { "GET", "/v1/events", ROLE_AGENT, ROUTE_NOW, events, NULL, event_query },
+        { "POST", "/v1/api-keys", ROLE_ADMIN, ROUTE_BODY | ROUTE_NOW, make_key, NULL, NULL },
+        { "GET", "/v1/api-keys", ROLE_ADMIN, ROUTE_NOW, list_keys, NULL, NULL },
+        { "DELETE", "/v1/api-keys/{keyId}", ROLE_ADMIN, ROUTE_NOW, revoke_key, NULL, NULL },
+        { "GET", "/v1/runtimes", ROLE_AGENT, ROUTE_NOW, runtimes, NULL, NULL },
+        { "POST", "/v1/runtimes/{name}/drain", ROLE_OPERATOR, ROUTE_NOW, drain, NULL, NULL },
+        { "POST", "/v1/runtimes/{name}/enable", ROLE_OPERATOR, ROUTE_NOW, enable, NULL, NULL },
+        { NULL, NULL, ROLE_NONE, 0, NULL, NULL, NULL },
+};

@@ -1,0 +1,251 @@
+#include "programs/runtimed/daemon.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api/http/api.h"
+#include "base/clock.h"
+#include "base/time.h"
+#include "programs/runtimed/monitor.h"
+#include "services/store/store.h"
+
+enum { SETTLE_MS = 20 };
+
+struct daemon {
+        const struct config *config;
+        struct loop *loop;
+        struct store *store;
+        struct events *events;
+        struct keys *keys;
+        struct metrics *metrics;
+        struct sandboxes *sandboxes;
+        struct api *api;
+        struct server *server;
+        struct timer *settle, *deadline;
+        bool settled, stopping;
+        uint64_t began_ms;
+};
+
+/* ---- what the services tell ---- */
+
+static void on_log(void *ctx, bool bad, const char *sandbox, const char *text)
+{
+        (void)ctx;
+        log_event(bad ? LOG_WARNING : LOG_INFO, text, "sandbox", sandbox);
+}
+
+static void on_count(void *ctx, enum sandbox_count what, const char *label, double value)
+{
+        struct daemon *d = ctx;
+        const char *const labels[] = { label, NULL }, *const native[] = { "native", NULL };
+
+        switch (what) {
+        case SANDBOX_COUNT_SPAWNED:
+                metrics_observe(d->metrics, METRIC_SPAWN_LATENCY, native, value);
+                break;
+        case SANDBOX_COUNT_EXEC:
+                metrics_observe(d->metrics, METRIC_EXEC_LATENCY, NULL, value);
+                break;
+        case SANDBOX_COUNT_REFUSED:
+                metrics_add(d->metrics, METRIC_REFUSED, labels, value);
+                break;
+        case SANDBOX_COUNT_ATTACKS:
+                metrics_add(d->metrics, METRIC_VIOLATIONS, labels, value);
+                break;
+        case SANDBOX_COUNT_OUTPUT:
+                metrics_add(d->metrics, METRIC_OUTPUT_BYTES, NULL, value);
+                break;
+        case SANDBOX_COUNT_RESTARTS:
+                metrics_add(d->metrics, METRIC_WARDEN_RESTARTS, NULL, value);
+                break;
+        case SANDBOX_COUNT_GONE:
+                metrics_forget(d->metrics, label);
+                break;
+        }
+}
+
+static enum key_role socket_role(void *ctx, uid_t uid)
+{
+        (void)ctx;
+        return uid == 0 || uid == getuid() ? ROLE_ADMIN : ROLE_AGENT;
+}
+
+static bool store_ok(void *ctx)
+{
+        const struct daemon *d = ctx;
+
+        return store_healthy(d->store);
+}
+
+/* ---- the end ---- */
+
+static bool anything_left(const struct daemon *d)
+{
+        for (unsigned i = 0; i < SANDBOX_STATES; i++)
+                if (i != SANDBOX_TERMINATED && i != SANDBOX_FAILED && i != SANDBOX_CHECKPOINTED &&
+                    sandboxes_count(d->sandboxes, (enum sandbox_state)i) > 0)
+                        return true;
+        return false;
+}
+
+/* Looked at rather than told: it is over in milliseconds, and then we are gone. */
+static void wait_for_end(void *ctx)
+{
+        struct daemon *d = ctx;
+
+        if (!anything_left(d) || clock_ms(CLOCK_MONOTONIC) - d->began_ms > d->config->drain_seconds * 1000ULL) {
+                log_event(LOG_INFO, "stopped", "sandboxes", d->config->keep_on_stop ? "kept" : "ended");
+                loop_stop(d->loop);
+                return;
+        }
+        timer_set(d->deadline, SETTLE_MS);
+}
+
+static void on_terminate(void *ctx)
+{
+        struct daemon *d = ctx;
+
+        if (d->stopping)
+                return;
+        d->stopping = true;
+        d->began_ms = clock_ms(CLOCK_MONOTONIC);
+        server_stop_listening(d->server);
+        sandboxes_drain(d->sandboxes, true);
+        if (d->config->keep_on_stop) {
+                loop_stop(d->loop);
+                return;
+        }
+        for (struct sandbox *sb = sandboxes_first(d->sandboxes), *next; sb; sb = next) {
+                next = sandboxes_next(sb);
+                sandbox_terminate(sb, NULL, NULL);
+        }
+        wait_for_end(d);
+}
+
+/* ---- the beginning ---- */
+
+/* Until everything is taken over; a few turns at the start, and none after. */
+static void on_settle(void *ctx)
+{
+        struct daemon *d = ctx;
+        char ms[24];
+
+        if (!sandboxes_settled(d->sandboxes)) {
+                timer_set(d->settle, SETTLE_MS / 4);
+                return;
+        }
+        d->settled = true;
+        api_settled(d->api);
+        snprintf(ms, sizeof(ms), "%llu", (unsigned long long)(clock_ms(CLOCK_MONOTONIC) - d->began_ms));
+        log_event(LOG_INFO, "ready", "socket", d->config->socket, "listen", d->config->listen, "ms", ms);
+        printf("creto-runtimed is ready: unix:%s%s%s\n", d->config->socket, d->config->listen[0] ? ", http://" : "", d->config->listen);
+        fflush(stdout);
+}
+
+static int open_services(struct daemon *d, struct err *e)
+{
+        const struct config *c = d->config;
+        static char store[CONFIG_PATH_MAX + 32], warden[CONFIG_PATH_MAX + 16], state[CONFIG_PATH_MAX + 16];
+
+        snprintf(state, sizeof(state), "%s/service", c->state_dir);
+        snprintf(store, sizeof(store), "%s/service/runtime.db", c->state_dir);
+        snprintf(warden, sizeof(warden), "%s/warden.sock", c->run_dir);
+        if (loop_new(&d->loop, e) < 0 || store_open_sqlite(store, &d->store, e) < 0 || events_new(&d->events, e) < 0 ||
+            keys_open(d->store, &d->keys, e) < 0 || metrics_new(&d->metrics, e) < 0)
+                return -(int)e->code;
+        const struct sandboxes_config sandboxes = {
+                .loop = d->loop,
+                .store = d->store,
+                .events = d->events,
+                .warden_socket = warden,
+                .state_dir = state,
+                .prepared = c->prepared,
+                .rules = c->rules,
+                .execs_max = c->max_execs,
+                .ended_keep_ms = c->ended_keep_seconds * 1000ULL,
+                .log = on_log,
+                .count = on_count,
+                .ctx = d,
+        };
+        return sandboxes_open(&sandboxes, &d->sandboxes, e);
+}
+
+static int open_api(struct daemon *d, struct err *e)
+{
+        const struct config *c = d->config;
+        static struct api_config api;
+
+        api = (struct api_config){ .loop = d->loop,
+                                   .sandboxes = d->sandboxes,
+                                   .events = d->events,
+                                   .keys = d->keys,
+                                   .metrics = d->metrics,
+                                   .no_auth_on_loopback = c->no_auth_on_loopback,
+                                   .requests_per_second = c->requests_per_second,
+                                   .burst = c->burst,
+                                   .socket_role = socket_role,
+                                   .store_ok = store_ok,
+                                   .ctx = d };
+        api.defaults = c->defaults;
+        if (api_new(&api, &d->api, e) < 0)
+                return -(int)e->code;
+        const struct server_config server = {
+                .loop = d->loop,
+                .max_connections = c->max_connections,
+                .max_body = c->max_body,
+                .on_head = api_on_head,
+                .on_answer = api_on_answer,
+                .ctx = d->api,
+        };
+        if (server_new(&server, &d->server, e) < 0)
+                return -(int)e->code;
+        api_set_server(d->api, d->server);
+        if (server_listen(d->server, FD_SOCKET, SERVER_UNIX, e) < 0)
+                return -(int)e->code;
+        return c->listen[0] && fcntl(FD_LISTEN, F_GETFD) >= 0 ? server_listen(d->server, FD_LISTEN, SERVER_TCP, e) : 0;
+}
+
+static void raise_limits(void)
+{
+        struct rlimit files;
+
+        if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+                files.rlim_cur = files.rlim_max;
+                setrlimit(RLIMIT_NOFILE, &files);
+        }
+}
+
+int daemon_run(const struct config *config)
+{
+        static struct daemon d;
+        struct err e;
+
+        d = (struct daemon){ .config = config, .began_ms = clock_ms(CLOCK_MONOTONIC) };
+        prctl(PR_SET_NAME, "creto-runtimed"); /* it was executed as /proc/self/exe */
+        log_setup(config->log_json, config->log_level, getenv("JOURNAL_STREAM") != NULL);
+        signal(SIGPIPE, SIG_IGN);
+        umask(077);
+        raise_limits();
+        fcntl(FD_SOCKET, F_SETFD, FD_CLOEXEC);
+        fcntl(FD_LISTEN, F_SETFD, FD_CLOEXEC);
+        if (open_services(&d, &e) < 0 || open_api(&d, &e) < 0) {
+                log_event(LOG_ERROR, e.msg, "hint", e.hint);
+                return err_code_exit(e.code);
+        }
+        d.settle = timer_new(d.loop, on_settle, &d);
+        d.deadline = timer_new(d.loop, wait_for_end, &d);
+        if (!d.settle || !d.deadline || !watch_signal(d.loop, SIGTERM, on_terminate, &d) || !watch_signal(d.loop, SIGINT, on_terminate, &d))
+                return 1;
+        timer_set(d.settle, 0);
+        loop_run(d.loop);
+        store_close(d.store);
+        fflush(NULL);
+        _exit(0); /* the kernel tidies up what is left; nothing of it is more than memory and connections */
+}

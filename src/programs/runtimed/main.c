@@ -1,0 +1,45 @@
+/*
+ * creto-runtimed: the daemon. Started as root it is a small monitor that makes what needs root (directories, the sockets), starts the warden and the daemon
+ * itself as an unprivileged user, and starts again what ends. Started as anybody else, with the sockets handed over, it is the daemon.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "programs/runtimed/config.h"
+#include "programs/runtimed/daemon.h"
+#include "programs/runtimed/monitor.h"
+
+static int refuse(const struct err *e)
+{
+        fprintf(stderr, "creto-runtimed: %s\n", e->msg);
+        if (e->hint[0])
+                fprintf(stderr, "hint: %s\n", e->hint);
+        return err_code_exit(e->code);
+}
+
+int main(int argc, char **argv)
+{
+        static struct config config;
+        struct err e;
+
+        if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+                fputs(config_usage, stdout);
+                return 0;
+        }
+        if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+                printf("creto-runtimed %s\n", CRETO_VERSION);
+                return 0;
+        }
+        if (config_read(&config, argc, argv, &e) < 0)
+                return refuse(&e);
+        if (config.inherited)
+                return daemon_run(&config);
+        if (geteuid() != 0) {
+                err_set(&e, ERR_AUTHORIZATION_DENIED, 0, "the service is started as root; it keeps nothing of that but creto-warden");
+                err_hint(&e, "sudo creto-runtimed …, or systemctl start creto-runtime; 'creto-runtime run' needs neither");
+                return refuse(&e);
+        }
+        return monitor_main(&config, argv);
+}

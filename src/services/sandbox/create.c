@@ -1,0 +1,457 @@
+/*
+ * From a request to a sandbox that takes commands: admitted, its image found, recorded, made by the warden, greeted.
+ */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+#include "base/text.h"
+#include "base/time.h"
+#include "domain/spec_json.h"
+#include "services/sandbox/internal.h"
+#include "wire/image_answer.h"
+
+enum { AGENT_UID = 1000, ATTACH_MS = 5 };
+
+/* ---- when it fails ---- */
+
+void sandbox_failed(struct sandbox *sb, const struct err *e)
+{
+        enum sandbox_state next;
+        char detail[512];
+
+        if (!lifecycle_step(sb->info.state, SANDBOX_EV_DIED, &next))
+                return;
+        sandbox_log(sb, true, e->msg);
+        if (next == SANDBOX_FAILED) {
+                struct wbuf w = wbuf_over(detail, sizeof(detail) - 1);
+                struct json_put j = json_put_over(&w);
+
+                sb->info.failure = e->code;
+                snprintf(sb->info.failure_text, sizeof(sb->info.failure_text), "%.250s", e->msg);
+                json_put_object(&j);
+                json_put_key(&j, "reason");
+                json_put_string(&j, sb->info.failure_text);
+                json_put_end(&j);
+                detail[w.bad ? 0 : w.len] = '\0';
+                sandbox_set_state(sb, next);
+                record_put(sb, NULL, NULL);
+                sandbox_event(sb, "SandboxFailed", sb->creating ? sb->request_id : NULL, detail[0] ? detail : NULL);
+        }
+        execs_lose(sb, e);
+        waiters_tell(sb, &sb->creating, e);
+        sandbox_end(sb);
+}
+
+/* ---- the guest stream ---- */
+
+static void drop_session(struct sandbox *sb)
+{
+        execs_unbind(sb);
+        watch_free(sb->watch);
+        session_free(sb->session);
+        sb->watch = NULL;
+        sb->session = NULL;
+}
+
+static void set_adopting(struct sandbox *sb, bool adopting)
+{
+        if (sb->adopting != adopting)
+                sb->all->adopting = adopting ? sb->all->adopting + 1 : sb->all->adopting - 1;
+        sb->adopting = adopting;
+}
+
+static bool attach_later(struct sandbox *sb);
+
+static void on_session(void *ctx)
+{
+        struct sandbox *sb = ctx;
+        struct err e;
+        int r = session_step(sb->session, &e);
+
+        if (r == 0 && session_greeted(sb->session)) {
+                set_adopting(sb, false);
+                sb->attach_tries = 0;
+                if (sb->info.state == SANDBOX_CREATING)
+                        sandbox_ready(sb);
+        }
+        if (r == 0) {
+                execs_check(sb);
+                if (sb->watch)
+                        watch_set(sb->watch, session_events(sb->session));
+                return;
+        }
+        if (r > 0)
+                execs_check(sb);
+        if (!sb->session)
+                return;
+        drop_session(sb);
+        if (r < 0) /* what breaks the protocol has been taken over */
+                sandbox_failed(sb, &e);
+        else if (!sb->doomed && sb->attach_tries++ < ATTACH_TRIES && (set_adopting(sb, true), attach_later(sb)))
+                return; /* it may have dropped us for another; if it has died, the warden says so */
+        else
+                set_adopting(sb, false);
+}
+
+void sandbox_session_new(struct sandbox *sb, int stream)
+{
+        struct err e;
+
+        if (++sb->all->epoch < clock_ms(CLOCK_BOOTTIME))
+                sb->all->epoch = clock_ms(CLOCK_BOOTTIME);
+        if (session_new(stream, sb->all->epoch, &sb->session, &e) < 0) {
+                sandbox_failed(sb, &e);
+                return;
+        }
+        session_on_adopt(sb->session, exec_adopt, sb);
+        sb->watch = watch_new(sb->all->config.loop, session_fd(sb->session), session_events(sb->session), on_session, sb);
+        if (!sb->watch) {
+                err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+                drop_session(sb);
+                sandbox_failed(sb, &e);
+                return;
+        }
+        on_session(sb); /* our greeting goes out at once */
+}
+
+static void on_attached(void *ctx, const struct link_answer *a)
+{
+        struct sandbox *sb = ctx;
+
+        if (!a->error && !sb->session && !sb->doomed) {
+                sandbox_session_new(sb, a->fd);
+                return;
+        }
+        if (a->fd >= 0)
+                close(a->fd);
+        if (a->error && !sb->doomed && sb->attach_tries++ < ATTACH_TRIES && attach_later(sb))
+                return;
+        set_adopting(sb, false);
+        if (a->error)
+                sandbox_log(sb, true, a->error->msg); /* where it has died the warden says so, and why */
+}
+
+static void attach_now(void *ctx)
+{
+        struct sandbox *sb = ctx;
+
+        if (sb->session || sb->doomed || !sb->in_warden)
+                set_adopting(sb, false);
+        else
+                link_attach(sb->all->link, sb->info.id, on_attached, sb);
+}
+
+static bool attach_later(struct sandbox *sb)
+{
+        if (!sb->attach_timer)
+                sb->attach_timer = timer_new(sb->all->config.loop, attach_now, sb);
+        if (sb->attach_timer)
+                timer_set(sb->attach_timer, (uint64_t)ATTACH_MS << sb->attach_tries);
+        return sb->attach_timer != NULL;
+}
+
+void sandbox_attach(struct sandbox *sb)
+{
+        set_adopting(sb, true);
+        link_attach(sb->all->link, sb->info.id, on_attached, sb);
+}
+
+/* ---- ready ---- */
+
+void sandbox_ready(struct sandbox *sb)
+{
+        enum sandbox_state next;
+
+        if (!lifecycle_step(sb->info.state, SANDBOX_EV_CREATED, &next))
+                return;
+        sb->info.started_ms = time_wall_ms();
+        if (sb->ttl_ms) {
+                sb->expires_boot = clock_ms(CLOCK_BOOTTIME) + sb->ttl_ms;
+                sb->info.expires_ms = sb->info.started_ms + sb->ttl_ms;
+        }
+        sandbox_set_state(sb, next);
+        record_put(sb, NULL, NULL);
+        sb->all->config.count(sb->all->config.ctx, SANDBOX_COUNT_SPAWNED, NULL, (double)(clock_ms(CLOCK_MONOTONIC) - sb->born_ms) / 1000);
+        sandbox_event(sb, "SandboxSpawned", sb->request_id, NULL);
+        sandbox_touch(sb);
+        waiters_tell(sb, &sb->creating, NULL);
+}
+
+/* ---- the warden's part ---- */
+
+static void name_missing(struct sandbox *sb, uint32_t bits)
+{
+        size_t at = 0;
+
+        for (unsigned i = 0; i < LIMIT_COUNT; i++)
+                if ((bits & (1U << i)) && i != LIMIT_SWAP && at < sizeof(sb->info.missing))
+                        at += (size_t)snprintf(sb->info.missing + at, sizeof(sb->info.missing) - at, "%s%s", at ? ", " : "",
+                                               limit_table[i].noun);
+}
+
+static void find_image(struct sandbox *sb);
+
+static void on_spawned(void *ctx, const struct link_answer *a)
+{
+        struct sandbox *sb = ctx;
+        struct err e;
+
+        sb->spawning = false;
+        if (a->error && a->error->code == ERR_BACKEND_UNAVAILABLE && !sb->again && sb->info.state == SANDBOX_CREATING) {
+                sb->again = true; /* what a warden had not greeted dies with it; the next one makes it */
+                find_image(sb);
+                return;
+        }
+        if (a->error) {
+                sb->in_warden = false;
+                e = *a->error;
+                if (e.code == ERR_IMAGE_NOT_FOUND)
+                        image_cache_drop(sb->all->images, sb->setup.image);
+                sandbox_failed(sb, &e);
+                return;
+        }
+        sb->listed = true;
+        if (sb->info.state != SANDBOX_CREATING) { /* ended meanwhile; TERMINATE follows behind our SPAWN */
+                close(a->fd);
+                return;
+        }
+        name_missing(sb, a->spawned->limits_missing);
+        sandbox_session_new(sb, a->fd);
+}
+
+static void ask_warden(struct sandbox *sb, const struct image_answer *image)
+{
+        static struct ipc_spawn req;
+
+        memset(&req, 0, sizeof(req));
+        snprintf(req.id, sizeof(req.id), "%s", sb->info.id);
+        snprintf(req.hostname, sizeof(req.hostname), "%.*s", IPC_HOSTNAME_MAX, sb->info.id);
+        req.uid = req.gid = image ? 0 : AGENT_UID;
+        snprintf(req.home, sizeof(req.home), "%s", image ? "/root" : "/home/agent");
+        req.limits_wanted = sb->limits.wanted;
+        memcpy(req.limits, sb->limits.value, sizeof(req.limits));
+        req.root = image ? IPC_ROOT_LAYERS : IPC_ROOT_HOST;
+        req.layer_count = image ? image->layer_count : 0;
+        for (uint32_t i = 0; i < req.layer_count; i++)
+                memcpy(req.layers[i], image->layers[i], sizeof(req.layers[i]));
+        sb->in_warden = sb->spawning = true;
+        link_spawn(sb->all->link, &req, on_spawned, sb);
+}
+
+/* ---- the image, then the record ---- */
+
+static int apply_image(struct sandbox *sb, const struct image_answer *image, struct err *e)
+{
+        struct spec *spec = malloc(sizeof(*spec));
+        char *arena = NULL;
+        int r = spec ? record_spec(sb, spec, &arena, e) : err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+
+        if (r == 0)
+                r = setup_make(sb, spec, image, e);
+        free(arena);
+        free(spec);
+        return r;
+}
+
+static void on_image(void *ctx, const struct image_answer *image, const struct err *failure)
+{
+        struct sandbox *sb = ctx;
+        struct err e;
+
+        if (sb->info.state != SANDBOX_CREATING)
+                return; /* ended meanwhile */
+        if (failure) {
+                e = *failure;
+                sandbox_failed(sb, &e);
+                return;
+        }
+        if (image && apply_image(sb, image, &e) < 0) {
+                sandbox_failed(sb, &e);
+                return;
+        }
+        if (image) /* what the image says has to be known to who takes it over */
+                record_put(sb, NULL, NULL);
+        ask_warden(sb, image);
+}
+
+static void find_image(struct sandbox *sb)
+{
+        image_find(sb->all->images, sb->setup.image, sb->pull, on_image, sb);
+}
+
+static void on_recorded(void *ctx, const struct err *failure)
+{
+        struct sandbox *sb = ctx;
+        struct err e;
+
+        if (sb->info.state != SANDBOX_CREATING)
+                return;
+        if (failure) {
+                e = *failure;
+                err_wrap(&e, "the sandbox cannot be recorded");
+                sandbox_failed(sb, &e);
+                return;
+        }
+        find_image(sb);
+}
+
+/* Once more, as the spec's restart policy says. */
+void sandbox_remake(struct sandbox *sb)
+{
+        enum sandbox_state next;
+
+        if (!lifecycle_step(sb->info.state, SANDBOX_EV_RESTART, &next))
+                return;
+        sb->info.failure = ERR_NONE;
+        sb->info.failure_text[0] = '\0';
+        sb->info.ended_ms = 0;
+        sb->attach_tries = 0;
+        sb->born_ms = clock_ms(CLOCK_MONOTONIC);
+        if (!sb->promised)
+                admission_add(&sb->all->promised, &sb->limits);
+        sb->promised = true;
+        sandbox_set_state(sb, next);
+        record_put(sb, on_recorded, sb);
+}
+
+/* ---- the request ---- */
+
+static void make_id(char out[IPC_ID_MAX + 1])
+{
+        uint8_t raw[6];
+
+        if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
+                abort(); /* an id that can be guessed is worse than none */
+        snprintf(out, IPC_ID_MAX + 1, "sb-%02x%02x%02x%02x%02x%02x", raw[0], raw[1], raw[2], raw[3], raw[4], raw[5]);
+}
+
+static char *spec_text(const struct spec *spec, size_t *len)
+{
+        struct wbuf w = text_new();
+        struct json_put j = json_put_over(&w);
+
+        spec_json_put(&j, spec, strcmp(spec->runtime, "auto") == 0 ? "native" : spec->runtime);
+        return text_take(&w, len);
+}
+
+static unsigned of_owner(const struct sandboxes *all, const char *owner)
+{
+        unsigned n = 0;
+
+        if (all->config.rules.max_per_owner == 0)
+                return 0;
+        for (const struct sandbox *sb = all->first; sb; sb = sb->next)
+                n += sb->promised && strcmp(sb->info.owner, owner) == 0;
+        return n;
+}
+
+static int admit(struct sandboxes *all, const struct sandbox_request *req, struct err *e)
+{
+        const char *resource;
+
+        if (all->drained) {
+                err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class 'native' is drained: it takes no new sandboxes");
+                return err_hint(e, "creto-runtime enable --runtime native");
+        }
+        host_look(all);
+        all->promised.of_owner = of_owner(all, req->owner);
+        if (admission_check(&all->config.rules, &all->host, &all->promised, &req->spec->limits, &resource, e) == 0)
+                return 0;
+        all->config.count(all->config.ctx, SANDBOX_COUNT_REFUSED, resource, 1);
+        return -(int)e->code;
+}
+
+static struct sandbox *begin(struct sandboxes *all, const struct sandbox_request *req, char *spec, size_t len, struct err *e)
+{
+        char id[IPC_ID_MAX + 1];
+
+        make_id(id);
+        struct sandbox *sb = sandbox_new(all, id, req->owner);
+        if (!sb) {
+                free(spec);
+                err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+                return NULL;
+        }
+        sb->spec_json = spec;
+        sb->info.spec = spec;
+        sb->info.spec_len = len;
+        sb->info.created_ms = time_wall_ms();
+        sb->pull = req->spec->pull;
+        sandbox_set_key(sb, req->key ? req->key : "");
+        snprintf(sb->request_id, sizeof(sb->request_id), "%s", req->request_id ? req->request_id : "");
+        if (setup_make(sb, req->spec, NULL, e) < 0) {
+                sandbox_free(sb);
+                return NULL;
+        }
+        admission_add(&all->promised, &sb->limits);
+        sb->promised = true;
+        return sb;
+}
+
+static void create_now(struct sandboxes *all, const struct sandbox_request *req, char *spec, size_t len, sandbox_done_fn *done, void *ctx)
+{
+        struct sandbox *sb = NULL;
+        struct err e;
+
+        if (admit(all, req, &e) < 0)
+                free(spec);
+        else
+                sb = begin(all, req, spec, len, &e);
+        if (sb && !waiter_add(&sb->creating, done, ctx)) {
+                err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+                sandbox_failed(sb, &e);
+                sb = NULL;
+        }
+        if (sb)
+                record_put(sb, on_recorded, sb);
+        else
+                done(ctx, NULL, &e);
+}
+
+/* The same request again: the same answer. */
+static void answer_again(struct sandbox *sb, const char *spec, sandbox_done_fn *done, void *ctx)
+{
+        struct err e;
+
+        if (strcmp(sb->spec_json, spec) != 0) {
+                err_set(&e, ERR_INVALID_SPEC, 0, "this idempotency key was used for another spec (sandbox %s)", sb->info.id);
+                err_hint(&e, "use a new key for a new sandbox");
+                done(ctx, NULL, &e);
+        } else if (sb->info.state == SANDBOX_CREATING) {
+                if (waiter_add(&sb->creating, done, ctx))
+                        return;
+                err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+                done(ctx, NULL, &e);
+        } else if (sb->info.state == SANDBOX_FAILED && sb->info.started_ms == 0) {
+                err_set(&e, sb->info.failure, 0, "%s", sb->info.failure_text);
+                done(ctx, NULL, &e);
+        } else {
+                done(ctx, sb, NULL);
+        }
+}
+
+void sandbox_create(struct sandboxes *all, const struct sandbox_request *req, sandbox_done_fn *done, void *ctx)
+{
+        struct err e;
+        size_t len;
+        char *spec = spec_text(req->spec, &len);
+        struct sandbox *same = req->key && req->key[0] ? sandboxes_find_key(all, req->owner, req->key) : NULL;
+
+        if (!spec) {
+                err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+                done(ctx, NULL, &e);
+                return;
+        }
+        if (!same) {
+                create_now(all, req, spec, len, done, ctx);
+                return;
+        }
+        answer_again(same, spec, done, ctx);
+        free(spec);
+}

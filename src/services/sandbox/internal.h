@@ -1,0 +1,146 @@
+/*
+ * What a sandbox and a command of it are, for the files of this folder.
+ */
+#pragma once
+
+#include "services/link/link.h"
+#include "services/events/events.h"
+#include "services/guest/guest.h"
+#include "services/sandbox/sandbox.h"
+#include "services/store/store.h"
+
+enum { BUCKETS = 4096, BOOT_ID_MAX = 36, LOOK_PAUSE_MS = 250, LOOK_FRESH_MS = 180000, ATTACH_TRIES = 8 };
+
+/* Somebody who waits for something to come true of a sandbox. */
+struct waiter {
+        struct waiter *next;
+        sandbox_done_fn *done;
+        void *ctx;
+};
+
+/* What an image says of the commands that run in it, and what a spec says: one block of memory for each sandbox. */
+struct setup {
+        char *memory; /* owned; everything below is in it */
+        const char *const *env, *const *image_env, *const *labels;
+        const char *const *command; /* entrypoint and cmd of the image in one */
+        size_t label_count, entrypoint_count;
+        const char *image, *cwd, *user; /* cwd, user: of the spec, else of the image, else NULL */
+};
+
+struct sandbox {
+        struct sandboxes *all;
+        struct sandbox *next, *prev, *chain, *key_chain;
+        struct sandbox_info info;
+        struct setup setup;
+        struct limits limits;
+        char *spec_json;
+        char key[SANDBOX_KEY_MAX + 1];
+        char request_id[SANDBOX_REQUEST_MAX + 1];
+        uint64_t ttl_ms, idle_ms;
+        enum spec_restart restart;
+        bool pull;
+        uint64_t born_ms;                 /* CLOCK_MONOTONIC, of this daemon's request */
+        uint64_t expires_boot, idle_boot; /* CLOCK_BOOTTIME; 0: none */
+        bool promised;                    /* counted by admission */
+        bool in_warden, doomed, listed;   /* it was asked to make it; to end it; it has said that it has it */
+        bool spawning, again;             /* the warden has not answered yet; it was asked a second time */
+        struct timer *attach_timer;
+        bool adopting; /* its creto-init has not answered yet, after it has answered an earlier connection */
+        unsigned restarts;
+        uint64_t paused_boot; /* since when */
+        unsigned attach_tries;
+        struct session *session;
+        struct watch *watch;
+        struct timer *timer;
+        struct exec *execs;
+        unsigned exec_count;
+        struct waiter *creating, *ending, *looking;
+        uint64_t looked_ms, looked_cpu; /* CLOCK_MONOTONIC of the last look */
+        bool look_disk, look_under_way, look_waits;
+        struct timer *look_timer;
+        uint64_t attacks;
+        struct ipc_usage before; /* counters when the last look for a reason was */
+        char *log;
+        size_t log_at; /* where the next byte goes; the log is a ring once it is full */
+        bool log_full;
+};
+
+struct sandboxes {
+        struct sandboxes_config config;
+        struct link *link;
+        struct ipc_hello_ok warden;
+        struct sandbox *first, *last, *buckets[BUCKETS], *key_buckets[BUCKETS];
+        unsigned counts[SANDBOX_STATES];
+        unsigned ended;
+        struct admission_promised promised;
+        struct admission_host host;
+        uint64_t host_ms;
+        bool drained, listed;
+        uint32_t list_seen;
+        unsigned adopting; /* that are being taken over */
+        char boot_id[BOOT_ID_MAX + 1];
+        struct image_cache *images;
+        struct timer *sweep;
+        uint64_t epoch;
+};
+
+/* ---- sandboxes.c ---- */
+struct sandbox *sandbox_new(struct sandboxes *all, const char *id, const char *owner);
+void sandbox_forget(struct sandbox *sb); /* of memory and of the store; nothing of it may be left on the host */
+void sandbox_free(struct sandbox *sb);
+void sandbox_set_state(struct sandbox *sb, enum sandbox_state state);
+void sandbox_log(struct sandbox *sb, bool bad, const char *text);
+void sandbox_event(struct sandbox *sb, const char *name, const char *request_id, const char *detail);
+/* A key can be looked for from now on. */
+void sandbox_set_key(struct sandbox *sb, const char *key);
+struct sandbox *sandboxes_find_key(struct sandboxes *all, const char *owner, const char *key);
+bool waiter_add(struct waiter **list, sandbox_done_fn *done, void *ctx);
+void waiters_tell(struct sandbox *sb, struct waiter **list, const struct err *e);
+
+/* ---- record.c: what the store knows ---- */
+typedef void record_fn(void *ctx, const struct err *e);
+/* Writes the record as it is now; `done` may be NULL. */
+void record_put(struct sandbox *sb, record_fn *done, void *ctx);
+void record_delete(struct sandbox *sb);
+/* Makes a sandbox of every record. */
+int record_load_all(struct sandboxes *all, struct err *e);
+/* The spec that was recorded; strings are in *arena, to be freed. */
+int record_spec(const struct sandbox *sb, struct spec *spec, char **arena, struct err *e);
+
+/* ---- setup.c ---- */
+struct image_answer;
+int setup_make(struct sandbox *sb, const struct spec *spec, const struct image_answer *image, struct err *e);
+void setup_release(struct setup *s);
+
+/* ---- create.c ---- */
+void sandbox_failed(struct sandbox *sb, const struct err *e); /* what died, or cannot be made */
+void sandbox_remake(struct sandbox *sb);
+/* Connects to the creto-init of one that runs. */
+void sandbox_attach(struct sandbox *sb);
+void sandbox_session_new(struct sandbox *sb, int stream);
+void sandbox_ready(struct sandbox *sb); /* creto-init has answered */
+
+/* ---- change.c ---- */
+void sandbox_end(struct sandbox *sb); /* asks the warden to take it down */
+void sandbox_arm(struct sandbox *sb); /* sets the timer for what comes first of its ends */
+void sandbox_touch(struct sandbox *sb);
+void sandbox_look_disk(struct sandbox *sb); /* what the sandbox says of its disk may have come */
+
+/* ---- exec.c ---- */
+void exec_adopt(void *ctx, struct session_exec *x, const struct guest_channel_state *state);
+void execs_check(struct sandbox *sb); /* after a step of the session */
+void execs_lose(struct sandbox *sb, const struct err *why);
+void execs_unbind(struct sandbox *sb); /* the session goes, another will come */
+void execs_free(struct sandbox *sb);
+
+/* ---- image.c ---- */
+struct image_cache *image_cache_new(struct sandboxes *all);
+void image_cache_free(struct image_cache *c);
+void image_cache_drop(struct image_cache *c, const char *ref);
+/* `answer` is good until `done` returns. */
+typedef void image_done_fn(void *ctx, const struct image_answer *answer, const struct err *e);
+void image_find(struct image_cache *c, const char *ref, bool pull, image_done_fn *done, void *ctx);
+
+/* ---- host.c ---- */
+void host_look(struct sandboxes *all);
+int host_boot_id(char out[BOOT_ID_MAX + 1]);

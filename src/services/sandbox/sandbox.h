@@ -1,0 +1,218 @@
+/*
+ * The sandboxes of a daemon: made, given commands, paused, ended; recorded before each step, taken over by the next daemon. All of it in one loop, without
+ * waiting: what takes time answers by callback.
+ *
+ * Nothing here knows of HTTP. What a tenant grows is bounded: output that nobody takes stays in the sandbox (GUEST_RING a stream), ended commands that
+ * nobody asks about are forgotten.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "domain/admission.h"
+#include "domain/lifecycle.h"
+#include "domain/outcome.h"
+#include "domain/spec.h"
+#include "wire/guest.h"
+#include "wire/ipc.h"
+
+enum {
+        SANDBOX_OWNER_MAX = 127,
+        SANDBOX_KEY_MAX = 128, /* an idempotency key */
+        SANDBOX_REQUEST_MAX = 63,
+        SANDBOX_ENDED_MAX = 10000, /* ended sandboxes that are remembered at most */
+        SANDBOX_LOG_MAX = 16384,   /* of the last output of each */
+};
+
+struct sandboxes;
+struct sandbox;
+struct exec;
+struct store;
+struct events;
+
+/* What is counted; who runs the daemon makes metrics of it. */
+enum sandbox_count {
+        SANDBOX_COUNT_SPAWNED,  /* value: seconds */
+        SANDBOX_COUNT_EXEC,     /* value: seconds from the request to the start of the command */
+        SANDBOX_COUNT_REFUSED,  /* label: the resource */
+        SANDBOX_COUNT_ATTACKS,  /* label: the sandbox; value: attack calls refused */
+        SANDBOX_COUNT_OUTPUT,   /* value: bytes */
+        SANDBOX_COUNT_RESTARTS, /* of the warden */
+        SANDBOX_COUNT_GONE,     /* label: a sandbox that is no more */
+};
+
+struct sandboxes_config {
+        struct loop *loop;
+        struct store *store;
+        struct events *events;
+        const char *warden_socket, *state_dir;
+        unsigned prepared;
+        struct admission_rules rules;
+        unsigned execs_max;     /* at once, each sandbox */
+        uint64_t ended_keep_ms; /* how long an ended sandbox is remembered */
+        /* Something worth a line in the log. */
+        void (*log)(void *ctx, bool bad, const char *sandbox, const char *text);
+        void (*count)(void *ctx, enum sandbox_count what, const char *label, double value);
+        void *ctx;
+};
+
+/* Reads the records and begins to look for the warden; what was there before is taken over as soon as it answers. */
+int sandboxes_open(const struct sandboxes_config *config, struct sandboxes **out, struct err *e);
+void sandboxes_close(struct sandboxes *all);
+
+/* What an operator asks: does the warden answer, and is everything taken over? */
+bool sandboxes_warden_up(const struct sandboxes *all);
+bool sandboxes_settled(const struct sandboxes *all);
+
+/* Drained: new ones are refused. */
+void sandboxes_drain(struct sandboxes *all, bool drained);
+bool sandboxes_drained(const struct sandboxes *all);
+
+unsigned sandboxes_count(const struct sandboxes *all, enum sandbox_state state);
+
+/* ---- one of them ---- */
+
+struct sandbox *sandboxes_find(struct sandboxes *all, const char *id);
+/* In the order of their making. */
+struct sandbox *sandboxes_first(struct sandboxes *all);
+struct sandbox *sandboxes_next(struct sandbox *sb);
+
+/* A figure that this host does not keep is IPC_USAGE_UNKNOWN; so is the disk of one that does not run. */
+struct sandbox_usage {
+        struct ipc_usage now;
+        double cpu_percent;    /* of its limit, or of one core without limit, since the last look; below 0: not known */
+        double memory_percent; /* of its limit; below 0: without limit */
+        uint64_t disk_used, disk_total;
+};
+
+/* Read-only, good until the loop goes on. Times are ms since 1970; 0: not yet, or never. */
+struct sandbox_info {
+        char id[IPC_ID_MAX + 1];
+        char owner[SANDBOX_OWNER_MAX + 1];
+        enum sandbox_state state;
+        uint64_t created_ms, started_ms, ended_ms, expires_ms, idle_ends_ms;
+        const char *spec; /* JSON */
+        size_t spec_len;
+        const char *image;
+        const char *const *labels; /* K=V */
+        size_t label_count;
+        char missing[160]; /* defaults that are not enforced, "memory, cpu" */
+        enum err_code failure;
+        char failure_text[256];
+        struct sandbox_usage usage; /* as of the last sandbox_look() */
+        unsigned execs;             /* that run */
+};
+
+const struct sandbox_info *sandbox_info(const struct sandbox *sb);
+
+/* Appends the last output of its commands, SANDBOX_LOG_MAX bytes at most. */
+void sandbox_read_log(const struct sandbox *sb, struct wbuf *out);
+
+/* ---- what is done with them; `e` is NULL where it was done ---- */
+
+typedef void sandbox_done_fn(void *ctx, struct sandbox *sb, const struct err *e);
+
+struct sandbox_request {
+        const char *owner;
+        const char *request_id; /* may be NULL */
+        const char *key;        /* idempotency key, or NULL */
+        const struct spec *spec;
+};
+
+/* Answers when it is Ready. A request with the same owner and key as an earlier one answers with the sandbox of that one. */
+void sandbox_create(struct sandboxes *all, const struct sandbox_request *req, sandbox_done_fn *done, void *ctx);
+
+void sandbox_pause(struct sandbox *sb, sandbox_done_fn *done, void *ctx);
+void sandbox_resume(struct sandbox *sb, sandbox_done_fn *done, void *ctx);
+/* Answers when nothing is left of it. */
+void sandbox_terminate(struct sandbox *sb, sandbox_done_fn *done, void *ctx);
+/* From now on; 0: no end. */
+void sandbox_renew(struct sandbox *sb, uint64_t ttl_ms, sandbox_done_fn *done, void *ctx);
+/* Brings `usage` up to date. Where there was no look within the last minutes, it takes a quarter of a second. */
+void sandbox_look(struct sandbox *sb, bool disk, sandbox_done_fn *done, void *ctx);
+
+/* ---- commands ---- */
+
+struct exec_request {
+        enum guest_kind kind;    /* GUEST_KIND_PROGRAM, or what creto-init does with files */
+        const char *const *argv; /* NULL-ended */
+        const char *const *env;  /* likewise; besides those of the sandbox; may be NULL */
+        const char *cwd, *user;  /* NULL: the sandbox's */
+        uint32_t timeout_ms;     /* 0: none */
+        bool tty, stdin_open;
+        uint16_t rows, cols;
+        const char *request_id; /* may be NULL */
+};
+
+enum exec_state { EXEC_STARTING, EXEC_RUNNING, EXEC_EXITED, EXEC_FAILED, EXEC_LOST };
+
+struct exec_info {
+        uint32_t number; /* "ex-7" */
+        enum exec_state state;
+        bool tty;
+        const char *command; /* JSON array of strings; "[]" where it is not known any more */
+        uint64_t started_ms, ended_ms, duration_ms;
+        uint64_t bytes[2];      /* of stdout and stderr */
+        struct guest_exit exit; /* EXEC_EXITED */
+        struct outcome outcome; /* EXEC_EXITED, EXEC_LOST */
+        struct err failure;     /* EXEC_FAILED, EXEC_LOST */
+        enum guest_stage stage; /* EXEC_FAILED */
+        uint64_t refused_calls; /* attack calls of the whole sandbox so far */
+        char refused[256];      /* "3 attack calls refused: bpf 1, keyctl 2" */
+        uint64_t stdin_taken;   /* bytes of input so far */
+};
+
+/* Who takes the output of a command. `ready` is called when there may be something to take, room for input, or the end. */
+struct exec_reader {
+        void (*ready)(void *ctx);
+        void *ctx;
+};
+
+/* Begins a command; the caller has a reference. */
+int sandbox_exec(struct sandbox *sb, const struct exec_request *req, struct exec **out, struct err *e);
+/* A command by its number, or NULL; borrowed. */
+struct exec *sandbox_find_exec(struct sandbox *sb, uint32_t number);
+struct exec *sandbox_first_exec(struct sandbox *sb);
+struct exec *exec_next(struct exec *x);
+
+struct exec *exec_ref(struct exec *x);
+void exec_unref(struct exec *x);
+
+const struct exec_info *exec_info(const struct exec *x);
+struct sandbox *exec_sandbox(const struct exec *x); /* NULL once that is forgotten */
+
+/* Makes `reader` (borrowed) the one reader, from these offsets on, or from the oldest that is kept. Another reader is told to go by `ready`: it finds that
+ * exec_reads() is false. */
+void exec_attach(struct exec *x, const struct exec_reader *reader, uint64_t stdout_offset, uint64_t stderr_offset);
+bool exec_reads(const struct exec *x, const struct exec_reader *reader);
+void exec_detach(struct exec *x, const struct exec_reader *reader);
+
+struct exec_piece {
+        int stream; /* 1 or 2 */
+        uint64_t offset;
+        const uint8_t *data;
+        size_t len;
+};
+
+/* The output that comes next; false where there is none now. Stays until exec_advance(). */
+bool exec_peek(const struct exec *x, struct exec_piece *piece);
+void exec_advance(struct exec *x, size_t len);
+/* The reader's place in both streams. */
+void exec_position(const struct exec *x, uint64_t out[2]);
+/* All that was advanced over has left this process; the sandbox need not keep it. */
+void exec_confirm(struct exec *x);
+/* True where the command has ended and all of its output was advanced over. */
+bool exec_drained(const struct exec *x);
+
+size_t exec_room(const struct exec *x);
+void exec_write(struct exec *x, const void *data, size_t len); /* at most exec_room() */
+void exec_eof(struct exec *x);
+void exec_signal(struct exec *x, int signo, bool group);
+void exec_resize(struct exec *x, uint16_t rows, uint16_t cols);
+
+/* Its end was taken: it may be forgotten. Of one that runs: it is killed first, and its output is nobody's. */
+void exec_release(struct exec *x);
