@@ -1,13 +1,17 @@
 /*
  * libcreto-runtime: run untrusted code in a sandbox, from C.
  *
- * Ownership: handles belong to the caller and are freed by the function named with them; strings and vectors passed in are borrowed for
- * the call; strings inside results live as long as the result's struct. Threads: a handle is used by one thread at a time. Blocking: every
- * function says so. Errors: functions return 0, or a negative CRETO_E_* code with *err filled; on failure nothing else is changed. `err` may
- * not be NULL.
+ * Two ways to begin: creto_open() needs no service and keeps every sandbox to itself (embedded mode); creto_connect() speaks to a running service, whose
+ * sandboxes outlive the program. Both give the same handles. What only a service can do is NOT_SUPPORTED in embedded mode, and says so below.
  *
- * Process effects of embedded mode (no service needed): creto_open() starts one child process, the private warden. Started as root it stays root, and the
- * caller keeps its own identity unless it asks for CRETO_DROP_ROOT.
+ * Ownership: handles belong to the caller and are freed by the function named with them; strings and vectors passed in are borrowed for
+ * the call; strings inside results live as long as the result's struct. What a function gives as `char **` or as an array is the caller's, and goes to
+ * creto_free(). Threads: a handle is used by one thread at a time, and with it all that was made through it. Blocking: every function says so; one that
+ * asks the service blocks until it has answered, at most for the time of creto_set_timeout() without any progress. Errors: functions return 0, or a negative
+ * CRETO_E_* code with *err filled; on failure nothing else is changed. `err` may not be NULL. SIGPIPE is never raised.
+ *
+ * Process effects of embedded mode: creto_open() starts one child process, the private warden. Started as root it stays root, and the
+ * caller keeps its own identity unless it asks for CRETO_DROP_ROOT. creto_connect() has none.
  */
 #pragma once
 
@@ -69,6 +73,22 @@ int creto_open_sources(const char *image, struct creto_open_options *options, st
 int creto_open(const struct creto_open_options *options, struct creto_runtime **out, struct creto_error *err);
 void creto_close(struct creto_runtime *rt);
 
+/* ---- a running service ---- */
+
+/* `host`: "unix:PATH", or "http://ADDR:PORT" with a numeric address or localhost; NULL: $CRETO_RUNTIME_HOST, else unix:/run/creto-runtime/runtime.sock.
+ * There is no TLS: https is NOT_SUPPORTED. `api_key`: NULL: $CRETO_RUNTIME_API_KEY, else none (the unix socket knows who asks). Does not block: the
+ * connection is made with the first question, kept, and made again where the service has closed it. creto_close() ends it; sandboxes go on. */
+int creto_connect(const char *host, const char *api_key, struct creto_runtime **out, struct creto_error *err);
+
+/* How long the service may be silent, in milliseconds, before a function gives up with TIMEOUT. 0: as it was at first: a minute; ten where the service itself
+ * may have to wait (spawning with an image that has to be pulled, taking a sandbox down). */
+void creto_set_timeout(struct creto_runtime *rt, unsigned ms);
+
+/* What a function gave as `char **` or as an array. NULL is fine. */
+void creto_free(void *p);
+
+/* ---- sandboxes ---- */
+
 /* An option by its name on the command line of `creto-runtime run`, without --: { "memory", "64M" }. `value` is NULL for a switch. */
 struct creto_option {
         const char *name;
@@ -76,9 +96,15 @@ struct creto_option {
 };
 
 /* Makes a sandbox from options (see creto-runtime(1)) and waits until it takes commands. Blocks for milliseconds; for an image that is not in the store,
- * for as long as pulling takes. */
+ * for as long as pulling takes. With a service, a connection that ends before the answer is made once more, and the sandbox is made once all the same. */
 int creto_spawn(struct creto_runtime *rt, const struct creto_option *options, size_t count, struct creto_sandbox **out,
                 struct creto_error *err);
+
+/* A handle for a sandbox of the service's, by its id. Asks nothing: what is wrong with the id is said by what is done with it. Service only. */
+int creto_sandbox_open(struct creto_runtime *rt, const char *id, struct creto_sandbox **out, struct creto_error *err);
+
+/* Frees the handle alone. A sandbox of a service goes on; one of embedded mode can then only end with creto_close(). NULL is fine. */
+void creto_sandbox_free(struct creto_sandbox *sb);
 
 const char *creto_sandbox_id(const struct creto_sandbox *sb);
 
@@ -92,13 +118,13 @@ enum creto_exec_flag {
 struct creto_exec;
 
 struct creto_exec_options {
-        const char *const *argv; /* NULL-ended; NULL or empty: the image's own command */
+        const char *const *argv; /* NULL-ended; NULL or empty: the image's own command (embedded mode only) */
         const char *const *env;  /* NULL-ended NAME=value, besides those of the sandbox; may be NULL */
         const char *cwd;         /* NULL: the sandbox's */
         const char *user;        /* NULL: the sandbox's */
         unsigned flags;          /* enum creto_exec_flag */
         uint16_t rows, cols;     /* of the terminal; 0: 24 × 80 */
-        uint32_t timeout_ms;     /* 0: none */
+        uint32_t timeout_ms;     /* 0: that of the sandbox's options, else none */
         int stdin_fd;            /* read until its end and passed on; -1: /dev/null. Borrowed */
         /* Called with output as it comes, stream 1 or 2; returns how much of it was taken. With less than all it is called again with the rest when
          * output_fd[stream - 1] can be written to; the command is held back meanwhile. A negative return ends the exec. May be NULL: output is thrown
@@ -126,14 +152,19 @@ struct creto_result {
 };
 
 /* Runs a command and waits for its end. Blocks as long as it runs; where its output is not taken, no longer than two seconds after a signal that ends
- * programs, or the end of the sandbox's time. */
+ * programs, or the end of the sandbox's time. A command that could not be executed is an error whose `sys` says why (ENOENT, EACCES, …).
+ *
+ * With a service, each call has a connection of its own. Where that breaks, the command goes on; it is connected to again for up to 30 seconds, and output
+ * continues with the byte after the last one that came. Standard input has no such numbers: where some was on its way at that moment and there is no terminal,
+ * the function gives up (BACKEND_UNAVAILABLE), and the command finds the end of its input. user_us, system_us and peak_kib are 0. */
 int creto_exec(struct creto_sandbox *sb, const struct creto_exec_options *options, struct creto_result *result, struct creto_error *err);
 
 /* From on_wake: signal the command (its whole process group where `group`), or tell it the terminal's new size. */
 void creto_exec_signal(struct creto_exec *exec, int signo, int group);
 void creto_exec_resize(struct creto_exec *exec, uint16_t rows, uint16_t cols);
 
-/* "3 attack calls refused: bpf 1, keyctl 2", or "" where there were none. Asks the sandbox; blocks for a fraction of a millisecond. */
+/* "3 attack calls refused: bpf 1, keyctl 2", or "" where there were none. Asks the sandbox; blocks for a fraction of a millisecond. With a service: what the
+ * last command of this handle ended with. */
 int creto_sandbox_refused(struct creto_sandbox *sb, char *out, size_t cap, struct creto_error *err);
 
 struct creto_usage { /* UINT64_MAX: this host does not keep it */
@@ -146,6 +177,118 @@ int creto_sandbox_usage(struct creto_sandbox *sb, struct creto_usage *usage, str
 
 /* Kills everything inside, waits until nothing is left of it, and frees the handle, whatever it returns. */
 int creto_terminate(struct creto_sandbox *sb, struct creto_error *err);
+
+/* The same where the service should not wait for anything in it (?force=true). */
+int creto_terminate_force(struct creto_sandbox *sb, struct creto_error *err);
+
+/* ---- what only a service can do: everything from here to the images ---- */
+
+/* `json`, where a function has it, may be NULL; else it becomes the service's own answer. */
+
+enum { CRETO_ID_MAX = 64 };
+
+/* A sandbox as the service describes it; what is longer than its field is cut, and whole in the JSON. */
+struct creto_info {
+        char id[CRETO_ID_MAX + 1];
+        char status[16]; /* "Creating", "Ready", "Running", "Paused", …, "Terminated", "Failed" */
+        char runtime[64], image[512], owner[128];
+        char attestation_hash[80];          /* "none" until there is one */
+        int64_t created_ms;                 /* since 1970, UTC; 0: unknown */
+        int has_usage;                      /* the three below hold; negative percentages: unknown */
+        double cpu_percent, memory_percent; /* of the sandbox's limits */
+        struct creto_usage usage;
+};
+
+int creto_get(struct creto_sandbox *sb, struct creto_info *info, char **json, struct creto_error *err);
+
+/* Each NULL or 0: not asked for. */
+struct creto_list_query {
+        const char *status, *runtime, *agent_nhi, *label; /* label: "key=value" */
+        const char *sort_by;                              /* "cpu_usage", "memory_usage" or "age" */
+        int descending;
+        const char *cpu_usage, *memory_usage; /* ">80%" */
+        size_t limit;                         /* 0: all there are */
+        int all;                              /* terminated ones too */
+        int usage;                            /* fill in has_usage */
+};
+
+/* *out is an array of *count; *json an object whose "sandboxes" has all of them. Asks as often as it needs. */
+int creto_list(struct creto_runtime *rt, const struct creto_list_query *query, struct creto_info **out, size_t *count, char **json,
+               struct creto_error *err);
+
+/* What it uses now, and how many commands run in it. */
+struct creto_status {
+        char status[16];
+        unsigned execs;
+        double cpu_percent, memory_percent; /* of the sandbox's limits; negative: unknown */
+        uint64_t disk_used, disk_total;     /* bytes; UINT64_MAX: unknown */
+        struct creto_usage usage;
+};
+
+int creto_status(struct creto_sandbox *sb, struct creto_status *status, char **json, struct creto_error *err);
+
+/* Its life and its last output, as text, to `fd`; the last `tail` lines, or with 0 all that is kept. Blocks until `fd` has taken it. */
+int creto_logs(struct creto_sandbox *sb, unsigned tail, int fd, struct creto_error *err);
+
+/* A paused sandbox keeps everything and runs nothing. SANDBOX_NOT_READY where it is in no state for that. */
+int creto_pause(struct creto_sandbox *sb, char **json, struct creto_error *err);
+int creto_resume(struct creto_sandbox *sb, char **json, struct creto_error *err);
+
+/* Its time to live begins anew, with so many milliseconds; 0: it no longer ends by itself. */
+int creto_renew(struct creto_sandbox *sb, uint64_t ttl_ms, char **json, struct creto_error *err);
+
+/* ---- files in a sandbox; paths are absolute ---- */
+
+enum creto_file_type { CRETO_FILE_REGULAR, CRETO_FILE_DIRECTORY, CRETO_FILE_SYMLINK, CRETO_FILE_OTHER };
+
+struct creto_file {
+        char name[256]; /* has no '/', and is neither "." nor ".." */
+        enum creto_file_type type;
+        unsigned mode;
+        uint64_t size;
+        int64_t modified_ms; /* since 1970; 0: unknown */
+};
+
+/* *out is an array of *count. Returns 1, and gives nothing, where the path is no directory. */
+int creto_file_list(struct creto_sandbox *sb, const char *path, struct creto_file **out, size_t *count, struct creto_error *err);
+
+/* Writes the file to `fd`. *mode (may be NULL) becomes its permissions. Returns 1, with nothing written, where the path is a directory. Blocks as long as it
+ * takes; after a failure part of it may have been written. */
+int creto_file_get(struct creto_sandbox *sb, const char *path, int fd, unsigned *mode, struct creto_error *err);
+
+/* Reads `fd` to its end and makes that the file, whole or not at all. Blocks as long as it takes. */
+int creto_file_put(struct creto_sandbox *sb, const char *path, unsigned mode, int fd, struct creto_error *err);
+
+int creto_file_mkdir(struct creto_sandbox *sb, const char *path, unsigned mode, struct creto_error *err);
+int creto_file_remove(struct creto_sandbox *sb, const char *path, int recursive, struct creto_error *err);
+
+/* ---- the service itself ---- */
+
+/* *healthy becomes 1 or 0; an unhealthy service is no error. */
+int creto_health(struct creto_runtime *rt, int *healthy, char **json, struct creto_error *err);
+
+struct creto_key {
+        char id[64], name[128], role[16];                      /* "admin", "operator", "agent" */
+        char created_at[40], expires_at[40], last_used_at[40]; /* RFC 3339, or empty */
+};
+
+int creto_key_list(struct creto_runtime *rt, struct creto_key **out, size_t *count, char **json, struct creto_error *err);
+/* *secret is the key itself; nothing will show it again. expires_s: in so many seconds; 0: never. */
+int creto_key_create(struct creto_runtime *rt, const char *name, const char *role, uint64_t expires_s, struct creto_key *out, char **secret,
+                     char **json, struct creto_error *err);
+int creto_key_revoke(struct creto_runtime *rt, const char *key_id, struct creto_error *err);
+
+struct creto_runtime_class {
+        char name[64];
+        int available, enabled;
+        char reason[256]; /* why not; may be empty */
+};
+
+int creto_runtime_list(struct creto_runtime *rt, struct creto_runtime_class **out, size_t *count, char **json, struct creto_error *err);
+/* A class that is not enabled (drained) makes no new sandboxes. */
+int creto_runtime_enable(struct creto_runtime *rt, const char *name, int enabled, char **json, struct creto_error *err);
+
+/* ---- images; embedded mode only ---- */
 
 /* The image store: `verb` is list, pull, rm or prune, `ref` the image of pull and rm, else NULL. Output and progress go to the caller's
  * descriptors 1 and 2, errors too; *status is the exit status to end with. Blocks, for as long as pulling takes. */

@@ -305,7 +305,7 @@ static enum state after_head(struct http_response *r)
         if (bodiless && (r->has_encoding || r->length > 0))
                 return bad(r, "a body where the status allows none");
         if (r->status == 101)
-                return bad(r, "another protocol, which nobody asked for");
+                return r->may_upgrade ? DONE : bad(r, "another protocol, which nobody asked for");
         if (r->status < 200) {
                 if (++r->interim > HTTP_INTERIM_MAX)
                         return bad(r, "more than 8 interim responses");

@@ -22,6 +22,7 @@ enum {
         HTTP_TRAILER_MAX = 8 * 1024, /* trailers, which are ignored */
         HTTP_LENGTH_DIGITS_MAX = 18, /* of a Content-Length */
         SSE_EVENT_MAX = 64,          /* bytes of an event's name */
+        SSE_ID_MAX = 64,             /* and of its id */
 };
 
 /* ---- requests ---- */
@@ -73,6 +74,7 @@ struct http_field {
 
 struct http_response {
         int status;
+        bool may_upgrade; /* the request asked for another protocol: set it after http_response_init(), and 101 is a response like others, without a body */
         bool close;       /* the connection cannot be used again */
         bool until_close; /* the body ends with the connection */
         bool chunked;
@@ -113,16 +115,17 @@ enum sse_event {
         SSE_EVENT,    /* `event`, `data` and `len` are there until the next call */
 };
 
-/* Lines end with LF, CR or both. Fields but event and data are ignored, comments too. An event without data is none. */
+/* Lines end with LF, CR or both. Fields but event, data and id are ignored, comments too. An event without data is none. */
 struct sse {
         char *data; /* the data lines, LF between them; ends with a NUL */
         size_t len;
         char event[SSE_EVENT_MAX + 1]; /* "message" where the stream names none */
+        char id[SSE_ID_MAX + 1];       /* the last one that the stream named; may be empty */
         /* the reader's own: */
         size_t cap;
         int state;
         char field[12];
-        size_t field_len, event_len;
+        size_t field_len, event_len, id_len;
         bool first, blank, after_cr, has_data, given;
 };
 

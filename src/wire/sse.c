@@ -1,9 +1,9 @@
-/* Server-sent events, of http.h: the event stream format of the HTML standard, as far as a client without reconnection needs it. */
+/* Server-sent events, of http.h: the event stream format of the HTML standard, as far as a client needs it. */
 #include <string.h>
 
 #include "wire/http.h"
 
-enum state { FIELD, EVENT, DATA, IGNORED, BROKEN };
+enum state { FIELD, EVENT, DATA, ID, IGNORED, BROKEN };
 
 void sse_init(struct sse *s, void *data, size_t cap)
 {
@@ -32,6 +32,15 @@ static int put_event(struct sse *s, char c)
         return EVENT;
 }
 
+static int put_id(struct sse *s, char c)
+{
+        if (s->id_len == SSE_ID_MAX)
+                return BROKEN;
+        s->id[s->id_len++] = c;
+        s->id[s->id_len] = '\0';
+        return ID;
+}
+
 static bool field_is(const struct sse *s, const char *name)
 {
         /* the stream may begin with a byte order mark */
@@ -46,6 +55,11 @@ static int field_ended(struct sse *s)
         if (field_is(s, "event")) {
                 s->event_len = 0;
                 return EVENT;
+        }
+        if (field_is(s, "id")) {
+                s->id_len = 0;
+                s->id[0] = '\0';
+                return ID;
         }
         if (!field_is(s, "data"))
                 return IGNORED;
@@ -77,6 +91,8 @@ static int in_line(struct sse *s, char c)
         s->blank = false;
         if (blank || s->state == IGNORED)
                 return s->state;
+        if (s->state == ID)
+                return put_id(s, c);
         return s->state == EVENT ? put_event(s, c) : put_data(s, c);
 }
 

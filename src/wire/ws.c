@@ -76,6 +76,11 @@ static void put_head(struct wbuf *w, enum ws_opcode opcode, const uint8_t mask[4
                 wbuf_bytes(w, mask, 4);
 }
 
+void ws_put_head(struct wbuf *w, enum ws_opcode opcode, size_t len)
+{
+        put_head(w, opcode, NULL, len);
+}
+
 static void put_body(struct wbuf *w, const uint8_t mask[4], const void *data, size_t len, size_t from)
 {
         size_t at = w->len;

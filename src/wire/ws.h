@@ -46,6 +46,9 @@ int ws_parse(uint8_t *data, size_t len, bool masked, struct ws_frame *frame, siz
 /* Puts a whole frame. `mask`: four random bytes, or NULL for a server. */
 void ws_put(struct wbuf *w, enum ws_opcode opcode, const uint8_t mask[4], const void *payload, size_t len);
 
+/* The head alone, of a frame that is not masked. */
+void ws_put_head(struct wbuf *w, enum ws_opcode opcode, size_t len);
+
 /* Puts a binary frame whose payload begins with `channel`. */
 void ws_put_channel(struct wbuf *w, uint8_t channel, const uint8_t mask[4], const void *payload, size_t len);
 

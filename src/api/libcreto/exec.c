@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "api/libcreto/handles.h"
+#include "api/libcreto/remote/remote.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "domain/outcome.h"
@@ -17,11 +17,6 @@
 #include "seccomp_names.h"
 
 enum { GIVE_UP_MS = 2000 };
-
-struct creto_exec {
-        struct session_exec *x;
-        int fatal; /* the last signal of those that end programs, or 0 */
-};
 
 struct run {
         struct creto_sandbox *sb;
@@ -32,12 +27,6 @@ struct run {
         uint64_t give_up_ms; /* when we stop waiting for somebody to take the output; 0: never */
         bool gave_up;
 };
-
-static int failed(struct creto_error *out, const struct err *e)
-{
-        error_out(out, e);
-        return -out->code;
-}
 
 /* ---- the request ---- */
 
@@ -298,6 +287,9 @@ int creto_exec(struct creto_sandbox *sb, const struct creto_exec_options *option
 {
         struct run r = { .sb = sb, .options = options, .stdin_fd = options->stdin_fd };
         struct err e;
+
+        if (sb->rt->remote)
+                return remote_exec(sb, options, result, &e) < 0 ? error_failed(err, &e) : 0;
         int code = begin(&r, &e);
 
         if (code == 0)
@@ -305,13 +297,17 @@ int creto_exec(struct creto_sandbox *sb, const struct creto_exec_options *option
         if (code == 0)
                 code = conclude(&r, result, &e);
         session_exec_free(r.exec.x);
-        return code < 0 ? failed(err, &e) : 0;
+        return code < 0 ? error_failed(err, &e) : 0;
 }
 
 void creto_exec_signal(struct creto_exec *exec, int signo, int group)
 {
         static const int fatal[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGKILL };
 
+        if (exec->remote) {
+                remote_exec_signal(exec->remote, signo, group != 0);
+                return;
+        }
         session_exec_signal(exec->x, signo, group != 0);
         for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
                 if (signo == fatal[i])
@@ -320,7 +316,10 @@ void creto_exec_signal(struct creto_exec *exec, int signo, int group)
 
 void creto_exec_resize(struct creto_exec *exec, uint16_t rows, uint16_t cols)
 {
-        session_exec_resize(exec->x, rows, cols);
+        if (exec->remote)
+                remote_exec_resize(exec->remote, rows, cols);
+        else
+                session_exec_resize(exec->x, rows, cols);
 }
 
 static const char *call_name(uint32_t number)
@@ -338,6 +337,8 @@ int creto_sandbox_refused(struct creto_sandbox *sb, char *out, size_t cap, struc
         size_t at;
 
         out[0] = '\0';
+        if (sb->rt->remote)
+                return 0;
         session_ask_stats(sb->session);
         while (!(stats = session_stats(sb->session))) {
                 struct pollfd p = { .fd = session_fd(sb->session), .events = session_events(sb->session) };
@@ -346,7 +347,7 @@ int creto_sandbox_refused(struct creto_sandbox *sb, char *out, size_t cap, struc
                 if (r > 0)
                         r = err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "the sandbox has ended");
                 if (r < 0)
-                        return failed(err, &e);
+                        return error_failed(err, &e);
         }
         if (stats->violations == 0)
                 return 0;

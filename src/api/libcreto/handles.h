@@ -13,7 +13,17 @@
 
 enum { PATH_CAP = 400 };
 
+struct remote;
+struct remote_exec;
+
+struct creto_exec {
+        struct session_exec *x;
+        int fatal;                  /* the last signal of those that end programs, or 0 */
+        struct remote_exec *remote; /* of a service; then nothing else holds */
+};
+
 struct creto_runtime {
+        struct remote *remote; /* a running service; NULL: embedded, and what follows holds */
         struct driver driver;
         int image_fd, auth_fd; /* owned; -1: none */
         bool dropped;          /* what is not open by now cannot be opened */
@@ -48,6 +58,8 @@ struct creto_sandbox {
 };
 
 void error_out(struct creto_error *out, const struct err *e);
+/* The same, and returns the negative code. */
+int error_failed(struct creto_error *out, const struct err *e);
 
 /* Opens what `text` names, as creto_open_sources(). */
 int image_open_sources(const char *text, int *image, int *auth, struct err *e);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "api/libcreto/handles.h"
+#include "api/libcreto/remote/remote.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/str.h"
@@ -31,7 +32,7 @@ void error_out(struct creto_error *out, const struct err *e)
         memcpy(out->hint, e->hint, sizeof(out->hint));
 }
 
-static int failed(struct creto_error *out, const struct err *e)
+int error_failed(struct creto_error *out, const struct err *e)
 {
         error_out(out, e);
         return -out->code;
@@ -84,7 +85,7 @@ int creto_open(const struct creto_open_options *options, struct creto_runtime **
 
         if (!rt) {
                 err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
-                return failed(err, &e);
+                return error_failed(err, &e);
         }
         rt->image_fd = options->image_fd >= 0 ? fcntl(options->image_fd, F_DUPFD_CLOEXEC, 3) : -1;
         rt->auth_fd = options->auth_fd >= 0 ? fcntl(options->auth_fd, F_DUPFD_CLOEXEC, 3) : -1;
@@ -97,7 +98,7 @@ int creto_open(const struct creto_open_options *options, struct creto_runtime **
                 *out = rt;
                 return 0;
         }
-        failed(err, &e);
+        error_failed(err, &e);
         creto_close(rt);
         return -err->code;
 }
@@ -106,6 +107,11 @@ void creto_close(struct creto_runtime *rt)
 {
         if (!rt)
                 return;
+        if (rt->remote) {
+                remote_free(rt->remote);
+                free(rt);
+                return;
+        }
         driver_stop(&rt->driver);
         fd_close(&rt->image_fd);
         fd_close(&rt->auth_fd);
@@ -225,12 +231,16 @@ int creto_spawn(struct creto_runtime *rt, const struct creto_option *options, si
                 r = err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
                 goto done;
         }
+        sb->rt = rt;
+        if (rt->remote) {
+                r = remote_spawn(rt, options, count, sb, &e);
+                goto done;
+        }
         spec_init(spec);
         for (size_t i = 0; i < count && r == 0; i++)
                 r = spec_set(spec, options[i].name, options[i].value, &e);
         if (r < 0)
                 goto done;
-        sb->rt = rt;
         sb->limits = spec->limits;
         sb->ttl_ms = spec->ttl_ms;
         sb->ttl_end_ms = spec->ttl_ms ? clock_ms(CLOCK_MONOTONIC) + spec->ttl_ms : 0;
@@ -245,7 +255,7 @@ done:
         if (r < 0) {
                 if (sb)
                         free_sandbox(sb);
-                return failed(err, &e);
+                return error_failed(err, &e);
         }
         rt->live++;
         *out = sb;
@@ -267,19 +277,37 @@ int creto_sandbox_usage(struct creto_sandbox *sb, struct creto_usage *usage, str
         struct ipc_usage u;
         struct err e;
 
+        if (sb->rt->remote)
+                return remote_usage(sb, usage, &e) < 0 ? error_failed(err, &e) : 0;
         if (driver_usage(&sb->rt->driver, sb->id, &u, &e) < 0)
-                return failed(err, &e);
+                return error_failed(err, &e);
         *usage = (struct creto_usage){ u.memory, u.memory_peak, u.cpu_us, u.throttled_us, u.pids, u.oom_kills, u.forks_refused };
         return 0;
 }
 
-int creto_terminate(struct creto_sandbox *sb, struct creto_error *err)
+static int terminate(struct creto_sandbox *sb, bool force, struct creto_error *err)
 {
         struct ipc_usage usage;
         struct err e;
-        int r = driver_terminate(&sb->rt->driver, sb->id, &usage, &e);
+        int r = sb->rt->remote ? remote_terminate(sb, force, &e) : driver_terminate(&sb->rt->driver, sb->id, &usage, &e);
 
         sb->rt->live--;
         free_sandbox(sb);
-        return r < 0 ? failed(err, &e) : 0;
+        return r < 0 ? error_failed(err, &e) : 0;
+}
+
+int creto_terminate(struct creto_sandbox *sb, struct creto_error *err)
+{
+        return terminate(sb, false, err);
+}
+
+int creto_terminate_force(struct creto_sandbox *sb, struct creto_error *err)
+{
+        return terminate(sb, true, err);
+}
+
+void creto_sandbox_free(struct creto_sandbox *sb)
+{
+        if (sb)
+                free_sandbox(sb);
 }

@@ -14,5 +14,50 @@ int cli_usage(const char *text);
 /* One line to standard error: "creto-runtime: …". */
 void cli_note(const char *text);
 
+/* A command in this terminal: streams, signals, its status. */
+struct cli_exec {
+        const char *const *argv, *const *env; /* NULL-ended; env may be NULL */
+        const char *cwd, *user;               /* or NULL */
+        uint32_t timeout_ms;
+        int tty, interactive;
+};
+
+int cli_exec(struct creto_sandbox *sb, const struct cli_exec *x);
+
+/* Where the service is, from --host and --api-key before the command; NULL: not said. */
+extern const char *cli_host, *cli_key;
+
+/* The handle of the service; on failure the error is printed, and *status is what to end with. */
+struct creto_runtime *cli_connect(int *status);
+
+/* Options of a command: NAME, letter or 0, and where its value goes (for a switch: `seen` alone). */
+struct cli_option {
+        const char *name;
+        char letter;
+        const char **value;
+        int *seen;
+};
+
+/* Takes the options from argv, wherever they stand before `--`; what is left is argv[1] to the returned number. 0: an error was printed. The words behind `--`
+ * are *rest, NULL-ended, or NULL. */
+int cli_options(int argc, char **argv, const struct cli_option *options, size_t count, char ***rest);
+
+int cmd_spawn(int argc, char **argv);
+int cmd_exec(int argc, char **argv);
+int cmd_get(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+int cmd_logs(int argc, char **argv);
+int cmd_list(int argc, char **argv);
+int cmd_pause(int argc, char **argv);
+int cmd_resume(int argc, char **argv);
+int cmd_renew(int argc, char **argv);
+int cmd_terminate(int argc, char **argv);
+int cmd_cp(int argc, char **argv);
+int cmd_keys(int argc, char **argv);
+int cmd_runtimes(int argc, char **argv);
+int cmd_drain(int argc, char **argv);
+int cmd_enable(int argc, char **argv);
+int cmd_health(int argc, char **argv);
+
 int cmd_run(int argc, char **argv);
 int cmd_image(int argc, char **argv);

@@ -24,14 +24,23 @@ static int cmd_version(int argc, char **argv)
         return 0;
 }
 
-static const char help_text[] = "Usage: creto-runtime COMMAND\n"
-                                "\n"
-                                "  run [OPTIONS] -- CMD...   run a command in a sandbox of its own, and exit with its status\n"
-                                "  image list|pull|rm|prune  images in the store\n"
-                                "  doctor [--json]           what this host can isolate, and with what\n"
-                                "  version, help [run]\n"
-                                "\n"
-                                "A first sandbox:  creto-runtime run -- python3 -c 'print(6*7)'\n";
+static const char help_text[] =
+        "Usage: creto-runtime COMMAND\n"
+        "\n"
+        "  run [OPTIONS] -- CMD...   run a command in a sandbox of its own, and exit with its status; needs no service\n"
+        "  spawn [OPTIONS]           make a sandbox that stays; the options of run, and --idle-timeout, -q, --json\n"
+        "  exec ID [-it] -- CMD...   run a command in it\n"
+        "  list, status ID, get ID, logs ID\n"
+        "  pause ID, resume ID, renew ID --ttl T, terminate ID... | --all\n"
+        "  cp SRC DST                files; either side ID:/path, or - for standard input and output\n"
+        "  keys create|list|revoke   API keys\n"
+        "  runtimes, drain --runtime CLASS, enable --runtime CLASS, health\n"
+        "  image list|pull|rm|prune  images in the store\n"
+        "  doctor [--json]           what this host can isolate, and with what\n"
+        "  version, help [run]\n"
+        "\n"
+        "Those but run, image and doctor ask the service: --host unix:PATH|http://ADDR:PORT or CRETO_RUNTIME_HOST, --api-key.\n"
+        "A first sandbox:  creto-runtime run -- python3 -c 'print(6*7)'\n";
 
 static const char help_run[] =
         "Usage: creto-runtime run [OPTIONS] -- CMD...\n"
@@ -59,14 +68,39 @@ static int cmd_help(int argc, char **argv)
 
 static const struct {
         const char *name;
-        int (*run)(int argc, char **argv); /* NULL: belongs to the service, which this version does not have */
+        int (*run)(int argc, char **argv); /* NULL: not available in this version */
 } commands[] = {
-        { "run", cmd_run },      { "image", cmd_image }, { "doctor", cmd_doctor }, { "version", cmd_version }, { "--version", cmd_version },
-        { "help", cmd_help },    { "--help", cmd_help }, { "-h", cmd_help },       { "spawn", NULL },          { "exec", NULL },
-        { "status", NULL },      { "get", NULL },        { "logs", NULL },         { "list", NULL },           { "pause", NULL },
-        { "resume", NULL },      { "terminate", NULL },  { "cp", NULL },           { "checkpoint", NULL },     { "restore", NULL },
-        { "drain", NULL },       { "enable", NULL },     { "runtimes", NULL },     { "pool", NULL },           { "network-policy", NULL },
-        { "attestation", NULL }, { "keys", NULL },       { "audit", NULL },        { "health", NULL },         { "completion", NULL },
+        { "run", cmd_run },
+        { "spawn", cmd_spawn },
+        { "exec", cmd_exec },
+        { "status", cmd_status },
+        { "get", cmd_get },
+        { "logs", cmd_logs },
+        { "list", cmd_list },
+        { "pause", cmd_pause },
+        { "resume", cmd_resume },
+        { "renew", cmd_renew },
+        { "terminate", cmd_terminate },
+        { "cp", cmd_cp },
+        { "image", cmd_image },
+        { "keys", cmd_keys },
+        { "runtimes", cmd_runtimes },
+        { "drain", cmd_drain },
+        { "enable", cmd_enable },
+        { "health", cmd_health },
+        { "doctor", cmd_doctor },
+        { "version", cmd_version },
+        { "--version", cmd_version },
+        { "help", cmd_help },
+        { "--help", cmd_help },
+        { "-h", cmd_help },
+        { "checkpoint", NULL },
+        { "restore", NULL },
+        { "pool", NULL },
+        { "network-policy", NULL },
+        { "attestation", NULL },
+        { "audit", NULL },
+        { "completion", NULL },
         { "mcp", NULL },
 };
 
@@ -87,6 +121,8 @@ int main(int argc, char **argv)
         struct creto_error e = { .code = CRETO_E_INVALID_SPEC };
 
         open_standard_streams();
+        for (; argc > 2 && (strcmp(argv[1], "--host") == 0 || strcmp(argv[1], "--api-key") == 0); argc -= 2, argv += 2)
+                *(argv[1][2] == 'h' ? &cli_host : &cli_key) = argv[2];
         if (argc < 2) {
                 fputs(help_text, stderr);
                 return 64;

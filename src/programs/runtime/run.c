@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "base/str.h"
 #include "domain/spec.h"
 #include "programs/runtime/cli.h"
 
@@ -248,32 +247,39 @@ static int exec_status(const struct creto_error *e)
         return e->sys == EACCES || e->sys == ENOEXEC ? STATUS_NOT_EXECUTABLE : -1;
 }
 
-static int run_in(struct creto_sandbox *sb, const struct invocation *inv, int signals)
+int cli_exec(struct creto_sandbox *sb, const struct cli_exec *x)
 {
+        int signals = catch_signals();
         struct creto_exec_options o = {
-                .argv = inv->command,
-                .flags = inv->tty ? CRETO_EXEC_TTY : 0,
-                .stdin_fd = inv->interactive || !isatty(STDIN_FILENO) ? STDIN_FILENO : -1,
+                .argv = x->argv,
+                .cwd = x->cwd,
+                .user = x->user,
+                .timeout_ms = x->timeout_ms,
+                .flags = x->tty ? CRETO_EXEC_TTY : 0,
+                .stdin_fd = x->interactive || !isatty(STDIN_FILENO) ? STDIN_FILENO : -1,
                 .on_output = on_output,
                 .output_fd = { STDOUT_FILENO, STDERR_FILENO },
                 .wake_fd = signals,
                 .on_wake = on_signal,
                 .ctx = &signals,
         };
+        const char *env[SPEC_ENV_MAX + 2];
         char term[128];
-        const char *env[] = { term, NULL };
         struct creto_result result;
         struct creto_error e;
+        size_t n = 0;
 
-        if (creto_sandbox_missing(sb)[0])
-                fprintf(stderr, "creto-runtime: notice: without control groups these defaults are weaker: %s\n", creto_sandbox_missing(sb));
-        if (inv->tty) {
+        if (x->tty) {
                 window_size(&o.rows, &o.cols);
                 snprintf(term, sizeof(term), "TERM=%.100s", getenv("TERM") ? getenv("TERM") : "xterm");
-                o.env = env;
+                env[n++] = term;
                 if (o.stdin_fd >= 0 && isatty(STDIN_FILENO))
                         raw_terminal();
         }
+        for (size_t i = 0; x->env && x->env[i] && n < SPEC_ENV_MAX + 1; i++)
+                env[n++] = x->env[i];
+        env[n] = NULL;
+        o.env = n ? env : NULL;
         int r = creto_exec(sb, &o, &result, &e);
         restore_terminal();
         if (r < 0 && terminal.output_fault)
@@ -284,6 +290,15 @@ static int run_in(struct creto_sandbox *sb, const struct invocation *inv, int si
         }
         tell(sb, &result);
         return result.status;
+}
+
+static int run_in(struct creto_sandbox *sb, const struct invocation *inv)
+{
+        const struct cli_exec x = { .argv = inv->command, .tty = inv->tty, .interactive = inv->interactive };
+
+        if (creto_sandbox_missing(sb)[0])
+                fprintf(stderr, "creto-runtime: notice: without control groups these defaults are weaker: %s\n", creto_sandbox_missing(sb));
+        return cli_exec(sb, &x);
 }
 
 int cmd_run(int argc, char **argv)
@@ -297,16 +312,18 @@ int cmd_run(int argc, char **argv)
 
         if (parse(argc, argv, &inv, &e) < 0 || judge(&inv, &e) < 0)
                 return cli_error(&e);
-        if (inv.image && creto_open_sources(inv.image, &open_options, &e) < 0)
+        if (inv.image && !cli_host && creto_open_sources(inv.image, &open_options, &e) < 0)
                 return cli_error(&e);
         signal(SIGPIPE, SIG_IGN);
-        if (creto_open(&open_options, &rt, &e) < 0)
+        if ((cli_host ? creto_connect(cli_host, cli_key, &rt, &e) : creto_open(&open_options, &rt, &e)) < 0)
                 return cli_error(&e);
         /* Until here a signal ends us, and with us the warden and what it has begun; from here on signals are the command's. */
         if (creto_spawn(rt, inv.options, inv.count, &sb, &e) < 0)
                 status = cli_error(&e);
         else
-                status = run_in(sb, &inv, catch_signals());
+                status = run_in(sb, &inv);
+        if (sb && cli_host && creto_terminate(sb, &e) < 0)
+                cli_error(&e);
         creto_close(rt); /* takes the sandbox down as well, all at once */
         return status;
 }
