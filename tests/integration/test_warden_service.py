@@ -14,103 +14,11 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+from warden import ATTACH, FREEZE, GONE, LIST, RUNNING, STOPPED, TERMINATE, Peer, Refused, text  # noqa: E402
 from harness import BUILD, IS_ROOT, alive, check, check_equal, main, poll, skip, test  # noqa: E402
 
 WARDEN = os.path.join(BUILD, "src/programs/warden/creto-warden")
 PEER = 12345
-HELLO, SPAWN, USAGE, TERMINATE, LIST, ATTACH, FREEZE = 1, 2, 3, 4, 6, 7, 8
-HELLO_OK, SPAWNED, TERMINATED, EXITED, LISTED, ATTACHED, FROZEN, ERROR = 0x81, 0x82, 0x84, 0x85, 0x87, 0x88, 0x89, 0x8F
-RUNNING, STOPPED, GONE = 1, 2, 4
-UNLIMITED = 2**64 - 1
-#         memory     swap cpu   pids disk       inodes nofile core output: domain/limits.h
-LIMITS = [64 << 20, 0, 1000, 64, 16 << 20, 1024, 1024, 0, 256 << 20]
-
-
-def text(s):
-    return struct.pack("<I", len(s)) + s.encode()
-
-
-class Reader:
-    def __init__(self, data):
-        self.data = data
-
-    def take(self, form):
-        n = struct.calcsize(form)
-        out, self.data = struct.unpack(form, self.data[:n]), self.data[n:]
-        return out[0]
-
-    def text(self):
-        n = self.take("<I")
-        out, self.data = self.data[:n].decode(), self.data[n:]
-        return out
-
-
-class Refused(Exception):
-    pass
-
-
-class Peer:
-    """One connection."""
-
-    def __init__(self, path, flags=0, prepared=0, greet=True):
-        self.serial = 0
-        self.events = []
-        self.s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.s.settimeout(20)
-        self.s.connect(path)
-        if greet:
-            self.ask(HELLO, struct.pack("<III", 1, flags, prepared), HELLO_OK)
-
-    def ask(self, kind, payload, wanted):
-        self.serial += 1
-        self.s.send(struct.pack("<HHI", kind, 0, self.serial) + payload)
-        while True:
-            data, fds, _, _ = socket.recv_fds(self.s, 65536, 6)
-            if not data:
-                raise Refused("the connection ended")
-            got, _, serial = struct.unpack("<HHI", data[:8])
-            body = Reader(data[8:])
-            if serial == 0:
-                self.events.append((got, body))
-                continue
-            if got == ERROR:
-                code, _ = body.take("<I"), body.take("<i")
-                raise Refused(f"{code}: {body.text()}")
-            check_equal((got, serial), (wanted, self.serial), "answer")
-            return body, fds
-
-    def spawn(self, name):
-        payload = text(name) + struct.pack("<BI", 0, 0) + text(name) + struct.pack("<II", 1000, 1000) + text("/home/agent")
-        payload += struct.pack("<9Q", *LIMITS) + struct.pack("<I", 0)
-        body, fds = self.ask(SPAWN, payload, SPAWNED)
-        check_equal(body.text(), name, "id")
-        return body.take("<I"), socket.socket(fileno=fds[0])
-
-    def list(self):
-        """{id: (state, pid, status)}"""
-        body, _ = self.ask(LIST, struct.pack("<I", 0), LISTED)
-        total, count = body.take("<I"), body.take("<I")
-        out = {}
-        for _ in range(count):
-            name = body.text()
-            out[name] = (body.take("<B"), body.take("<I"), body.take("<i"))
-            body.take("<Q")
-        check_equal(total, count, "sandboxes listed")
-        return out
-
-    def attach(self, name):
-        body, fds = self.ask(ATTACH, text(name), ATTACHED)
-        check_equal(body.text(), name, "id")
-        return socket.socket(fileno=fds[0])
-
-    def freeze(self, name, frozen):
-        self.ask(FREEZE, text(name) + struct.pack("<B", frozen), FROZEN)
-
-    def terminate(self, name):
-        self.ask(TERMINATE, text(name), TERMINATED)
-
-    def close(self):
-        self.s.close()
 
 
 def greet(stream, epoch):

@@ -13,6 +13,7 @@
 #include "api/http/api.h"
 #include "base/clock.h"
 #include "base/time.h"
+#include "programs/runtimed/confine.h"
 #include "programs/runtimed/monitor.h"
 #include "services/store/store.h"
 
@@ -239,6 +240,15 @@ int daemon_run(const struct config *config)
                 log_event(LOG_ERROR, e.msg, "hint", e.hint);
                 return err_code_exit(e.code);
         }
+        char state[CONFIG_PATH_MAX + 16];
+        const char *missing;
+        snprintf(state, sizeof(state), "%s/service", config->state_dir);
+        if (confine_daemon(state, &missing, &e) < 0) {
+                log_event(LOG_ERROR, e.msg, "hint", e.hint);
+                return 1;
+        }
+        if (missing[0])
+                log_event(LOG_WARNING, "the daemon is confined less than it should be", "missing", missing);
         d.settle = timer_new(d.loop, on_settle, &d);
         d.deadline = timer_new(d.loop, wait_for_end, &d);
         if (!d.settle || !d.deadline || !watch_signal(d.loop, SIGTERM, on_terminate, &d) || !watch_signal(d.loop, SIGINT, on_terminate, &d))

@@ -71,7 +71,7 @@ static int open_schema(struct store *s, const char *path, struct err *e)
         }
         snprintf(sql, sizeof(sql), "PRAGMA application_id=%d; PRAGMA user_version=%d;", APPLICATION, SCHEMA);
         if (!exec(s,
-                  "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=0;"
+                  "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=0; PRAGMA temp_store=MEMORY;"
                   "CREATE TABLE IF NOT EXISTS kv(key TEXT PRIMARY KEY, value BLOB NOT NULL, made INTEGER NOT NULL, changed INTEGER NOT NULL) "
                   "WITHOUT ROWID;"
                   "CREATE TABLE IF NOT EXISTS revision(id INTEGER PRIMARY KEY CHECK(id=1), at INTEGER NOT NULL);"
