@@ -96,6 +96,7 @@ lint:
 		--suppress=internalAstError --suppress=unknownMacro --suppress=missingInclude --suppress=missingIncludeSystem -Iinclude -Isrc -DCRETO_VERSION='"0"' -D__x86_64__ src
 	@tools/check-floors
 	@tools/check-docs
+	@tools/check-openapi
 
 install: $(BUILD)/build.ninja
 	@meson configure $(BUILD) -Dprefix=$(PREFIX)

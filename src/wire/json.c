@@ -407,6 +407,13 @@ static bool magnitude(const struct json_node *n, bool *negative, uint64_t *out)
                 return false;
         *negative = n->text[0] == '-';
         size_t len = n->len - *negative;
+        const char *point = memchr(n->text, '.', n->len);
+        if (point) { /* 2.00 is whole, as JSON Schema has it */
+                for (const char *at = point + 1; at < n->text + n->len; at++)
+                        if (*at != '0')
+                                return false;
+                len = (size_t)(point - n->text) - *negative;
+        }
         if (len >= sizeof(digits))
                 return false;
         memcpy(digits, n->text + *negative, len);

@@ -125,7 +125,7 @@ bool json_str_len(const struct json_node *n, size_t *len);       /* without the 
 bool json_str(const struct json_node *n, char *out, size_t cap); /* with a NUL at the end, none inside */
 bool json_str_is(const struct json_node *n, const char *s);      /* the same string? */
 bool json_bool(const struct json_node *n, bool *out);
-bool json_i64(const struct json_node *n, int64_t *out); /* whole numbers: neither a point nor an exponent */
+bool json_i64(const struct json_node *n, int64_t *out); /* whole numbers: 2 and 2.0, no exponent */
 bool json_u64(const struct json_node *n, uint64_t *out);
 bool json_double(const struct json_node *n, double *out); /* the nearest; false beyond what is finite */
 /* A string of base64. Where the string has escapes (`\/`), `cap` must be enough for the text and a NUL. `out` may be written without success. */

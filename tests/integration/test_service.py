@@ -71,6 +71,15 @@ def files_go_both_ways():
 
 
 @test
+def a_directory_takes_no_content():
+    root_only()
+    with Service() as s:
+        sb = s.spawn()
+        s.good("PUT", f"/v1/sandboxes/{sb}/files?path=/home/agent/d&directory=true", b"x" * 100000)
+        check_equal(s.good("GET", f"/v1/sandboxes/{sb}/files?path=/home/agent/d"), {"path": "/home/agent/d", "entries": []}, "what is in it")
+
+
+@test
 def half_an_upload_changes_nothing():
     root_only()
     with Service() as s:
@@ -218,6 +227,21 @@ def sandboxes_outlive_daemon_and_warden():
         check_equal(s.exec(ids[0], "true")["exitCode"], 0, "exec without a warden")
         new = s.spawn()
         check_equal(s.exec(new, "true")["exitCode"], 0, "a sandbox of the warden that follows")
+
+
+@test
+def one_that_is_paused_holds_up_no_restart():
+    root_only()
+    with Service() as s:
+        sleeps, other = s.spawn(), s.spawn()
+        s.exec(sleeps, "true")
+        s.good("POST", f"/v1/sandboxes/{sleeps}/pause")
+        for which in ("creto-runtimed", "creto-warden"):
+            s.kill(which)
+            check_equal((s.status(sleeps), s.exec(other, "echo", "x")["stdout"]), ("Paused", b"x\n"), f"after the death of {which}")
+        check_equal(s.call("POST", f"/v1/sandboxes/{sleeps}/exec", {"command": {"program": "true"}}).code, "SANDBOX_NOT_READY", "a command of one that is paused")
+        s.good("POST", f"/v1/sandboxes/{sleeps}/resume")
+        check_equal(s.exec(sleeps, "echo", "y")["stdout"], b"y\n", "after it was resumed")
 
 
 @test

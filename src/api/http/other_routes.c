@@ -205,6 +205,13 @@ static void on_key(void *ctx, const struct key_info *info, const char *text, con
         request_unref(r);
 }
 
+static bool is_key_name(const char *s)
+{
+        size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+
+        return n > 0 && n <= KEY_NAME_MAX && s[n] == '\0' && !strchr("._-", s[0]);
+}
+
 static void make_key(struct call *c)
 {
         static const char *const known[] = { "name", "role", "expiresInSeconds", NULL };
@@ -214,8 +221,8 @@ static void make_key(struct call *c)
 
         if (!body || !call_known_fields(c, body, "", known))
                 return;
-        if (!json_str(json_get(body, "name"), name, sizeof(name)) || !name[0]) {
-                call_bad_field(c, "name", "must be a string of 1 to %d bytes", KEY_NAME_MAX);
+        if (!json_str(json_get(body, "name"), name, sizeof(name)) || !is_key_name(name)) {
+                call_bad_field(c, "name", "must be 1 to %d letters, digits, '.', '_' and '-', a letter or digit first", KEY_NAME_MAX);
                 return;
         }
         if (!json_str(json_get(body, "role"), role, sizeof(role)) || key_role_of(role) == ROLE_NONE) {

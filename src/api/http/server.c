@@ -445,7 +445,7 @@ static void collect(struct request *r, const char *data, size_t len)
 
 static void stream(struct request *r, const char *data, size_t *len)
 {
-        ssize_t n = r->take(r, data, *len);
+        ssize_t n = r->take ? r->take(r, data, *len) : (ssize_t)*len;
 
         if (n < 0) {
                 if (!r->response)

@@ -79,10 +79,7 @@ static void gone(struct sandbox *sb)
         sb->watch = NULL;
         session_free(sb->session);
         sb->session = NULL;
-        if (sb->adopting) {
-                sb->adopting = false;
-                sb->all->adopting--;
-        }
+        sb->adopting = false;
         free(sb->log);
         sb->log = NULL;
         if (sb->info.state == SANDBOX_FAILED) {
@@ -106,6 +103,7 @@ static void gone(struct sandbox *sb)
         sb->all->config.count(sb->all->config.ctx, SANDBOX_COUNT_GONE, sb->info.id, 0);
         record_put(sb, NULL, NULL);
         waiters_tell(sb, &sb->looking, NULL);
+        waiters_tell(sb, &sb->resuming, NULL);
         waiters_tell(sb, &sb->ending, NULL);
         if (sb->info.state == SANDBOX_FAILED && !sb->info.started_ms)
                 sandbox_forget(sb); /* its maker got an error, and nobody has its id */
@@ -200,6 +198,10 @@ static void on_frozen(void *ctx, const struct link_answer *a)
                 record_put(sb, NULL, NULL);
         }
         struct err e = a->error ? *a->error : (struct err){ 0 };
+        if (!a->error && !c->pause && sb->adopting && waiter_add(&sb->resuming, c->done, c->ctx)) { /* it can be taken over only now */
+                free(c);
+                return;
+        }
         c->done(c->ctx, a->error ? NULL : sb, a->error ? &e : NULL);
         free(c);
 }

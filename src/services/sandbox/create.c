@@ -61,9 +61,9 @@ static void drop_session(struct sandbox *sb)
 
 static void set_adopting(struct sandbox *sb, bool adopting)
 {
-        if (sb->adopting != adopting)
-                sb->all->adopting = adopting ? sb->all->adopting + 1 : sb->all->adopting - 1;
         sb->adopting = adopting;
+        if (!adopting)
+                waiters_tell(sb, &sb->resuming, NULL);
 }
 
 static bool attach_later(struct sandbox *sb);

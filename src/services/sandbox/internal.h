@@ -9,7 +9,7 @@
 #include "services/sandbox/sandbox.h"
 #include "services/store/store.h"
 
-enum { BUCKETS = 4096, BOOT_ID_MAX = 36, LOOK_PAUSE_MS = 250, LOOK_FRESH_MS = 180000, ATTACH_TRIES = 8 };
+enum { BUCKETS = 4096, BOOT_ID_MAX = 36, LOOK_PAUSE_MS = 250, LOOK_FRESH_MS = 180000, ATTACH_TRIES = 8, ADOPT_MS = 5000 };
 
 /* Somebody who waits for something to come true of a sandbox. */
 struct waiter {
@@ -54,7 +54,7 @@ struct sandbox {
         struct timer *timer;
         struct exec *execs;
         unsigned exec_count;
-        struct waiter *creating, *ending, *looking;
+        struct waiter *creating, *ending, *looking, *resuming;
         uint64_t looked_ms, looked_cpu; /* CLOCK_MONOTONIC of the last look */
         bool look_disk, look_under_way, look_waits;
         struct timer *look_timer;
@@ -77,7 +77,7 @@ struct sandboxes {
         uint64_t host_ms;
         bool drained, listed;
         uint32_t list_seen;
-        unsigned adopting; /* that are being taken over */
+        uint64_t listed_ms; /* CLOCK_MONOTONIC: since when it is */
         char boot_id[BOOT_ID_MAX + 1];
         struct image_cache *images;
         struct timer *sweep;

@@ -248,6 +248,12 @@ static void take_missing(struct sandbox *sb)
         sandbox_failed(sb, &e);
 }
 
+static void ignore(void *ctx, const struct link_answer *a)
+{
+        (void)ctx;
+        (void)a;
+}
+
 static void take_one(struct sandbox *sb, const struct ipc_listed_box *box)
 {
         struct err e;
@@ -259,15 +265,14 @@ static void take_one(struct sandbox *sb, const struct ipc_listed_box *box)
         } else if (box->state == IPC_BOX_EXITED || box->state == IPC_BOX_DYING) {
                 err_set(&e, ERR_INTERNAL_ERROR, 0, "it ended while the service was down (status %d)", box->status);
                 sandbox_failed(sb, &e);
-        } else if (!sb->session) {
-                sandbox_attach(sb);
-        }
-}
+        } else {
+                bool paused = sb->info.state == SANDBOX_PAUSED;
 
-static void ignore(void *ctx, const struct link_answer *a)
-{
-        (void)ctx;
-        (void)a;
+                if (!sb->session)
+                        sandbox_attach(sb);
+                if (paused != (box->state == IPC_BOX_FROZEN)) /* somebody died between the record and the deed */
+                        link_freeze(sb->all->link, sb->info.id, paused, ignore, NULL);
+        }
 }
 
 static void settle(struct sandboxes *all)
@@ -278,6 +283,7 @@ static void settle(struct sandboxes *all)
                         take_missing(sb);
         }
         all->listed = true;
+        all->listed_ms = clock_ms(CLOCK_MONOTONIC);
 }
 
 static void on_list(void *ctx, const struct link_answer *a)
@@ -388,9 +394,17 @@ bool sandboxes_warden_up(const struct sandboxes *all)
         return link_is_up(all->link);
 }
 
+/* One that is paused answers when it is resumed; one that does not answer at all does not hold up the others for ever. */
 bool sandboxes_settled(const struct sandboxes *all)
 {
-        return link_is_up(all->link) && all->listed && all->adopting == 0;
+        if (!link_is_up(all->link) || !all->listed)
+                return false;
+        if (clock_ms(CLOCK_MONOTONIC) - all->listed_ms > ADOPT_MS)
+                return true;
+        for (const struct sandbox *sb = all->first; sb; sb = sb->next)
+                if (sb->adopting && sb->info.state != SANDBOX_PAUSED)
+                        return false;
+        return true;
 }
 
 void sandboxes_drain(struct sandboxes *all, bool drained)
