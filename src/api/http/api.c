@@ -191,17 +191,27 @@ void call_own(struct call *c, void *own, void (*release)(void *own))
 
 struct query_check {
         const struct route *route;
+        uint64_t seen; /* a bit a name of the route's */
         char bad[64];
+        const char *why;
 };
 
 static void check_query(void *ctx, const char *name)
 {
         struct query_check *q = ctx;
 
-        for (const char *const *known = q->route->query; known && *known; known++)
-                if (strcmp(*known, name) == 0)
-                        return;
+        const char *const *known = q->route->query;
+        unsigned i = 0;
+
+        while (known && known[i] && strcmp(known[i], name) != 0)
+                i++;
+        bool is_known = known && known[i], twice = is_known && (q->seen >> i & 1);
+        if (is_known)
+                q->seen |= 1ULL << i;
+        if (is_known && !twice)
+                return;
         snprintf(q->bad, sizeof(q->bad), "%.60s", *name ? name : "?");
+        q->why = twice ? "is given twice" : "is not known here";
 }
 
 static int judge(struct call *c, struct err *e)
@@ -235,7 +245,7 @@ static int judge(struct call *c, struct err *e)
         struct query_check q = { .route = c->route };
         request_each_query(r, check_query, &q);
         if (q.bad[0])
-                return err_set(e, ERR_INVALID_SPEC, 0, "there is no query '%s' here", q.bad);
+                return err_set(e, ERR_INVALID_SPEC, 0, "the query '%s' %s", q.bad, q.why);
         return 0;
 }
 
