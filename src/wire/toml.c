@@ -77,17 +77,24 @@ static bool put(struct reader *r, size_t from, char c)
 
 static bool put_code(struct reader *r, size_t from, uint32_t code)
 {
+        char bytes[UTF8_SIZE_MAX];
+
         if (code == 0 || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
                 return bad(r, "an escape names no character that is taken");
-        if (code < 0x80)
-                return put(r, from, (char)code);
-        if (code < 0x800)
-                return put(r, from, (char)(0xc0 | code >> 6)) && put(r, from, (char)(0x80 | (code & 63)));
-        if (code < 0x10000)
-                return put(r, from, (char)(0xe0 | code >> 12)) && put(r, from, (char)(0x80 | (code >> 6 & 63))) &&
-                       put(r, from, (char)(0x80 | (code & 63)));
-        return put(r, from, (char)(0xf0 | code >> 18)) && put(r, from, (char)(0x80 | (code >> 12 & 63))) &&
-               put(r, from, (char)(0x80 | (code >> 6 & 63))) && put(r, from, (char)(0x80 | (code & 63)));
+        for (size_t i = 0, n = utf8_put(bytes, (int32_t)code); i < n; i++)
+                if (!put(r, from, bytes[i]))
+                        return false;
+        return true;
+}
+
+static bool is_utf8(const char *s, size_t len)
+{
+        const uint8_t *at = (const uint8_t *)s, *end = at + len;
+
+        while (at < end)
+                if (utf8_get(&at, end) == UTF8_NONE)
+                        return false;
+        return true;
 }
 
 static bool take_escape(struct reader *r, size_t from)
@@ -140,7 +147,7 @@ static const char *take_string(struct reader *r)
                         return NULL;
         }
         r->at++;
-        if (!utf8_valid(r->room + from, r->used - from)) {
+        if (!is_utf8(r->room + from, r->used - from)) {
                 bad(r, "a string is not UTF-8");
                 return NULL;
         }
@@ -150,34 +157,38 @@ static const char *take_string(struct reader *r)
 
 /* ---- values ---- */
 
+/* To the next thing of an array, which may go over lines with comments. */
+static bool skip_lines(struct reader *r)
+{
+        for (;;) {
+                skip_blanks(r);
+                if (peek(r) != '#' && peek(r) != '\n' && peek(r) != '\r')
+                        return true;
+                if (!end_line(r))
+                        return false;
+        }
+}
+
 static bool take_array(struct reader *r, struct toml_value *v)
 {
         v->type = TOML_STRINGS;
         v->items = r->items;
         r->at++;
-        for (bool wants = true;; wants = false) {
-                for (;;) { /* an array may go over lines, with comments */
-                        skip_blanks(r);
-                        if (peek(r) != '#' && peek(r) != '\n' && peek(r) != '\r')
-                                break;
-                        if (!end_line(r))
-                                return false;
-                }
+        for (bool more = true; skip_lines(r); more = take(r, ',')) {
+                if (more && !skip_lines(r))
+                        return false;
                 if (take(r, ']'))
                         return true;
-                if (!wants && v->count > 0 && r->at[-1] != ',' && !take(r, ','))
+                if (!more)
                         return bad(r, "an array wants a comma or its end");
-                if (!wants && r->at[-1] == ',') {
-                        wants = true;
-                        continue;
-                }
                 if (peek(r) != '"' && peek(r) != '\'')
                         return bad(r, "an array is of strings here");
                 if (v->count == TOML_ITEMS_MAX)
                         return bad(r, "an array has more than 64 strings");
-                if (!(r->items[v->count++] = take_string(r)))
+                if (!(r->items[v->count++] = take_string(r)) || !skip_lines(r))
                         return false;
         }
+        return false;
 }
 
 /* A number, true or false: what stands up to a blank, a comma, a comment. */
@@ -190,7 +201,8 @@ static bool take_word(struct reader *r, struct toml_value *v)
         for (int c; (c = peek(r)) != -1 && !strchr(" \t\r\n#,]", c); r->at++) {
                 if (n + 1 == sizeof(word) || c == 0)
                         return bad(r, "that is no value");
-                if (c == '_' && n > 0 && word[n - 1] >= '0' && word[n - 1] <= '9' && r->at + 1 < r->end && r->at[1] >= '0' && r->at[1] <= '9')
+                if (c == '_' && n > 0 && word[n - 1] >= '0' && word[n - 1] <= '9' && r->at + 1 < r->end && r->at[1] >= '0' &&
+                    r->at[1] <= '9')
                         continue;
                 decimal |= c == '.';
                 word[n++] = (char)c;
@@ -205,7 +217,8 @@ static bool take_word(struct reader *r, struct toml_value *v)
         size_t whole = strspn(digits, "0123456789"), places = digits[whole] == '.' ? strspn(digits + whole + 1, "0123456789") : 0;
         if (whole == 0 || whole > 18 || (whole > 1 && *digits == '0') || digits[whole + (decimal ? 1 + places : 0)] != '\0' ||
             (decimal && places == 0))
-                return bad(r, n == 0 ? "a value is missing" : "that is no value: a string stands in quotes, a number has digits and at most one point");
+                return bad(r, n == 0 ? "a value is missing"
+                                     : "that is no value: a string stands in quotes, a number has digits and at most one point");
         v->type = decimal ? TOML_FLOAT : TOML_INTEGER;
         v->integer = strtoll(word, NULL, 10);
         /* strtod() takes for a point what the locale says */
@@ -260,7 +273,8 @@ static bool take_name(struct reader *r, char *out)
         size_t n = 0;
 
         skip_blanks(r);
-        for (int c; (c = peek(r)) == '_' || c == '-' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); r->at++) {
+        for (int c; (c = peek(r)) == '_' || c == '-' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+             r->at++) {
                 if (n == TOML_NAME_MAX)
                         return bad(r, "a name is longer than 63 bytes");
                 out[n++] = (char)c;

@@ -48,7 +48,7 @@ class Answer:
 
 
 class Service:
-    def __init__(self, *arguments, tcp=False):
+    def __init__(self, *arguments, tcp=False, config=None):
         self.top = tempfile.mkdtemp(prefix="creto-service-", dir="/var/tmp")
         os.chmod(self.top, 0o711)
         self.run_dir, self.state_dir = os.path.join(self.top, "run"), os.path.join(self.top, "state")
@@ -56,12 +56,17 @@ class Service:
         self.port = free_port() if tcp else None
         self.arguments = list(arguments)
         self.process = None
+        self.config = None
+        if config is not None:
+            self.config = os.path.join(self.top, "config.toml")
+            with open(self.config, "w") as f:
+                f.write(config)
 
     def start(self, wait=True):
         self.log = open(os.path.join(self.top, "log"), "ab")
         listen = f"127.0.0.1:{self.port}" if self.port else ""
         self.process = subprocess.Popen(
-            [RUNTIMED, "--run-dir", self.run_dir, "--state-dir", self.state_dir, "--listen", listen, *self.arguments],
+            [RUNTIMED, "--run-dir", self.run_dir, "--state-dir", self.state_dir, "--listen", listen, "--config", self.config or "", *self.arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log)
         if wait:
             line = self.process.stdout.readline()
@@ -107,6 +112,8 @@ class Service:
         if self.process and self.process.poll() is None:
             self.process.terminate()
             try:
+                if not poll(lambda: self.process.poll() is not None, 0.2):
+                    self.process.terminate()  # what still runs is not waited for
                 self.process.wait(timeout=40)
             except subprocess.TimeoutExpired:
                 self.process.kill()

@@ -1,11 +1,18 @@
 #include "programs/runtimed/config.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "base/fd.h"
 #include "base/str.h"
+#include "wire/toml.h"
 
+#define DEFAULT_FILE "/etc/creto-runtime/config.toml"
 #define MIB (1024ULL * 1024)
 
 const char config_usage[] = "Usage: creto-runtimed [--config FILE] [--state-dir DIR] [--run-dir DIR] [--listen ADDR:PORT] [--socket PATH]\n"
@@ -15,10 +22,14 @@ const char config_usage[] = "Usage: creto-runtimed [--config FILE] [--state-dir 
 
 static void set_defaults(struct config *c)
 {
-        *c = (struct config){ .state_dir = "/var/lib/creto-runtime",
+        *c = (struct config){ .file = DEFAULT_FILE,
+                              .state_dir = "/var/lib/creto-runtime",
                               .run_dir = "/run/creto-runtime",
                               .listen = "127.0.0.1:8080",
-                              .drain_seconds = 30,
+                              .file_fd = -1,
+                              .tls_cert_fd = -1,
+                              .tls_key_fd = -1,
+                              .drain_seconds = 5,
                               .prepared = 4,
                               .max_connections = 12000,
                               .max_execs = 128,
@@ -35,6 +46,239 @@ static void set_defaults(struct config *c)
         spec_init(&c->defaults);
 }
 
+/* ---- the file ---- */
+
+enum kind { TEXT, SWITCH, COUNT, RATIO, SIZE, SPECIAL };
+
+struct entry {
+        const char *table, *key;
+        enum kind kind;
+        size_t at, cap; /* cap: of a text; else the greatest value */
+        const char *(*set)(struct config *c, const struct entry *n, const struct toml_value *v); /* SPECIAL */
+};
+
+static const char *set_on_stop(struct config *c, const struct entry *n, const struct toml_value *v)
+{
+        (void)n;
+        if (v->type != TOML_STRING || (strcmp(v->string, "keep") != 0 && strcmp(v->string, "terminate") != 0))
+                return "must be \"keep\" or \"terminate\"";
+        c->keep_on_stop = *v->string == 'k';
+        return NULL;
+}
+
+static const char *set_format(struct config *c, const struct entry *n, const struct toml_value *v)
+{
+        (void)n;
+        if (v->type != TOML_STRING || (strcmp(v->string, "json") != 0 && strcmp(v->string, "logfmt") != 0))
+                return "must be \"logfmt\" or \"json\"";
+        c->log_json = *v->string == 'j';
+        return NULL;
+}
+
+static const char *set_level(struct config *c, const struct entry *n, const struct toml_value *v)
+{
+        static const char *const names[] = { [LOG_ERROR] = "error", [LOG_WARNING] = "warning", [LOG_INFO] = "info", [LOG_DEBUG] = "debug" };
+
+        (void)n;
+        for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+                if (v->type == TOML_STRING && names[i] && strcmp(v->string, names[i]) == 0) {
+                        c->log_level = (enum log_level)i;
+                        return NULL;
+                }
+        return "must be \"error\", \"warning\", \"info\" or \"debug\"";
+}
+
+static const char *set_list(struct config *c, const struct entry *n, const struct toml_value *v)
+{
+        unsigned *count = strcmp(n->key, "keys") == 0 ? &c->key_count : &c->socket_role_count;
+
+        if (v->type != TOML_STRINGS || v->count > CONFIG_LIST_MAX)
+                return "must be an array of at most 64 strings";
+        for (size_t i = 0; i < v->count; i++)
+                if (snprintf((char *)c + n->at + i * n->cap, n->cap, "%s", v->items[i]) >= (int)n->cap)
+                        return "holds a string that is too long";
+        *count = (unsigned)v->count;
+        return NULL;
+}
+
+/* One option of the command line, by its rules: strings that it keeps are kept here. */
+static const char *set_default(struct config *c, const struct entry *n, const struct toml_value *v)
+{
+        static char why[200];
+        char text[64];
+        const char *value = v->string;
+        struct err e;
+
+        if (v->type == TOML_INTEGER || v->type == TOML_FLOAT) {
+                snprintf(text, sizeof(text), v->type == TOML_INTEGER ? "%.0f" : "%g", v->number);
+                value = text;
+        } else if (v->type != TOML_STRING) {
+                return "must be a string or a number";
+        }
+        if (n->cap > 1) {
+                if (snprintf((char *)c + n->at, n->cap, "%s", value) >= (int)n->cap)
+                        return "is too long";
+                value = (char *)c + n->at;
+        }
+        if (spec_set(&c->defaults, n->key, value, &e) == 0)
+                return NULL;
+        snprintf(why, sizeof(why), "%.190s", e.msg);
+        return why;
+}
+
+static const char *set_time(struct config *c, const struct entry *n, const struct toml_value *v)
+{
+        uint64_t ms;
+
+        if (v->type != TOML_STRING || !str_parse_ms(v->string, &ms) || ms > UINT32_MAX)
+                return "must be a time like \"90s\", \"10m\" or \"1h\"";
+        memcpy((char *)c + n->at, &ms, sizeof(ms));
+        return NULL;
+}
+
+#define AT(field) offsetof(struct config, field)
+#define TEXT_AT(table, key, field)                                                                                                         \
+        {                                                                                                                                  \
+                table, key, TEXT, AT(field), sizeof(((struct config *)0)->field), NULL                                                     \
+        }
+#define LIST_AT(table, key, field)                                                                                                         \
+        {                                                                                                                                  \
+                table, key, SPECIAL, AT(field), sizeof(((struct config *)0)->field[0]), set_list                                           \
+        }
+#define DEFAULT(key)                                                                                                                       \
+        {                                                                                                                                  \
+                "defaults", key, SPECIAL, 0, 0, set_default                                                                                \
+        }
+
+/* deploy/config.toml documents each. */
+static const struct entry entries[] = {
+        TEXT_AT("server", "listen", listen),
+        TEXT_AT("server", "socket", socket),
+        TEXT_AT("server", "socket_group", socket_group),
+        TEXT_AT("server", "user", user),
+        TEXT_AT("server", "tls_certificate", tls_cert),
+        TEXT_AT("server", "tls_key", tls_key),
+        { "server", "max_connections", COUNT, AT(max_connections), 1000000, NULL },
+        { "server", "max_body", SIZE, AT(max_body), 64 * MIB, NULL },
+        TEXT_AT("paths", "state_dir", state_dir),
+        TEXT_AT("paths", "run_dir", run_dir),
+        { "service", "on_stop", SPECIAL, 0, 0, set_on_stop },
+        { "service", "drain_seconds", COUNT, AT(drain_seconds), 86400, NULL },
+        { "service", "prepared", COUNT, AT(prepared), 64, NULL },
+        { "service", "ended_keep_seconds", COUNT, AT(ended_keep_seconds), 30 * 86400, NULL },
+        { "limits", "max_sandboxes", COUNT, AT(rules.max_sandboxes), 1000000, NULL },
+        { "limits", "max_sandboxes_per_key", COUNT, AT(rules.max_per_owner), 1000000, NULL },
+        { "limits", "max_execs", COUNT, AT(max_execs), 10000, NULL },
+        { "limits", "memory_overcommit", RATIO, AT(rules.memory_overcommit), 100000, NULL },
+        { "limits", "pids_overcommit", RATIO, AT(rules.pids_overcommit), 100000, NULL },
+        { "limits", "disk_overcommit", RATIO, AT(rules.disk_overcommit), 100000, NULL },
+        { "limits", "min_free_memory", SIZE, AT(rules.min_free_memory), 0, NULL },
+        { "limits", "min_free_disk", SIZE, AT(rules.min_free_disk), 0, NULL },
+        { "limits", "requests_per_second", RATIO, AT(requests_per_second), 1000000, NULL },
+        { "limits", "burst", COUNT, AT(burst), 1000000, NULL },
+        { "defaults", "image", SPECIAL, AT(default_image), CONFIG_PATH_MAX, set_default },
+        { "defaults", "user", SPECIAL, AT(default_user), CONFIG_TEXT_MAX, set_default },
+        DEFAULT("memory"),
+        DEFAULT("memory-swap"),
+        DEFAULT("cpu"),
+        DEFAULT("pids"),
+        DEFAULT("disk"),
+        DEFAULT("disk-inodes"),
+        DEFAULT("nofile"),
+        DEFAULT("core"),
+        DEFAULT("output-rate"),
+        { "defaults", "ttl", SPECIAL, AT(defaults.ttl_ms), 0, set_time },
+        { "defaults", "idle-timeout", SPECIAL, AT(defaults.idle_ms), 0, set_time },
+        { "auth", "no_auth_on_loopback", SWITCH, AT(no_auth_on_loopback), 0, NULL },
+        LIST_AT("auth", "socket_roles", socket_roles),
+        LIST_AT("auth", "keys", keys),
+        { "telemetry", "log_format", SPECIAL, 0, 0, set_format },
+        { "telemetry", "log_level", SPECIAL, 0, 0, set_level },
+};
+
+static const char *set_number(struct config *c, const struct entry *n, const struct toml_value *v)
+{
+        static char why[96];
+        void *at = (char *)c + n->at;
+        uint64_t bytes;
+
+        if (n->kind == SIZE && v->type == TOML_STRING && str_parse_bytes(v->string, &bytes) && (n->cap == 0 || bytes <= n->cap)) {
+                memcpy(at, &bytes, sizeof(bytes));
+                return NULL;
+        }
+        if ((v->type == TOML_INTEGER || (v->type == TOML_FLOAT && n->kind == RATIO)) && v->number >= 0 &&
+            (n->cap == 0 || v->number <= (double)n->cap)) {
+                if (n->kind == COUNT)
+                        *(unsigned *)at = (unsigned)v->integer;
+                else if (n->kind == RATIO)
+                        *(double *)at = v->number;
+                else
+                        *(uint64_t *)at = (uint64_t)v->integer;
+                return NULL;
+        }
+        snprintf(why, sizeof(why), n->kind == SIZE ? "must be a size like \"512M\"" : "must be a%s number from 0 to %zu",
+                 n->kind == RATIO ? "" : " whole", n->cap);
+        return why;
+}
+
+static const char *set_entry(struct config *c, const struct entry *n, const struct toml_value *v)
+{
+        if (n->kind == SPECIAL)
+                return n->set(c, n, v);
+        if (n->kind == SWITCH && v->type == TOML_BOOLEAN) {
+                *((bool *)((char *)c + n->at)) = v->boolean;
+                return NULL;
+        }
+        if (n->kind == SWITCH)
+                return "must be true or false";
+        if (n->kind != TEXT)
+                return set_number(c, n, v);
+        if (v->type != TOML_STRING)
+                return "must be a string";
+        return snprintf((char *)c + n->at, n->cap, "%s", v->string) < (int)n->cap ? NULL : "is too long";
+}
+
+static const char *take_entry(void *ctx, const char *table, const char *key, const struct toml_value *v)
+{
+        static char why[320];
+        const char *reason = "there is no such setting";
+
+        for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
+                if (strcmp(entries[i].table, table) == 0 && strcmp(entries[i].key, key) == 0)
+                        reason = set_entry(ctx, &entries[i], v);
+        if (!reason)
+                return NULL;
+        snprintf(why, sizeof(why), "%s%s%s %.200s", table, *table ? "." : "", key, reason);
+        return why;
+}
+
+static int take_file(struct config *c, struct err *e)
+{
+        char *text = malloc(CONFIG_FILE_MAX + 1);
+        struct toml_fault fault;
+        struct stat st;
+        ssize_t n;
+
+        if (!text)
+                return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        n = pread(c->file_fd, text, CONFIG_FILE_MAX + 1, 0);
+        if (n < 0 || fstat(c->file_fd, &st) < 0)
+                err_sys(e, "cannot read '%.200s'", c->file);
+        else if (n > CONFIG_FILE_MAX)
+                err_set(e, ERR_INVALID_SPEC, 0, "'%.200s': more than %d KiB", c->file, CONFIG_FILE_MAX / 1024);
+        else if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & 022))
+                err_set(e, ERR_INVALID_SPEC, 0, "'%.200s': others than root may write to it", c->file);
+        else if (toml_read(text, (size_t)n, take_entry, c, &fault) < 0)
+                err_set(e, ERR_INVALID_SPEC, 0, "'%.200s', line %u: %s", c->file, fault.line, fault.why);
+        else
+                n = -1;
+        free(text);
+        if (n < 0 && e->code == ERR_NONE)
+                return 0;
+        err_hint(e, "every setting is in the file that came with it (deploy/config.toml)");
+        return -(int)e->code;
+}
+
 static int set_text(char *out, size_t cap, const char *name, const char *value, struct err *e)
 {
         if (snprintf(out, cap, "%s", value) < (int)cap)
@@ -42,20 +286,22 @@ static int set_text(char *out, size_t cap, const char *name, const char *value, 
         return err_set(e, ERR_INVALID_SPEC, 0, "%s: at most %zu bytes", name, cap - 1);
 }
 
+/* ---- the environment and the command line ---- */
+
 struct option {
         const char *flag, *variable;
         size_t at, cap;
 };
 
-#define TEXT(flag, variable, field)                                                                                                        \
+#define OPTION(flag, variable, field)                                                                                                      \
         {                                                                                                                                  \
                 flag, variable, offsetof(struct config, field), sizeof(((struct config *)0)->field)                                        \
         }
 
 static const struct option options[] = {
-        TEXT("--config", "CRETO_RUNTIME_CONFIG", file),      TEXT("--state-dir", "CRETO_RUNTIME_STATE_DIR", state_dir),
-        TEXT("--run-dir", "CRETO_RUNTIME_RUN_DIR", run_dir), TEXT("--listen", "CRETO_RUNTIME_LISTEN", listen),
-        TEXT("--socket", "CRETO_RUNTIME_SOCKET", socket),    TEXT("--user", "CRETO_RUNTIME_USER", user),
+        OPTION("--config", "CRETO_RUNTIME_CONFIG", file),      OPTION("--state-dir", "CRETO_RUNTIME_STATE_DIR", state_dir),
+        OPTION("--run-dir", "CRETO_RUNTIME_RUN_DIR", run_dir), OPTION("--listen", "CRETO_RUNTIME_LISTEN", listen),
+        OPTION("--socket", "CRETO_RUNTIME_SOCKET", socket),    OPTION("--user", "CRETO_RUNTIME_USER", user),
 };
 
 static int take_environment(struct config *c, struct err *e)
@@ -97,18 +343,58 @@ static int take_arguments(struct config *c, int argc, char **argv, struct err *e
         return 0;
 }
 
-int config_read(struct config *c, int argc, char **argv, struct err *e)
+/* --config comes before all else. */
+static int find_file(struct config *c, int argc, char **argv, struct err *e)
 {
-        set_defaults(c);
-        if (take_environment(c, e) < 0 || take_arguments(c, argc, argv, e) < 0)
+        const char *name = getenv("CRETO_RUNTIME_CONFIG");
+        bool given = name != NULL;
+
+        for (int i = 1; i + 1 < argc; i++)
+                if (strcmp(argv[i], "--config") == 0) {
+                        name = argv[i + 1];
+                        given = true;
+                }
+        if (given && set_text(c->file, sizeof(c->file), "--config", name, e) < 0)
                 return -(int)e->code;
-        if (c->file[0])
-                return err_set(e, ERR_NOT_SUPPORTED, 0, "--config is not available in this version");
+        if (c->inherited)
+                c->file_fd = fcntl(FD_CONFIG, F_GETFD) >= 0 ? FD_CONFIG : -1;
+        else if (c->file[0])
+                c->file_fd = open(c->file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        if (c->file_fd < 0 && !c->inherited && c->file[0] && (given || errno != ENOENT))
+                return err_set(e, ERR_INVALID_SPEC, errno, "cannot open '%.200s'", c->file);
+        return c->file_fd >= 0 ? take_file(c, e) : 0;
+}
+
+static int open_named(const char *path, bool inherited, int inherited_fd, int *fd, struct err *e)
+{
+        if (!path[0])
+                return 0;
+        *fd = inherited ? inherited_fd : open(path, O_RDONLY | O_CLOEXEC);
+        return *fd >= 0 ? 0 : err_set(e, ERR_INVALID_SPEC, errno, "cannot open '%.200s'", path);
+}
+
+static int check_config(struct config *c, struct err *e)
+{
         if (c->state_dir[0] != '/' || c->run_dir[0] != '/')
                 return err_set(e, ERR_INVALID_SPEC, 0, "--state-dir and --run-dir are absolute paths");
         if (!c->socket[0] && snprintf(c->socket, sizeof(c->socket), "%s/runtime.sock", c->run_dir) >= (int)sizeof(c->socket))
                 return err_set(e, ERR_INVALID_SPEC, 0, "--run-dir: at most %d bytes", CONFIG_PATH_MAX - 20);
         if (snprintf(c->image_store, sizeof(c->image_store), "%s/images", c->state_dir) >= (int)sizeof(c->image_store))
                 return err_set(e, ERR_INVALID_SPEC, 0, "--state-dir: at most %d bytes", CONFIG_PATH_MAX - 20);
+        if (!c->tls_cert[0] != !c->tls_key[0])
+                return err_set(e, ERR_INVALID_SPEC, 0, "server.tls_certificate and server.tls_key go together");
+        return 0;
+}
+
+int config_read(struct config *c, int argc, char **argv, struct err *e)
+{
+        set_defaults(c);
+        *e = (struct err){ 0 };
+        for (int i = 1; i < argc; i++)
+                c->inherited |= strcmp(argv[i], "--inherited") == 0;
+        if (find_file(c, argc, argv, e) < 0 || take_environment(c, e) < 0 || take_arguments(c, argc, argv, e) < 0 ||
+            check_config(c, e) < 0 || open_named(c->tls_cert, c->inherited, FD_TLS_CERT, &c->tls_cert_fd, e) < 0 ||
+            open_named(c->tls_key, c->inherited, FD_TLS_KEY, &c->tls_key_fd, e) < 0)
+                return -(int)e->code;
         return 0;
 }

@@ -1,5 +1,5 @@
 /*
- * What the daemon is told: a file in TOML, the environment, the command line, each over the one before.
+ * What the daemon is told: a file in TOML (deploy/config.toml names every key), the environment, the command line, each over the one before.
  */
 #pragma once
 
@@ -11,25 +11,34 @@
 #include "domain/admission.h"
 #include "domain/spec.h"
 
-enum { CONFIG_PATH_MAX = 300, CONFIG_TEXT_MAX = 128, CONFIG_KEYS_MAX = 64 };
+enum { CONFIG_PATH_MAX = 300, CONFIG_TEXT_MAX = 128, CONFIG_LIST_MAX = 64, CONFIG_FILE_MAX = 256 * 1024 };
+
+/* What one process hands to the next: descriptors of these numbers, closed where there is none. */
+enum { FD_SOCKET = 3, FD_LISTEN, FD_CONFIG, FD_TLS_CERT, FD_TLS_KEY, FD_INHERITED_END };
 
 struct config {
         char file[CONFIG_PATH_MAX], state_dir[CONFIG_PATH_MAX], run_dir[CONFIG_PATH_MAX], image_store[CONFIG_PATH_MAX];
         char socket[CONFIG_PATH_MAX], listen[CONFIG_TEXT_MAX], user[CONFIG_TEXT_MAX], socket_group[CONFIG_TEXT_MAX];
         char tls_cert[CONFIG_PATH_MAX], tls_key[CONFIG_PATH_MAX];
+        int file_fd, tls_cert_fd, tls_key_fd; /* open, where they are named; else -1 */
         bool no_auth_on_loopback;
         bool keep_on_stop; /* on_stop = "keep" */
         unsigned drain_seconds, prepared, max_connections, max_execs, burst;
-        unsigned long max_body;
+        uint64_t max_body;
         double requests_per_second;
-        unsigned long ended_keep_seconds;
+        unsigned ended_keep_seconds;
         bool log_json;
         enum log_level log_level;
         struct admission_rules rules;
         struct spec defaults;
-        bool inherited; /* the sockets were handed over */
+        char default_image[CONFIG_PATH_MAX], default_user[CONFIG_TEXT_MAX];
+        char socket_roles[CONFIG_LIST_MAX][CONFIG_TEXT_MAX]; /* "USER=ROLE" */
+        char keys[CONFIG_LIST_MAX][CONFIG_TEXT_MAX + 80];    /* "NAME=ROLE=SHA256" */
+        unsigned socket_role_count, key_count;
+        bool inherited; /* the sockets and files were handed over */
 };
 
 extern const char config_usage[];
 
+/* Opens what it names. */
 int config_read(struct config *c, int argc, char **argv, struct err *e);

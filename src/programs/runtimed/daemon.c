@@ -1,6 +1,7 @@
 #include "programs/runtimed/daemon.h"
 
 #include <fcntl.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,12 +13,14 @@
 
 #include "api/http/api.h"
 #include "base/clock.h"
+#include "base/str.h"
 #include "base/time.h"
 #include "programs/runtimed/confine.h"
 #include "programs/runtimed/monitor.h"
+#include "programs/runtimed/systemd.h"
 #include "services/store/store.h"
 
-enum { SETTLE_MS = 20 };
+enum { SETTLE_MS = 20, END_MS = 30000, PEM_MAX = 256 * 1024 };
 
 struct daemon {
         const struct config *config;
@@ -30,8 +33,12 @@ struct daemon {
         struct api *api;
         struct server *server;
         struct timer *settle, *deadline;
-        bool settled, stopping;
+        bool settled, stopping, ending;
         uint64_t began_ms;
+        struct {
+                uid_t uid;
+                enum key_role role;
+        } socket_roles[CONFIG_LIST_MAX];
 };
 
 /* ---- what the services tell ---- */
@@ -74,7 +81,11 @@ static void on_count(void *ctx, enum sandbox_count what, const char *label, doub
 
 static enum key_role socket_role(void *ctx, uid_t uid)
 {
-        (void)ctx;
+        const struct daemon *d = ctx;
+
+        for (unsigned i = 0; i < d->config->socket_role_count; i++)
+                if (d->socket_roles[i].uid == uid)
+                        return d->socket_roles[i].role;
         return uid == 0 || uid == getuid() ? ROLE_ADMIN : ROLE_AGENT;
 }
 
@@ -96,13 +107,36 @@ static bool anything_left(const struct daemon *d)
         return false;
 }
 
-/* Looked at rather than told: it is over in milliseconds, and then we are gone. */
+static bool anything_runs(const struct daemon *d)
+{
+        for (struct sandbox *sb = sandboxes_first(d->sandboxes); sb; sb = sandboxes_next(sb))
+                if (sandbox_info(sb)->execs > 0)
+                        return true;
+        return false;
+}
+
+static void end_all(struct daemon *d)
+{
+        d->ending = true;
+        for (struct sandbox *sb = sandboxes_first(d->sandboxes), *next; sb; sb = next) {
+                next = sandboxes_next(sb);
+                sandbox_terminate(sb, NULL, NULL);
+        }
+}
+
+/* Nothing new is taken; what runs has its time to end; then on_stop. Looked at rather than told: it is over soon, and then we are gone. */
 static void wait_for_end(void *ctx)
 {
         struct daemon *d = ctx;
+        uint64_t waited = clock_ms(CLOCK_MONOTONIC) - d->began_ms;
 
-        if (!anything_left(d) || clock_ms(CLOCK_MONOTONIC) - d->began_ms > d->config->drain_seconds * 1000ULL) {
-                log_event(LOG_INFO, "stopped", "sandboxes", d->config->keep_on_stop ? "kept" : "ended");
+        if (!d->ending && (waited >= d->config->drain_seconds * 1000ULL || !anything_runs(d))) {
+                end_all(d);
+                d->began_ms = clock_ms(CLOCK_MONOTONIC);
+                waited = 0;
+        }
+        if (d->ending && (!anything_left(d) || waited > END_MS)) {
+                log_event(LOG_INFO, "stopped", "sandboxes", "ended");
                 loop_stop(d->loop);
                 return;
         }
@@ -113,19 +147,20 @@ static void on_terminate(void *ctx)
 {
         struct daemon *d = ctx;
 
-        if (d->stopping)
+        if (d->stopping) { /* a second time: at once */
+                if (!d->ending && !d->config->keep_on_stop)
+                        end_all(d);
                 return;
+        }
         d->stopping = true;
         d->began_ms = clock_ms(CLOCK_MONOTONIC);
+        systemd_say("STOPPING=1");
         server_stop_listening(d->server);
         sandboxes_drain(d->sandboxes, true);
         if (d->config->keep_on_stop) {
+                log_event(LOG_INFO, "stopped", "sandboxes", "kept");
                 loop_stop(d->loop);
                 return;
-        }
-        for (struct sandbox *sb = sandboxes_first(d->sandboxes), *next; sb; sb = next) {
-                next = sandboxes_next(sb);
-                sandbox_terminate(sb, NULL, NULL);
         }
         wait_for_end(d);
 }
@@ -146,8 +181,60 @@ static void on_settle(void *ctx)
         api_settled(d->api);
         snprintf(ms, sizeof(ms), "%llu", (unsigned long long)(clock_ms(CLOCK_MONOTONIC) - d->began_ms));
         log_event(LOG_INFO, "ready", "socket", d->config->socket, "listen", d->config->listen, "ms", ms);
-        printf("creto-runtimed is ready: unix:%s%s%s\n", d->config->socket, d->config->listen[0] ? ", http://" : "", d->config->listen);
+        printf("creto-runtimed is ready: unix:%s%s%s\n", d->config->socket,
+               !d->config->listen[0]    ? ""
+               : d->config->tls_cert[0] ? ", https://"
+                                        : ", http://",
+               d->config->listen);
         fflush(stdout);
+        systemd_say("READY=1");
+}
+
+/* "NAME=ROLE=SHA256" and "USER=ROLE" of the configuration. */
+static int take_auth(struct daemon *d, struct err *e)
+{
+        const struct config *c = d->config;
+
+        for (unsigned i = 0; i < c->key_count; i++) {
+                char text[sizeof(c->keys[0])], *save = NULL;
+
+                snprintf(text, sizeof(text), "%s", c->keys[i]);
+                const char *name = strtok_r(text, "=", &save), *role = strtok_r(NULL, "=", &save), *digest = strtok_r(NULL, "", &save);
+                if (!digest || keys_add_fixed(d->keys, name, key_role_of(role), digest, e) < 0) {
+                        err_set(e, ERR_INVALID_SPEC, 0, "auth.keys: '%.60s' is not NAME=ROLE=SHA256", c->keys[i]);
+                        return err_hint(e, "printf %%s \"$KEY\" | sha256sum");
+                }
+        }
+        for (unsigned i = 0; i < c->socket_role_count; i++) {
+                char user[CONFIG_TEXT_MAX];
+                uint64_t uid;
+
+                snprintf(user, sizeof(user), "%s", c->socket_roles[i]);
+                char *role = strchr(user, '=');
+                if (role)
+                        *role++ = '\0';
+                const struct passwd *pw = role ? getpwnam(user) : NULL;
+                bool known = pw || (role && str_parse_u64(user, &uid) && uid < UINT32_MAX);
+                if (!known || key_role_of(role) == ROLE_NONE)
+                        return err_set(e, ERR_INVALID_SPEC, 0, "auth.socket_roles: '%.60s' is not USER=agent, USER=operator or USER=admin",
+                                       c->socket_roles[i]);
+                d->socket_roles[i].uid = pw ? pw->pw_uid : (uid_t)uid;
+                d->socket_roles[i].role = key_role_of(role);
+        }
+        return 0;
+}
+
+static char *read_pem(int fd)
+{
+        char *text = fd >= 0 ? malloc(PEM_MAX + 1) : NULL;
+        ssize_t n = text ? pread(fd, text, PEM_MAX, 0) : -1;
+
+        if (n <= 0) {
+                free(text);
+                return NULL;
+        }
+        text[n] = '\0';
+        return text;
 }
 
 static int open_services(struct daemon *d, struct err *e)
@@ -175,7 +262,7 @@ static int open_services(struct daemon *d, struct err *e)
                 .count = on_count,
                 .ctx = d,
         };
-        return sandboxes_open(&sandboxes, &d->sandboxes, e);
+        return take_auth(d, e) < 0 ? -(int)e->code : sandboxes_open(&sandboxes, &d->sandboxes, e);
 }
 
 static int open_api(struct daemon *d, struct err *e)
@@ -197,10 +284,16 @@ static int open_api(struct daemon *d, struct err *e)
         api.defaults = c->defaults;
         if (api_new(&api, &d->api, e) < 0)
                 return -(int)e->code;
+        bool tls = c->listen[0] && c->tls_cert[0];
+        char *cert = tls ? read_pem(c->tls_cert_fd) : NULL, *key = tls ? read_pem(c->tls_key_fd) : NULL;
+        if (tls && (!cert || !key))
+                return err_set(e, ERR_INVALID_SPEC, 0, "the certificate or its key cannot be read");
         const struct server_config server = {
                 .loop = d->loop,
                 .max_connections = c->max_connections,
                 .max_body = c->max_body,
+                .tls_cert = cert,
+                .tls_key = key,
                 .on_head = api_on_head,
                 .on_answer = api_on_answer,
                 .ctx = d->api,
@@ -210,7 +303,7 @@ static int open_api(struct daemon *d, struct err *e)
         api_set_server(d->api, d->server);
         if (server_listen(d->server, FD_SOCKET, SERVER_UNIX, e) < 0)
                 return -(int)e->code;
-        return c->listen[0] && fcntl(FD_LISTEN, F_GETFD) >= 0 ? server_listen(d->server, FD_LISTEN, SERVER_TCP, e) : 0;
+        return c->listen[0] && fcntl(FD_LISTEN, F_GETFD) >= 0 ? server_listen(d->server, FD_LISTEN, tls ? SERVER_TLS : SERVER_TCP, e) : 0;
 }
 
 static void raise_limits(void)
@@ -240,6 +333,7 @@ int daemon_run(const struct config *config)
                 log_event(LOG_ERROR, e.msg, "hint", e.hint);
                 return err_code_exit(e.code);
         }
+        systemd_open();
         char state[CONFIG_PATH_MAX + 16];
         const char *missing;
         snprintf(state, sizeof(state), "%s/service", config->state_dir);

@@ -1,6 +1,6 @@
 /*
  * creto-runtimed: the daemon. Started as root it is a small monitor that makes what needs root (directories, the sockets), starts the warden and the daemon
- * itself as an unprivileged user, and starts again what ends. Started as anybody else, with the sockets handed over, it is the daemon.
+ * itself as an unprivileged user, and starts again what ends. Started as anybody else, with the sockets handed over by it or by systemd, it is the daemon.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +10,7 @@
 #include "programs/runtimed/config.h"
 #include "programs/runtimed/daemon.h"
 #include "programs/runtimed/monitor.h"
+#include "programs/runtimed/systemd.h"
 
 static int refuse(const struct err *e)
 {
@@ -32,9 +33,10 @@ int main(int argc, char **argv)
                 printf("creto-runtimed %s\n", CRETO_VERSION);
                 return 0;
         }
-        if (config_read(&config, argc, argv, &e) < 0)
+        bool by_systemd = geteuid() != 0 && systemd_has_sockets();
+        if ((by_systemd && systemd_take_sockets(&e) < 0) || config_read(&config, argc, argv, &e) < 0)
                 return refuse(&e);
-        if (config.inherited)
+        if (config.inherited || by_systemd)
                 return daemon_run(&config);
         if (geteuid() != 0) {
                 err_set(&e, ERR_AUTHORIZATION_DENIED, 0, "the service is started as root; it keeps nothing of that but creto-warden");

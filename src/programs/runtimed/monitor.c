@@ -190,13 +190,18 @@ static void exec_daemon(const struct monitor *m)
         for (size_t i = 1; m->argv[i] && n < ARGS_MAX; i++)
                 args[n++] = m->argv[i];
         args[n] = NULL;
-        int socket = fcntl(m->socket, F_DUPFD, 10), listener = m->listen >= 0 ? fcntl(m->listen, F_DUPFD, 10) : -1;
-        if (fd_move(socket, FD_SOCKET) < 0 || (listener >= 0 ? fd_move(listener, FD_LISTEN) : close(FD_LISTEN)) < 0)
-                if (listener >= 0 || errno != EBADF)
+        const struct config *c = m->config;
+        int fds[] = { m->socket, m->listen, c->file_fd, c->tls_cert_fd, c->tls_key_fd };
+        for (unsigned i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+                if (fds[i] >= 0)
+                        fds[i] = fcntl(fds[i], F_DUPFD, FD_INHERITED_END);
+        sys_close_range(FD_SOCKET, FD_INHERITED_END - 1, 0);
+        for (unsigned i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+                if (fds[i] >= 0 && fd_move(fds[i], FD_SOCKET + (int)i) < 0)
                         _exit(126);
         become_daemon(m);
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        sys_close_range(listener >= 0 ? FD_LISTEN + 1 : FD_SOCKET + 1, ~0U, 0);
+        sys_close_range(FD_INHERITED_END, ~0U, 0);
         execv("/proc/self/exe", args);
         _exit(127);
 }

@@ -5,8 +5,5 @@
 
 #include "programs/runtimed/config.h"
 
-/* Where the daemon finds what it inherits. */
-enum { FD_SOCKET = 3, FD_LISTEN = 4 };
-
 /* Returns the exit status. */
 int monitor_main(const struct config *config, char **argv);
