@@ -100,7 +100,6 @@ static void gone(struct sandbox *sb)
                 timer_free(sb->timer);
                 sb->timer = NULL;
         }
-        sb->all->config.count(sb->all->config.ctx, SANDBOX_COUNT_GONE, sb->info.id, 0);
         record_put(sb, NULL, NULL);
         waiters_tell(sb, &sb->looking, NULL);
         waiters_tell(sb, &sb->resuming, NULL);

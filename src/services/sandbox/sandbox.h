@@ -42,7 +42,7 @@ enum sandbox_count {
         SANDBOX_COUNT_ATTACKS,  /* label: the sandbox; value: attack calls refused */
         SANDBOX_COUNT_OUTPUT,   /* value: bytes */
         SANDBOX_COUNT_RESTARTS, /* of the warden */
-        SANDBOX_COUNT_GONE,     /* label: a sandbox that is no more */
+        SANDBOX_COUNT_GONE,     /* label: a sandbox that is not even remembered any more */
 };
 
 struct sandboxes_config {

@@ -163,6 +163,7 @@ static void forget_old(void *ctx)
 void sandbox_forget(struct sandbox *sb)
 {
         record_delete(sb);
+        sb->all->config.count(sb->all->config.ctx, SANDBOX_COUNT_GONE, sb->info.id, 0);
         sandbox_free(sb);
 }
 
