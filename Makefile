@@ -2,6 +2,7 @@
 SHELL := /bin/sh
 BUILD ?= build
 PREFIX ?= /usr/local
+DEB ?= .
 FUZZ_SECONDS ?= 60
 comma := ,
 CLANG_FORMAT ?= $(shell command -v clang-format-14 || echo clang-format)
@@ -17,7 +18,7 @@ print("hello from python %d.%d inside a sandbox: uid %d, pid %d, %s" % (
 endef
 export HELLO
 
-.PHONY: help deps deps-run deps-guest build run test check bench fuzz asan clang fmt fmt-check lint install clean
+.PHONY: help deps deps-run deps-guest build run test check bench fuzz asan clang fmt fmt-check lint install deb clean
 
 help:
 	@echo 'make run       build it and run a first program in a sandbox'
@@ -33,6 +34,7 @@ help:
 	@echo 'make fmt       format the sources'
 	@echo 'make lint      cppcheck and tools/check-*'
 	@echo 'make install   install to PREFIX=$(PREFIX), below DESTDIR if given'
+	@echo 'make deb       build a Debian package in DEB=$(DEB)'
 	@echo 'make clean     remove the build directories'
 
 deps:
@@ -102,6 +104,11 @@ install: $(BUILD)/build.ninja
 	@meson configure $(BUILD) -Dprefix=$(PREFIX)
 	@ninja -C $(BUILD) --quiet
 	@meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
+
+deb: deps-run
+	@$(call setup,$(BUILD)/deb,--prefix=/usr --libexecdir=libexec --buildtype=release)
+	@ninja -C $(BUILD)/deb --quiet
+	@tools/make-deb $(BUILD)/deb $(DEB)
 
 clean:
 	@rm -rf build build-asan build-clang build-fuzz build-gcc

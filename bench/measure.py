@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import time
 
+import served
 from peers import Missing, clean_env, cold_commands, probe
 
 CHURN_LOOPS = 2
@@ -84,17 +85,31 @@ def native_samples(tools, peers, native, counts):
             native.pop(mode, None)
 
 
-def latency(tools, peers, size):
+def http_samples(peers, bench, native, count):
+    for mode in ("spawn", "exec") if bench else ():
+        try:
+            extend(native.setdefault(f"http {mode}", {}), bench.ask(mode, count))
+        except Missing as e:
+            peers.missing[f"http {mode}"] = str(e)
+
+
+def latency(tools, peers, size, bench):
     """Cold runs and execs, round-robin; bench-native's own latencies between the blocks, so that all see the same weather."""
     peers.cold, running, samples, native = cold_commands(peers, tools.cli), [], {}, {}
     commands = dict(peers.cold)
     commands.update(exec_commands(peers, running))
+    if bench:
+        box = bench.service.spawn()
+        commands["exec/creto-runtime exec"] = ("host", [tools.cli, "--host", f"unix:{bench.service.socket}", "exec", box, "--", "/bin/true"])
     for block in range(size["blocks"]):
         warmup = "2" if block == 0 else "1"
         extend(samples, tools.spawn(peers, commands, "--rounds", str(size["rounds"] // size["blocks"]), "--warmup", warmup, "--settle", size["settle"]))
         native_samples(tools, peers, native, {"spawn": size["native"] // size["blocks"], "exec": size["native"] // size["blocks"]})
+        http_samples(peers, bench, native, size["native"] // size["blocks"])
     for engine, name in running:
         peers.delete(engine, [name])
+    if bench:
+        bench.service.terminate(box)
     return samples, native
 
 
@@ -174,10 +189,32 @@ def idle(peers, count, cycles):
     return out
 
 
+def service_figures(peers, bench, size, say):
+    out = {}
+    for name, what in (("control", lambda: served.control_plane(bench, size["get_seconds"], size["blocks"])),
+                       ("streams", lambda: served.streams(bench, size["streams"])),
+                       ("crowd", lambda: served.crowd(bench, size["idle_native"], size["idle_seconds"], size["restarts"]))):
+        say(f"a running service: {name}")
+        try:
+            out[name] = what()
+        except Missing as e:
+            peers.missing[f"service {name}"] = str(e)
+    return out
+
+
 def everything(tools, peers, size, say):
     result = {}
     say("cold runs and execs")
-    result["latency"], result["native"] = latency(tools, peers, size)
+    try:
+        bench = served.Bench(tools)
+    except Missing as e:
+        bench, peers.missing["service"] = None, str(e)
+    try:
+        result["latency"], result["native"] = latency(tools, peers, size, bench)
+        result["service"] = service_figures(peers, bench, size, say) if bench else {}
+    finally:
+        if bench:
+            bench.close()
     say("sustained runs")
     result["churn"] = churn(tools, peers, size)
     native_samples(tools, peers, result["native"], {"churn": size["native_churn"]})

@@ -31,6 +31,7 @@ class Results:
         self.native = result.get("native", {})
         self.churn_results = result.get("churn", {})
         self.idle = result.get("idle", {})
+        self.service = result.get("service", {})
 
     def ms(self, name):
         return clean(self.latency.get(name, {}).get("ms"))
@@ -79,7 +80,7 @@ def table_rows(r, idle_count):
         ratio_row("cold `python3 -c 'print(1)'` minus bare python, default limits", "bwrap minus bare", r.minus_bare("bwrap"), r.minus_bare(OURS), 1.0),
         ratio_row("cold `python3 -c 'print(1)'` minus bare python, no cgroup limits", "bwrap minus bare", r.minus_bare("bwrap"), r.minus_bare(OURS_FREE), 1.0),
         ratio_row("exec `true` in a running sandbox, request to exit status", "crun exec", r.ms("exec/crun exec"), r.native_ms("exec"), 0.2),
-        ratio_row("exec `true` in a running sandbox, whole client process", "crun exec", r.ms("exec/crun exec"), r.native_ms("exec", "process_ms"), 0.2),
+        ratio_row("exec `true` in a running sandbox, whole client process", "crun exec", r.ms("exec/crun exec"), r.ms("exec/creto-runtime exec"), 0.2),
         {"what": "spawn and teardown, sustained, no cgroup limits", "peer": "–", "unit": "/s", "theirs": [], "ours": r.native_value("churn", "per_second"),
          "target": "≥ 500/s", "alone": True, "holds": lambda t, o: o >= 500},
         {"what": "spawn, `true` and teardown, sustained, no cgroup limits", "peer": "crun, 2 loops", "unit": "/s", "theirs": r.per_second("crun"),
@@ -93,7 +94,25 @@ def table_rows(r, idle_count):
         {"what": f"{idle_name}, spawn p99 of the last {EDGE} against the first {EDGE}", "peer": "itself, empty host", "unit": "ms", "theirs": first,
          "ours": last, "target": "≤ 2×", "holds": lambda t, o: o <= 2 * t},
     ]
-    return [finish(row) for row in rows]
+    return [finish(row) for row in rows + service_rows(r, hard)]
+
+
+def service_rows(r, hard):
+    control, streams, crowd = (r.service.get(n, {}) for n in ("control", "streams", "crowd"))
+    peak, count, restart = streams.get("peak_mib"), crowd.get("count", 0), crowd.get("restart_seconds", [])
+    whole = streams.get("whole") == streams.get("count")
+    return [
+        ratio_row("spawn over HTTP, kept-alive connection, default limits, to Ready", "crun+hard, whole run", hard, r.native_ms("http spawn"), 0.12),
+        ratio_row("exec `true` over HTTP, kept-alive connection", "crun exec", r.ms("exec/crun exec"), r.native_ms("http exec"), 0.1),
+        {"what": "`GET /v1/sandboxes/{id}` over 32 connections", "peer": "nginx, the same bytes", "unit": "/s", "theirs": control.get("nginx", []),
+         "ours": control.get("ours", []), "target": "≥ 10,000/s and ≥ 0.5×", "holds": lambda t, o: o >= 10000 and o >= 0.5 * t},
+        {"what": f"{streams.get('count', 0):,} commands that stream at once, {streams.get('whole', 0):,} whole: peak memory of the daemon", "peer": "–", "unit": "MiB",
+         "theirs": [], "ours": [peak] if peak else [], "target": "no loss, < 100 MiB", "alone": True, "holds": lambda t, o: whole and o < 100},
+        {"what": f"a killed daemon serves {count:,} sandboxes again ({min(crowd.get('readopted', [0]))} there)", "peer": "–", "unit": "s", "theirs": [], "ours": restart,
+         "target": "≤ 1 s", "alone": True, "holds": lambda t, o: o <= 1 and min(crowd["readopted"]) == count},
+        {"what": f"processor time of the daemon with {count:,} idle sandboxes", "peer": "–", "unit": "%", "theirs": [],
+         "ours": [crowd["idle_percent"]] if crowd else [], "target": "0 %", "alone": True, "holds": lambda t, o: o < 0.05},
+    ]
 
 
 def finish(row):
@@ -115,6 +134,8 @@ def finish(row):
 def figure(value, unit):
     if value is None:
         return "–"
+    if unit == "%":
+        return f"{value:.2f} %"
     if unit in ("/s", "KiB"):
         return f"{value:,.0f} {unit}" if unit == "KiB" else f"{value:,.0f}/s"
     return f"{value:.2f} {unit}"

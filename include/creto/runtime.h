@@ -237,6 +237,24 @@ int creto_resume(struct creto_sandbox *sb, char **json, struct creto_error *err)
 /* Its time to live begins anew, with so many milliseconds; 0: it no longer ends by itself. */
 int creto_renew(struct creto_sandbox *sb, uint64_t ttl_ms, char **json, struct creto_error *err);
 
+/* ---- what happens, as it happens ---- */
+
+struct creto_event {
+        const char *name; /* "SandboxSpawned", "ExecFinished", … */
+        const char *id;   /* for `after`, another time */
+        const char *json; /* the whole of it: time, sandboxId, owner, details */
+};
+
+/* Returns 0 to go on; anything else ends creto_events(). The event is good until then. */
+typedef int creto_event_fn(void *ctx, const struct creto_event *event);
+
+/*
+ * Tells of events of one sandbox, or with NULL of all that the caller may know of; those after the one named `after`, or with NULL from now on. Blocks until
+ * `fn` has enough, and returns what it returned; connects again, without a gap, for half a minute where the service is away.
+ */
+int creto_events(struct creto_runtime *rt, const char *sandbox_id, const char *after, creto_event_fn *fn, void *ctx,
+                 struct creto_error *err);
+
 /* ---- files in a sandbox; paths are absolute ---- */
 
 enum creto_file_type { CRETO_FILE_REGULAR, CRETO_FILE_DIRECTORY, CRETO_FILE_SYMLINK, CRETO_FILE_OTHER };

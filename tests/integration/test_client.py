@@ -12,7 +12,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
-from harness import CLI, IS_ROOT, check, check_equal, main, skip, test  # noqa: E402
+from harness import BUILD, CLI, IS_ROOT, check, check_equal, main, skip, test  # noqa: E402
 from service import Service, wait  # noqa: E402
 
 
@@ -166,6 +166,34 @@ def keys_and_classes():
         c("enable", "--runtime", "native")
         c("spawn", "-q")
         check("healthy" in c.out("health"), "health")
+
+
+@test
+def events_as_they_happen():
+    root_only()
+    with Service() as s:
+        c = Client(s)
+        p = subprocess.Popen([CLI, "events", "--json", "--limit", "4"], env=c.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        time.sleep(0.3)
+        sb = s.spawn()
+        s.kill("creto-runtimed")  # it connects again, and misses nothing that comes after
+        time.sleep(0.5)
+        s.exec(sb, "true")
+        s.terminate(sb)
+        seen = [json.loads(line) for line in p.communicate(timeout=40)[0].splitlines()]
+        check_equal(p.returncode, 0, "its status")
+        check_equal([(e["event"], e["sandboxId"]) for e in seen], [(n, sb) for n in ("SandboxSpawned", "ExecStarted", "ExecFinished", "SandboxTerminated")], "events")
+        past = c.out("events", sb, "--after", "0", "--limit", "1")
+        check(past.split("\t")[0] in ("ExecStarted", "SandboxSpawned"), past)
+
+
+@test
+def the_example_runs():
+    root_only()
+    with Service() as s:
+        p = subprocess.run([os.path.join(BUILD, "examples/example-agent")], env=Client(s).env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        check(p.returncode == 0 and re.fullmatch(r"42\nsandbox sb-\w+: exit status 0\n", p.stdout), f"{p}")
+        check_equal(s.good("GET", "/v1/sandboxes")["sandboxes"], [], "what it leaves")
 
 
 @test

@@ -58,6 +58,8 @@ int cmd_runtimes(int argc, char **argv);
 int cmd_drain(int argc, char **argv);
 int cmd_enable(int argc, char **argv);
 int cmd_health(int argc, char **argv);
+int cmd_events(int argc, char **argv);
+int cmd_completion(int argc, char **argv);
 
 int cmd_run(int argc, char **argv);
 int cmd_image(int argc, char **argv);

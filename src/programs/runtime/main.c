@@ -30,13 +30,14 @@ static const char help_text[] =
         "  run [OPTIONS] -- CMD...   run a command in a sandbox of its own, and exit with its status; needs no service\n"
         "  spawn [OPTIONS]           make a sandbox that stays; the options of run, and --idle-timeout, -q, --json\n"
         "  exec ID [-it] -- CMD...   run a command in it\n"
-        "  list, status ID, get ID, logs ID\n"
+        "  list, status ID, get ID, logs ID, events [ID]\n"
         "  pause ID, resume ID, renew ID --ttl T, terminate ID... | --all\n"
         "  cp SRC DST                files; either side ID:/path, or - for standard input and output\n"
         "  keys create|list|revoke   API keys\n"
         "  runtimes, drain --runtime CLASS, enable --runtime CLASS, health\n"
         "  image list|pull|rm|prune  images in the store\n"
         "  doctor [--json]           what this host can isolate, and with what\n"
+        "  completion bash|zsh|fish  for the shell\n"
         "  version, help [run]\n"
         "\n"
         "Those but run, image and doctor ask the service: --host unix:PATH|http://ADDR:PORT or CRETO_RUNTIME_HOST, --api-key.\n"
@@ -70,37 +71,14 @@ static const struct {
         const char *name;
         int (*run)(int argc, char **argv); /* NULL: not available in this version */
 } commands[] = {
-        { "run", cmd_run },
-        { "spawn", cmd_spawn },
-        { "exec", cmd_exec },
-        { "status", cmd_status },
-        { "get", cmd_get },
-        { "logs", cmd_logs },
-        { "list", cmd_list },
-        { "pause", cmd_pause },
-        { "resume", cmd_resume },
-        { "renew", cmd_renew },
-        { "terminate", cmd_terminate },
-        { "cp", cmd_cp },
-        { "image", cmd_image },
-        { "keys", cmd_keys },
-        { "runtimes", cmd_runtimes },
-        { "drain", cmd_drain },
-        { "enable", cmd_enable },
-        { "health", cmd_health },
-        { "doctor", cmd_doctor },
-        { "version", cmd_version },
-        { "--version", cmd_version },
-        { "help", cmd_help },
-        { "--help", cmd_help },
-        { "-h", cmd_help },
-        { "checkpoint", NULL },
-        { "restore", NULL },
-        { "pool", NULL },
-        { "network-policy", NULL },
-        { "attestation", NULL },
-        { "audit", NULL },
-        { "completion", NULL },
+        { "run", cmd_run },       { "spawn", cmd_spawn },     { "exec", cmd_exec },           { "status", cmd_status },
+        { "get", cmd_get },       { "logs", cmd_logs },       { "list", cmd_list },           { "pause", cmd_pause },
+        { "resume", cmd_resume }, { "renew", cmd_renew },     { "terminate", cmd_terminate }, { "cp", cmd_cp },
+        { "image", cmd_image },   { "keys", cmd_keys },       { "runtimes", cmd_runtimes },   { "drain", cmd_drain },
+        { "enable", cmd_enable }, { "health", cmd_health },   { "events", cmd_events },       { "completion", cmd_completion },
+        { "doctor", cmd_doctor }, { "version", cmd_version }, { "--version", cmd_version },   { "help", cmd_help },
+        { "--help", cmd_help },   { "-h", cmd_help },         { "checkpoint", NULL },         { "restore", NULL },
+        { "pool", NULL },         { "network-policy", NULL }, { "attestation", NULL },        { "audit", NULL },
         { "mcp", NULL },
 };
 

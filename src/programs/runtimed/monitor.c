@@ -38,6 +38,7 @@ struct child {
 struct monitor {
         const struct config *config;
         char **argv;
+        char warden_path[1024];
         uid_t uid;
         gid_t gid;
         int warden_socket, socket, listen; /* listeners; -1: none */
@@ -46,6 +47,14 @@ struct monitor {
 };
 
 /* ---- what needs root ---- */
+
+static int find_warden(struct monitor *m, struct err *e)
+{
+        if (driver_warden_path(m->warden_path))
+                return 0;
+        err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "creto-warden is not where it was installed or built");
+        return err_hint(e, "make install puts it to libexec/creto-runtime below the same prefix");
+}
 
 static int find_user(struct monitor *m, struct err *e)
 {
@@ -208,7 +217,7 @@ static void exec_daemon(const struct monitor *m)
 
 static void exec_warden(const struct monitor *m)
 {
-        char path[1024], peer[16];
+        char peer[16];
         const struct config *c = m->config;
 
         snprintf(peer, sizeof(peer), "%u", m->uid);
@@ -225,11 +234,11 @@ static void exec_warden(const struct monitor *m)
         char *env[] = { NULL };
         int socket = fcntl(m->warden_socket, F_DUPFD, 10);
 
-        if (!driver_warden_path(path) || fd_move(socket, FD_SOCKET) < 0)
+        if (fd_move(socket, FD_SOCKET) < 0)
                 _exit(127);
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         sys_close_range(FD_SOCKET + 1, ~0U, 0);
-        execve(path, args, env);
+        execve(m->warden_path, args, env);
         _exit(127);
 }
 
@@ -357,7 +366,7 @@ int monitor_main(const struct config *config, char **argv)
         struct err e;
 
         log_setup(config->log_json, config->log_level, false);
-        if (find_user(&m, &e) < 0 || make_dirs(&m, &e) < 0 || lock(&m, &e) < 0 || make_sockets(&m, &e) < 0) {
+        if (find_warden(&m, &e) < 0 || find_user(&m, &e) < 0 || make_dirs(&m, &e) < 0 || lock(&m, &e) < 0 || make_sockets(&m, &e) < 0) {
                 fprintf(stderr, "creto-runtimed: %s\n", e.msg);
                 if (e.hint[0])
                         fprintf(stderr, "hint: %s\n", e.hint);
