@@ -18,7 +18,7 @@
 #include "base/sys.h"
 #include "services/warden/image.h"
 
-enum { EVENTS = 64 };
+enum { QUIET_MS = 4, EVENTS = 64 };
 
 enum peer_state { PEER_NEW, PEER_OPEN };
 
@@ -536,6 +536,13 @@ static bool prepare_one(struct monitor *m)
         return r > 0 && watch(m, box->pidfd, box) == 0;
 }
 
+/* As long as half of them are left, the next is made when nobody has asked for a while: what has just been sent off starts now, and what is made competes with
+ * it for processors and for the kernel's locks. Milliseconds. */
+static int wait_before_preparing(const struct monitor *m)
+{
+        return m->nest_ready && 2 * nest_prepared(&m->nest) >= m->nest.config.prepared ? QUIET_MS : 0;
+}
+
 /* A service ends when it is asked to; a private warden with its connection. */
 static int watch_stop(struct monitor *m)
 {
@@ -575,7 +582,7 @@ int monitor_run(const struct monitor_config *config)
         if (m.epoll < 0 || begin_serving(&m) < 0)
                 return 1;
         while (go_on) {
-                int n = epoll_wait(m.epoll, events, EVENTS, idle ? -1 : 0);
+                int n = epoll_wait(m.epoll, events, EVENTS, idle ? -1 : wait_before_preparing(&m));
 
                 if (n < 0 && errno != EINTR)
                         break;

@@ -617,14 +617,20 @@ int nest_spawn(struct nest *n, const struct ipc_spawn *req, const int *layers, u
         return 0;
 }
 
-int nest_prepare(struct nest *n, struct nest_box **made, struct err *e)
+unsigned nest_prepared(const struct nest *n)
 {
-        struct limits l;
         unsigned waiting = 0;
 
         for (struct nest_box *b = n->boxes; b; b = b->next)
                 waiting += b->state == NEST_PREPARED;
-        if (waiting >= n->config.prepared)
+        return waiting;
+}
+
+int nest_prepare(struct nest *n, struct nest_box **made, struct err *e)
+{
+        struct limits l;
+
+        if (nest_prepared(n) >= n->config.prepared)
                 return 0;
         limits_default(&l);
         int r = make_box(n, &l, DEFAULT_UID, NULL, 0, false, made, e);

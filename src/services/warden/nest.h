@@ -100,6 +100,7 @@ void nest_forget(struct nest *n, struct nest_box *box);
 
 /* Makes one more embryo if fewer than wanted are waiting. Returns 1 where one was made, 0 where none was needed, or a negative code. */
 int nest_prepare(struct nest *n, struct nest_box **made, struct err *e);
+unsigned nest_prepared(const struct nest *n); /* how many there are */
 
 /* Restarts the zygote if it is gone. */
 int nest_ensure_zygote(struct nest *n, struct err *e);
