@@ -1,0 +1,12 @@
+#!/usr/bin/python3
+"""The service on a host with cgroup version 2, and a clock that jumps, in a machine of its own: the tests are in tests/guest/service.sh."""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+import guest  # noqa: E402
+
+SECONDS = 240  # quiet it takes a third of this; a loaded machine may need more
+
+if __name__ == "__main__":
+    sys.exit(guest.run("service guest", "service.sh", SECONDS))
