@@ -32,6 +32,10 @@ start() {
         not_ok "v2 service starts" "$(tail -n 3 /tmp/log | tr '\n' ' ')"
 }
 
+# a small machine
+mkdir -p /etc/creto-runtime
+printf '[limits]\nmin_free_disk = 0\nmin_free_memory = 0\ndisk_overcommit = 0\nmemory_overcommit = 0\n[service]\nprepared = 1\n[defaults]\nmemory = "64M"\ndisk = "16M"\ndisk-inodes = 512\n' >/etc/creto-runtime/config.toml
+
 start
 cr health
 check "v2 service is healthy" has healthy
@@ -40,7 +44,7 @@ check "v2 service spawns" [ -n "$id" ]
 cr exec "$id" -- /bin/busybox echo hello
 check "v2 service runs a command" is hello
 cr exec "$id" -- /bin/busybox sh -c 'exit 7'
-check "v2 service passes an exit status on" [ $? = 0 ]
+check "v2 service passes an exit status on" [ $? = 7 ]
 cr status "$id" --json
 check "v2 service counts memory" grep -q '"memoryBytes":[1-9]' /tmp/out
 check "v2 service counts processes" grep -q '"pids":[1-9]' /tmp/out

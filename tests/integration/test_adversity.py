@@ -165,10 +165,11 @@ def a_full_disk():
         s.stop()
         s.state_dir = os.path.join(disk, "state")
         s.start()
-        sb = s.spawn(resourceLimits={"diskBytes": 8 * MIB, "diskInodes": 512})
+        small = {"resourceLimits": {"diskBytes": 8 * MIB, "diskInodes": 512}}
+        sb = s.spawn(**small)
         check_equal(s.exec(sb, "sh", "-c", "echo kept > f; cat f")["stdout"], b"kept\n", "before")
         fill(os.path.join(disk, "ballast"))
-        refused = [s.call("POST", "/v1/sandboxes", {"spec": {}}) for _ in range(3)]
+        refused = [s.call("POST", "/v1/sandboxes", {"spec": small}) for _ in range(3)]
         check(all(a.status == 503 and a.code in ("RESOURCE_EXHAUSTED", "BACKEND_UNAVAILABLE") for a in refused), f"spawns: {[a.body[:200] for a in refused]}")
         check(all("INTERNAL" not in a.code and a.json["error"]["message"] for a in refused), "they say why")
         check_equal(s.exec(sb, "cat", "f")["stdout"], b"kept\n", "a command in one that is there")
@@ -177,7 +178,9 @@ def a_full_disk():
         health = s.call("GET", "/health")
         check(health.status == 200 or health.json["components"]["store"] != "ok", f"health says which part: {health.body!r}")
         os.unlink(os.path.join(disk, "ballast"))
-        wait(lambda: s.call("POST", "/v1/sandboxes", {"spec": {}}).status == 201, 10, "there is room again")
+        again = []
+        check(poll(lambda: again.append(s.call("POST", "/v1/sandboxes", {"spec": small})) or again[-1].status == 201, 10),
+              f"there is room again: {again[-1].body!r} {s.said()[-1500:]}")
         check_equal(s.exec(sb, "cat", "f")["stdout"], b"kept\n", "after")
         check_equal(s.call("GET", "/health").status, 200, "healthy again")
         s.kill("creto-runtimed")

@@ -167,6 +167,13 @@ struct exec *call_exec(struct call *c, struct sandbox *sb)
                 x = sandbox_find_exec(sb, (uint32_t)number);
         if (x)
                 return x;
+        if (sandbox_is_taken_over(sb)) {
+                err_set(&e, ERR_SANDBOX_NOT_READY, 0, "sandbox %s is %s, and what runs in it is not known yet", sandbox_info(sb)->id,
+                        lifecycle_name(sandbox_info(sb)->state));
+                err_hint(&e, "try again when it is resumed");
+                call_error(c, &e);
+                return NULL;
+        }
         err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "sandbox '%s' has no exec '%.64s'", sandbox_info(sb)->id, id);
         err_hint(&e, "its end was taken, or it was forgotten; GET …/exec lists those that are known");
         call_error(c, &e);

@@ -109,6 +109,9 @@ struct sandbox_info {
 
 const struct sandbox_info *sandbox_info(const struct sandbox *sb);
 
+/* An earlier daemon made it, and what runs in it is not known yet: it is paused, or about to answer. */
+bool sandbox_is_taken_over(const struct sandbox *sb);
+
 /* Appends the last output of its commands, SANDBOX_LOG_MAX bytes at most. */
 void sandbox_read_log(const struct sandbox *sb, struct wbuf *out);
 

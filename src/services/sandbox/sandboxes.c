@@ -231,6 +231,11 @@ const struct sandbox_info *sandbox_info(const struct sandbox *sb)
         return &sb->info;
 }
 
+bool sandbox_is_taken_over(const struct sandbox *sb)
+{
+        return sb->adopting;
+}
+
 /* ---- the warden ---- */
 
 /* One that the records name and that is not there. */

@@ -379,7 +379,9 @@ static int attach_again(struct remote_exec *x, struct err *e)
                 conn_close(x->conn);
                 if (attach(x, e) == 0)
                         return 0;
-                if ((e->code != ERR_BACKEND_UNAVAILABLE && e->code != ERR_SANDBOX_NOT_READY) || clock_ms(CLOCK_MONOTONIC) > end)
+                if (e->code == ERR_SANDBOX_NOT_READY) /* the service is there, and waits for the sandbox: it may be paused */
+                        end = clock_ms(CLOCK_MONOTONIC) + AGAIN_MS;
+                else if (e->code != ERR_BACKEND_UNAVAILABLE || clock_ms(CLOCK_MONOTONIC) > end)
                         return -(int)e->code;
                 poll(NULL, 0, PAUSE_MS);
         }
