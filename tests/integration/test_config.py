@@ -1,8 +1,11 @@
 #!/usr/bin/python3
 """The configuration file, and what it changes; a stop that keeps, a stop that waits; TLS; the start by systemd."""
+import base64
 import contextlib
 import hashlib
+import hmac
 import http.client
+import json
 import os
 import re
 import shutil
@@ -129,6 +132,61 @@ for path in ("/metrics", "/v1/api-keys"):
 """
         r = subprocess.run(["/usr/bin/python3", "-c", script], user="nobody", group="nogroup", extra_groups=[], capture_output=True, text=True, timeout=20, cwd="/")
         check_equal(r.stdout.split(), ["200", "403"], f"an operator's metrics, and an admin's keys: {r.stderr}")
+
+
+def b64(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+class Issuer:
+    """Signs with RSA, by openssl."""
+
+    def __init__(self, top, name):
+        self.key = os.path.join(top, name + ".pem")
+        subprocess.run(["openssl", "genrsa", "-out", self.key, "2048"], check=True, stdin=subprocess.DEVNULL, capture_output=True)
+        modulus = subprocess.run(["openssl", "rsa", "-in", self.key, "-noout", "-modulus"], check=True, capture_output=True, text=True).stdout
+        self.jwk = {"kty": "RSA", "kid": name, "n": b64(bytes.fromhex(modulus.strip().split("=")[1])), "e": "AQAB"}
+
+    def token(self, header=None, **claims):
+        claims = {"sub": "alice", "iss": "https://issuer", "aud": ["creto", "x"], "exp": time.time() + 600, **claims}
+        text = b64(json.dumps({"alg": "RS256", "kid": self.jwk["kid"], **(header or {})}).encode()) + "." + \
+            b64(json.dumps({k: v for k, v in claims.items() if v is not None}).encode())
+        signature = subprocess.run(["openssl", "dgst", "-sha256", "-sign", self.key], input=text.encode(), check=True, capture_output=True).stdout
+        return text + "." + b64(signature)
+
+
+@test
+def tokens_of_somebody_else():
+    root_only()
+    if not shutil.which("openssl"):
+        skip("openssl is not installed")
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="creto-service-") as top:
+        good, other = Issuer(top, "one"), Issuer(top, "two")
+        with open(top + "/jwks.json", "w") as f:
+            json.dump({"keys": [Issuer(top, "three").jwk, good.jwk]}, f)
+        os.chmod(top + "/jwks.json", 0o600)
+        with Service(tcp=True, config=f"[auth]\njwks_file = '{top}/jwks.json'\njwt_issuer = 'https://issuer'\njwt_audience = 'creto'\n") as s:
+            sb = s.spawn(api_key=good.token())
+            check_equal(s.good("GET", f"/v1/sandboxes/{sb}", key=good.token())["owner"], "jwt:alice", "whose it is")
+            check_equal(s.call("GET", f"/v1/sandboxes/{sb}", key=good.token(sub="bob")).status, 404, "somebody else")
+            check_equal(s.call("GET", f"/v1/sandboxes/{sb}", key=good.token(sub="op", role="operator")).status, 200, "an operator")
+            check_equal(s.call("GET", "/metrics", key=good.token()).status, 403, "an agent's metrics")
+            hmac_key = b64(hmac.new(json.dumps(good.jwk).encode(), b"x", "sha256").digest())
+            head, body, signature = good.token().split(".")
+            wrong = {
+                "another key": other.token(), "another key by our key's name": other.token(header={"kid": "one"}),
+                "expired": good.token(exp=time.time() - 120), "without an end": good.token(exp=None), "an end that is no number": good.token(exp="never"),
+                "not yet": good.token(nbf=time.time() + 600), "another issuer": good.token(iss="https://evil"), "no issuer": good.token(iss=None),
+                "another audience": good.token(aud="y"), "nobody": good.token(sub=None), "an empty name": good.token(sub=""),
+                "a name with a line": good.token(sub="a\nb"), "a long name": good.token(sub="a" * 200), "a role that is none": good.token(role="root"),
+                "no signature": head + "." + body + ".", "alg none": b64(b'{"alg":"none"}') + "." + body + ".",
+                "alg HS256": b64(b'{"alg":"HS256"}') + "." + body + "." + hmac_key, "another body": head + "." + b64(b'{"sub":"root"}') + "." + signature,
+                "half": head + "." + body, "rubbish": "x.y.z", "long": "a." * 5000}
+            for what, token in wrong.items():
+                answer = s.call("GET", "/v1/sandboxes", key=token)
+                check_equal((what, answer.status, answer.code), (what, 401, "UNAUTHENTICATED"), answer.json["error"]["message"])
+            s.kill("creto-runtimed")
+            check_equal(s.call("GET", f"/v1/sandboxes/{sb}", key=good.token()).status, 200, "after the death of the daemon")
 
 
 @test

@@ -29,6 +29,8 @@ static void set_defaults(struct config *c)
                               .file_fd = -1,
                               .tls_cert_fd = -1,
                               .tls_key_fd = -1,
+                              .jwks_fd = -1,
+                              .jwt_role_claim = "role",
                               .drain_seconds = 5,
                               .prepared = 4,
                               .max_connections = 12000,
@@ -191,6 +193,10 @@ static const struct entry entries[] = {
         { "defaults", "idle-timeout", SPECIAL, AT(defaults.idle_ms), 0, set_time },
         { "auth", "no_auth_on_loopback", SWITCH, AT(no_auth_on_loopback), 0, NULL },
         LIST_AT("auth", "socket_roles", socket_roles),
+        TEXT_AT("auth", "jwks_file", jwks),
+        TEXT_AT("auth", "jwt_issuer", jwt_issuer),
+        TEXT_AT("auth", "jwt_audience", jwt_audience),
+        TEXT_AT("auth", "jwt_role_claim", jwt_role_claim),
         LIST_AT("auth", "keys", keys),
         { "telemetry", "log_format", SPECIAL, 0, 0, set_format },
         { "telemetry", "log_level", SPECIAL, 0, 0, set_level },
@@ -394,7 +400,8 @@ int config_read(struct config *c, int argc, char **argv, struct err *e)
                 c->inherited |= strcmp(argv[i], "--inherited") == 0;
         if (find_file(c, argc, argv, e) < 0 || take_environment(c, e) < 0 || take_arguments(c, argc, argv, e) < 0 ||
             check_config(c, e) < 0 || open_named(c->tls_cert, c->inherited, FD_TLS_CERT, &c->tls_cert_fd, e) < 0 ||
-            open_named(c->tls_key, c->inherited, FD_TLS_KEY, &c->tls_key_fd, e) < 0)
+            open_named(c->tls_key, c->inherited, FD_TLS_KEY, &c->tls_key_fd, e) < 0 ||
+            open_named(c->jwks, c->inherited, FD_JWKS, &c->jwks_fd, e) < 0)
                 return -(int)e->code;
         return 0;
 }

@@ -14,13 +14,14 @@
 enum { CONFIG_PATH_MAX = 300, CONFIG_TEXT_MAX = 128, CONFIG_LIST_MAX = 64, CONFIG_FILE_MAX = 256 * 1024 };
 
 /* What one process hands to the next: descriptors of these numbers, closed where there is none. */
-enum { FD_SOCKET = 3, FD_LISTEN, FD_CONFIG, FD_TLS_CERT, FD_TLS_KEY, FD_INHERITED_END };
+enum { FD_SOCKET = 3, FD_LISTEN, FD_CONFIG, FD_TLS_CERT, FD_TLS_KEY, FD_JWKS, FD_INHERITED_END };
 
 struct config {
         char file[CONFIG_PATH_MAX], state_dir[CONFIG_PATH_MAX], run_dir[CONFIG_PATH_MAX], image_store[CONFIG_PATH_MAX];
         char socket[CONFIG_PATH_MAX], listen[CONFIG_TEXT_MAX], user[CONFIG_TEXT_MAX], socket_group[CONFIG_TEXT_MAX];
-        char tls_cert[CONFIG_PATH_MAX], tls_key[CONFIG_PATH_MAX];
-        int file_fd, tls_cert_fd, tls_key_fd; /* open, where they are named; else -1 */
+        char tls_cert[CONFIG_PATH_MAX], tls_key[CONFIG_PATH_MAX], jwks[CONFIG_PATH_MAX];
+        char jwt_issuer[CONFIG_PATH_MAX], jwt_audience[CONFIG_PATH_MAX], jwt_role_claim[CONFIG_TEXT_MAX];
+        int file_fd, tls_cert_fd, tls_key_fd, jwks_fd; /* open, where they are named; else -1 */
         bool no_auth_on_loopback;
         bool keep_on_stop; /* on_stop = "keep" */
         unsigned drain_seconds, prepared, max_connections, max_execs, burst;

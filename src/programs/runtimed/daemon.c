@@ -19,6 +19,7 @@
 #include "programs/runtimed/monitor.h"
 #include "programs/runtimed/systemd.h"
 #include "services/store/store.h"
+#include "services/token/token.h"
 
 enum { SETTLE_MS = 20, END_MS = 30000, PEM_MAX = 256 * 1024 };
 
@@ -28,6 +29,7 @@ struct daemon {
         struct store *store;
         struct events *events;
         struct keys *keys;
+        struct token_keys *tokens;
         struct metrics *metrics;
         struct sandboxes *sandboxes;
         struct api *api;
@@ -87,6 +89,13 @@ static enum key_role socket_role(void *ctx, uid_t uid)
                 if (d->socket_roles[i].uid == uid)
                         return d->socket_roles[i].role;
         return uid == 0 || uid == getuid() ? ROLE_ADMIN : ROLE_AGENT;
+}
+
+static int token(void *ctx, const char *text, struct principal *who, struct err *e)
+{
+        const struct daemon *d = ctx;
+
+        return token_check(d->tokens, text, time_wall_ms() / 1000, who, e);
 }
 
 static bool store_ok(void *ctx)
@@ -224,7 +233,8 @@ static int take_auth(struct daemon *d, struct err *e)
         return 0;
 }
 
-static char *read_pem(int fd)
+/* The whole of a file that was opened for us; the caller's. */
+static char *read_file(int fd)
 {
         char *text = fd >= 0 ? malloc(PEM_MAX + 1) : NULL;
         ssize_t n = text ? pread(fd, text, PEM_MAX, 0) : -1;
@@ -235,6 +245,20 @@ static char *read_pem(int fd)
         }
         text[n] = '\0';
         return text;
+}
+
+static int open_tokens(struct daemon *d, struct err *e)
+{
+        const struct config *c = d->config;
+        const struct token_rules rules = { c->jwt_issuer, c->jwt_audience, c->jwt_role_claim };
+
+        if (!c->jwks[0])
+                return 0;
+        char *text = read_file(c->jwks_fd);
+        int r = text ? token_keys_read(text, strlen(text), &rules, &d->tokens, e)
+                     : err_set(e, ERR_INVALID_SPEC, 0, "auth.jwks_file cannot be read");
+        free(text);
+        return r;
 }
 
 static int open_services(struct daemon *d, struct err *e)
@@ -262,7 +286,7 @@ static int open_services(struct daemon *d, struct err *e)
                 .count = on_count,
                 .ctx = d,
         };
-        return take_auth(d, e) < 0 ? -(int)e->code : sandboxes_open(&sandboxes, &d->sandboxes, e);
+        return take_auth(d, e) < 0 || open_tokens(d, e) < 0 ? -(int)e->code : sandboxes_open(&sandboxes, &d->sandboxes, e);
 }
 
 static int open_api(struct daemon *d, struct err *e)
@@ -279,13 +303,14 @@ static int open_api(struct daemon *d, struct err *e)
                                    .requests_per_second = c->requests_per_second,
                                    .burst = c->burst,
                                    .socket_role = socket_role,
+                                   .token = d->tokens ? token : NULL,
                                    .store_ok = store_ok,
                                    .ctx = d };
         api.defaults = c->defaults;
         if (api_new(&api, &d->api, e) < 0)
                 return -(int)e->code;
         bool tls = c->listen[0] && c->tls_cert[0];
-        char *cert = tls ? read_pem(c->tls_cert_fd) : NULL, *key = tls ? read_pem(c->tls_key_fd) : NULL;
+        char *cert = tls ? read_file(c->tls_cert_fd) : NULL, *key = tls ? read_file(c->tls_key_fd) : NULL;
         if (tls && (!cert || !key))
                 return err_set(e, ERR_INVALID_SPEC, 0, "the certificate or its key cannot be read");
         const struct server_config server = {

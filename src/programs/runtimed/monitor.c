@@ -200,7 +200,7 @@ static void exec_daemon(const struct monitor *m)
                 args[n++] = m->argv[i];
         args[n] = NULL;
         const struct config *c = m->config;
-        int fds[] = { m->socket, m->listen, c->file_fd, c->tls_cert_fd, c->tls_key_fd };
+        int fds[] = { m->socket, m->listen, c->file_fd, c->tls_cert_fd, c->tls_key_fd, c->jwks_fd };
         for (unsigned i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
                 if (fds[i] >= 0)
                         fds[i] = fcntl(fds[i], F_DUPFD, FD_INHERITED_END);
