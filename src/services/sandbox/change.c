@@ -82,6 +82,13 @@ static void gone(struct sandbox *sb)
         sb->adopting = false;
         free(sb->log);
         sb->log = NULL;
+        bool anew = sb->remaking && sb->info.state == SANDBOX_CREATING;
+        sb->remaking = false;
+        if (anew) {
+                sb->attach_tries = 0;
+                sandbox_make(sb);
+                return;
+        }
         if (sb->info.state == SANDBOX_FAILED) {
                 bool again = sb->restart != SPEC_RESTART_NEVER && sb->info.started_ms && !sb->all->drained;
 

@@ -48,6 +48,18 @@ void sandbox_failed(struct sandbox *sb, const struct err *e)
         sandbox_end(sb);
 }
 
+/* It may have died with a warden that had not seen it begin. */
+void sandbox_died(struct sandbox *sb, const struct err *e)
+{
+        if (sb->info.state != SANDBOX_CREATING || sb->tries == MAKE_TRIES) {
+                sandbox_failed(sb, e);
+                return;
+        }
+        sb->tries++;
+        sb->remaking = true;
+        sandbox_end(sb);
+}
+
 /* ---- the guest stream ---- */
 
 static void drop_session(struct sandbox *sb)
@@ -195,17 +207,15 @@ static void name_missing(struct sandbox *sb, uint32_t bits)
                                                limit_table[i].noun);
 }
 
-static void find_image(struct sandbox *sb);
-
 static void on_spawned(void *ctx, const struct link_answer *a)
 {
         struct sandbox *sb = ctx;
         struct err e;
 
         sb->spawning = false;
-        if (a->error && a->error->code == ERR_BACKEND_UNAVAILABLE && !sb->again && sb->info.state == SANDBOX_CREATING) {
-                sb->again = true; /* what a warden had not greeted dies with it; the next one makes it */
-                find_image(sb);
+        if (a->error && a->error->code == ERR_BACKEND_UNAVAILABLE && sb->info.state == SANDBOX_CREATING && sb->tries < MAKE_TRIES) {
+                sb->tries++; /* what a warden had not greeted dies with it; the next one makes it */
+                sandbox_make(sb);
                 return;
         }
         if (a->error) {
@@ -280,7 +290,7 @@ static void on_image(void *ctx, const struct image_answer *image, const struct e
         ask_warden(sb, image);
 }
 
-static void find_image(struct sandbox *sb)
+void sandbox_make(struct sandbox *sb)
 {
         image_find(sb->all->images, sb->setup.image, sb->pull, on_image, sb);
 }
@@ -298,7 +308,7 @@ static void on_recorded(void *ctx, const struct err *failure)
                 sandbox_failed(sb, &e);
                 return;
         }
-        find_image(sb);
+        sandbox_make(sb);
 }
 
 /* Once more, as the spec's restart policy says. */

@@ -9,7 +9,7 @@
 #include "services/sandbox/sandbox.h"
 #include "services/store/store.h"
 
-enum { BUCKETS = 4096, BOOT_ID_MAX = 36, LOOK_PAUSE_MS = 250, LOOK_FRESH_MS = 180000, ATTACH_TRIES = 8, ADOPT_MS = 5000 };
+enum { BUCKETS = 4096, BOOT_ID_MAX = 36, LOOK_PAUSE_MS = 250, LOOK_FRESH_MS = 180000, ATTACH_TRIES = 8, ADOPT_MS = 5000, MAKE_TRIES = 3 };
 
 /* Somebody who waits for something to come true of a sandbox. */
 struct waiter {
@@ -43,7 +43,8 @@ struct sandbox {
         uint64_t expires_boot, idle_boot; /* CLOCK_BOOTTIME; 0: none */
         bool promised;                    /* counted by admission */
         bool in_warden, doomed, listed;   /* it was asked to make it; to end it; it has said that it has it */
-        bool spawning, again;             /* the warden has not answered yet; it was asked a second time */
+        bool spawning, remaking;          /* the warden has not answered yet; what is left of the last try goes first */
+        unsigned tries;                   /* how often it was made anew because a warden had died */
         struct timer *attach_timer;
         bool adopting; /* its creto-init has not answered yet, after it has answered an earlier connection */
         unsigned restarts;
@@ -114,6 +115,8 @@ void setup_release(struct setup *s);
 
 /* ---- create.c ---- */
 void sandbox_failed(struct sandbox *sb, const struct err *e); /* what died, or cannot be made */
+void sandbox_died(struct sandbox *sb, const struct err *e);   /* the same, but what nobody has seen yet is made anew */
+void sandbox_make(struct sandbox *sb);
 void sandbox_remake(struct sandbox *sb);
 /* Connects to the creto-init of one that runs. */
 void sandbox_attach(struct sandbox *sb);

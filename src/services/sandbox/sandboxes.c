@@ -251,7 +251,7 @@ static void take_missing(struct sandbox *sb)
                 return;
         }
         err_set(&e, ERR_INTERNAL_ERROR, 0, "it ended while nobody looked: the host was started again, or it was killed");
-        sandbox_failed(sb, &e);
+        sandbox_died(sb, &e);
 }
 
 static void ignore(void *ctx, const struct link_answer *a)
@@ -270,7 +270,7 @@ static void take_one(struct sandbox *sb, const struct ipc_listed_box *box)
                 sandbox_end(sb);
         } else if (box->state == IPC_BOX_EXITED || box->state == IPC_BOX_DYING) {
                 err_set(&e, ERR_INTERNAL_ERROR, 0, "it ended while the service was down (status %d)", box->status);
-                sandbox_failed(sb, &e);
+                sandbox_died(sb, &e);
         } else {
                 bool paused = sb->info.state == SANDBOX_PAUSED;
 
@@ -353,7 +353,7 @@ static void on_exited(void *ctx, const struct ipc_exited *x)
                 err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "creto-init was killed for want of memory");
         else
                 err_set(&e, ERR_INTERNAL_ERROR, 0, "creto-init ended by itself (status %d)", x->status);
-        sandbox_failed(sb, &e);
+        sandbox_died(sb, &e);
 }
 
 /* ---- open and close ---- */
