@@ -71,7 +71,7 @@ static int open_schema(struct store *s, const char *path, struct err *e)
         }
         snprintf(sql, sizeof(sql), "PRAGMA application_id=%d; PRAGMA user_version=%d;", APPLICATION, SCHEMA);
         if (!exec(s,
-                  "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=0; PRAGMA temp_store=MEMORY;"
+                  "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=1000; PRAGMA temp_store=MEMORY;"
                   "CREATE TABLE IF NOT EXISTS kv(key TEXT PRIMARY KEY, value BLOB NOT NULL, made INTEGER NOT NULL, changed INTEGER NOT NULL) "
                   "WITHOUT ROWID;"
                   "CREATE TABLE IF NOT EXISTS revision(id INTEGER PRIMARY KEY CHECK(id=1), at INTEGER NOT NULL);"
@@ -157,7 +157,7 @@ static bool compare_all(struct store *s, const struct store_op *ops, size_t coun
         return true;
 }
 
-static bool apply(struct store *s, const struct store_op *op, uint64_t revision)
+static bool apply(struct store *s, const struct store_op *op, uint64_t revision, bool *changed)
 {
         sqlite3_stmt *st = op->value ? s->put : s->erase;
 
@@ -166,7 +166,10 @@ static bool apply(struct store *s, const struct store_op *op, uint64_t revision)
                 sqlite3_bind_blob(st, 2, op->value, (int)op->len, SQLITE_STATIC);
                 sqlite3_bind_int64(st, 3, (sqlite3_int64)revision);
         }
-        return step(st);
+        if (!step(st))
+                return false;
+        *changed |= sqlite3_changes(s->db) > 0;
+        return true;
 }
 
 static int check_ops(const struct store_op *ops, size_t count, struct err *e)
@@ -183,14 +186,14 @@ static int check_ops(const struct store_op *ops, size_t count, struct err *e)
 static int run_txn(struct store *s, const struct store_op *ops, size_t count, bool *lost, struct err *e)
 {
         uint64_t revision = s->revision + 1;
-        bool good = true;
+        bool good = true, changed = false;
 
         if (!step(s->begin))
                 return fail(s, e, "cannot begin");
         *lost = !compare_all(s, ops, count);
         for (size_t i = 0; i < count && good && !*lost; i++)
-                good = apply(s, &ops[i], revision);
-        if (good && !*lost) {
+                good = apply(s, &ops[i], revision, &changed);
+        if (good && changed) {
                 sqlite3_bind_int64(s->bump, 1, (sqlite3_int64)revision);
                 good = step(s->bump) && step(s->commit);
                 if (good) {
