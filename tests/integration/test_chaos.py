@@ -171,8 +171,8 @@ class Client(threading.Thread):
 class Killed(Service):
     """A service whose processes die."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, **more):
+        super().__init__(**more)
         self.kills = collections.Counter()
 
     @staticmethod
@@ -248,6 +248,38 @@ def everything_promised_is_there():
     left = []
     check(poll(lambda: not left.clear() and not left.extend(before.compare(Host())) and not left, 10), f"left on the host: {left[:10]}")
     print("  left on the host: nothing (mounts, cgroups, loop devices, namespaces, processes, files)")
+
+
+@test
+def a_restart_keeps_everything():
+    """Stopped and started three times under commands that write: a stop that keeps, and starts that take over."""
+    root_only()
+    count, restarts = 40, 3
+    ticks = "i=0; while [ $i -lt 60 ]; do echo $i; i=$((i+1)); sleep 0.1; done; exit 5"
+    with Killed(config="[service]\non_stop = 'keep'\n") as s:
+        c = Client(s, 0)
+        boxes = [s.spawn(resourceLimits={"memoryBytes": 64 << 20, "diskBytes": 16 << 20, "diskInodes": 1024}) for _ in range(count)]
+        runs = {b: s.good("POST", f"/v1/sandboxes/{b}/exec", {"command": {"program": "sh", "args": ["-c", ticks]}, "detach": True})["execId"] for b in boxes}
+        ends = {}
+        threads = [threading.Thread(target=lambda b=b: ends.update({b: c.follow(b, runs[b])})) for b in boxes]
+        for t in threads:
+            t.start()
+        took = []
+        for _ in range(restarts):
+            time.sleep(1)
+            s.stop()
+            began = time.monotonic()
+            s.start()
+            took.append(time.monotonic() - began)
+        for t in threads:
+            t.join()
+        wanted = b"".join(b"%d\n" % i for i in range(60))
+        whole = sum(out == wanted and end is not None and end["exitCode"] == 5 for out, end in ends.values())
+        there = {x["sandboxId"]: x["status"] for x in s.good("GET", "/v1/sandboxes?limit=1000")["sandboxes"]}
+        print(f"  {restarts} restarts, the slowest start took {max(took) * 1000:.0f} ms: {len(there)} of {count} sandboxes there, {whole} of {count} commands whole to the byte")
+        check_equal((sorted(there), set(there.values()), whole), (sorted(boxes), {"Running"}, count), "sandboxes, their status, whole commands")
+        for b in boxes:
+            s.terminate(b)
 
 
 if __name__ == "__main__":
