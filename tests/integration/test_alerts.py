@@ -50,9 +50,12 @@ def metrics_are_clean():
         s.call("GET", "/nothing")
         text = s.good("GET", "/metrics")
         check(f'creto_runtime_syscall_violations_total{{sandbox_id="{sb}"}} 1'.encode() in text, text[:3000])
+        for name in ("container_cpu_time_seconds_total", "container_memory_usage_bytes", "creto_runtime_sandbox_pids", "container_network_io_bytes_total"):
+            check(f'{name}{{sandbox_id="{sb}"'.encode() in text, f"{name} of the sandbox")
         status, said = promtool("check", "metrics", stdin=text)
         check_equal((status, said.strip()), (0, ""), "promtool check metrics")
         s.terminate(sb)
+        check(f'container_memory_usage_bytes{{sandbox_id="{sb}"'.encode() not in s.good("GET", "/metrics"), "figures of what is gone")
         check(sb.encode() in s.good("GET", "/metrics"), "a violation is still told after the end of its sandbox")
 
 

@@ -19,6 +19,7 @@ enum { ARGS_MAX = SPEC_ARGS_MAX, ENV_MAX = SPEC_ENV_MAX, PIECE_MAX = 12 * 1024, 
 struct run {
         struct request *request; /* borrowed: we are its context's */
         struct exec *x;
+        struct sandbox *sb; /* where it is detached */
         struct exec_reader reader;
         uint8_t *input; /* what is still to be written to it */
         size_t input_len, input_at;
@@ -481,12 +482,29 @@ static bool read_detach(struct call *c, const struct json_node *body, bool *deta
         return false;
 }
 
-/* A command that is left to be attached to gets what was given as its input at once, as far as there is room; that is all of what a body can hold but for a
- * ring, and the rest goes with who attaches. */
-static void leave(struct call *c, struct sandbox *sb, struct run *u)
+/* A command that is left to be attached to: it is there from the answer on, whoever dies. What was given as its input goes at once, as far as there is room;
+ * that is all of what a body can hold but for a ring, and the rest goes with who attaches. */
+static void on_ready_detached(void *ctx)
 {
+        struct run *u = ctx;
+        struct call *c = call_of(u->request);
+
+        if (u->said_started)
+                return;
         feed(u);
-        show_exec(c, 202, sb, u->x);
+        if (exec_info(u->x)->state == EXEC_STARTING)
+                return;
+        u->said_started = true;
+        exec_detach(u->x, &u->reader);
+        show_exec(c, 202, u->sb, u->x);
+}
+
+static void leave(struct sandbox *sb, struct run *u)
+{
+        u->sb = sb;
+        u->reader = (struct exec_reader){ on_ready_detached, u };
+        exec_attach(u->x, &u->reader, 0, 0);
+        feed(u);
 }
 
 static void start(struct call *c)
@@ -517,7 +535,7 @@ static void start(struct call *c)
                 return;
         }
         if (detach) {
-                leave(c, sb, u);
+                leave(sb, u);
                 return;
         }
         if (wants_events(c)) {

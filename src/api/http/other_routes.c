@@ -33,7 +33,38 @@ static void health(struct call *c)
         call_json(c, warden && store ? 200 : 503, &w);
 }
 
-static void metrics(struct call *c)
+static void set_known(struct metrics *m, enum metric which, const char *const *labels, uint64_t value, double unit)
+{
+        if (value != UINT64_MAX)
+                metrics_set(m, which, labels, (double)value / unit);
+}
+
+/* Of those that live, as they were when they were last looked at. */
+static void set_sandboxes(const struct api *api)
+{
+        struct metrics *m = api->config.metrics;
+        unsigned count = 0;
+
+        for (unsigned i = METRIC_BOX_CPU; i <= METRIC_BOX_PIDS; i++)
+                metrics_clear(m, (enum metric)i);
+        for (struct sandbox *sb = sandboxes_first(api->config.sandboxes); sb && count < METRICS_SERIES_MAX / 2; sb = sandboxes_next(sb)) {
+                const struct sandbox_info *s = sandbox_info(sb);
+                const char *const id[] = { s->id, NULL }, *const in[] = { s->id, "receive", NULL },
+                                  *const out[] = { s->id, "transmit", NULL };
+
+                if (s->state != SANDBOX_READY && s->state != SANDBOX_RUNNING && s->state != SANDBOX_PAUSED)
+                        continue;
+                set_known(m, METRIC_BOX_CPU, id, s->usage.now.cpu_us, 1e6);
+                set_known(m, METRIC_BOX_MEMORY, id, s->usage.now.memory, 1);
+                set_known(m, METRIC_BOX_DISK, id, s->usage.disk_used, 1);
+                set_known(m, METRIC_BOX_PIDS, id, s->usage.now.pids, 1);
+                metrics_set(m, METRIC_BOX_NETWORK, in, 0); /* there is no network but their own loopback */
+                metrics_set(m, METRIC_BOX_NETWORK, out, 0);
+                count++;
+        }
+}
+
+static void show_metrics(struct call *c)
 {
         struct api *api = c->api;
         struct wbuf w = text_new();
@@ -46,6 +77,7 @@ static void metrics(struct call *c)
                 metrics_set(api->config.metrics, METRIC_SANDBOXES, state, n);
                 metrics_set(api->config.metrics, METRIC_SANDBOXES_TOTAL, state, n);
         }
+        set_sandboxes(api);
         metrics_set(api->config.metrics, METRIC_HTTP_CONNECTIONS, NULL, server_connections(api->server));
         metrics_render(api->config.metrics, &w);
         char *data = text_take(&w, &len);
@@ -53,6 +85,49 @@ static void metrics(struct call *c)
                 request_answer_take(c->request, 200, METRICS_TYPE, data, len);
         else
                 request_answer(c->request, 503, NULL, "", 0);
+}
+
+struct scrape {
+        size_t waiting;
+};
+
+static void on_looked(void *ctx, struct sandbox *sb, const struct err *e)
+{
+        struct request *r = ctx;
+
+        (void)sb;
+        (void)e; /* what could not be looked at keeps its last figures */
+        if (!request_gone(r)) {
+                struct call *c = call_of(r);
+                struct scrape *s = c->own;
+
+                if (--s->waiting == 0)
+                        show_metrics(c);
+        }
+        request_unref(r);
+}
+
+static void metrics(struct call *c)
+{
+        struct scrape *s = calloc(1, sizeof(*s));
+        struct err e;
+
+        if (!s) {
+                err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+                call_error(c, &e);
+                return;
+        }
+        call_own(c, s, free);
+        s->waiting = 1; /* for this loop */
+        for (struct sandbox *sb = sandboxes_first(c->api->config.sandboxes); sb; sb = sandboxes_next(sb)) {
+                enum sandbox_state state = sandbox_info(sb)->state;
+
+                if (state != SANDBOX_READY && state != SANDBOX_RUNNING && state != SANDBOX_PAUSED)
+                        continue;
+                s->waiting++;
+                sandbox_look(sb, false, on_looked, request_ref(c->request));
+        }
+        on_looked(request_ref(c->request), NULL, NULL);
 }
 
 static void openapi(struct call *c)

@@ -49,6 +49,17 @@ static const struct family {
                              { "resource" } },
         [METRIC_OUTPUT_BYTES] = { "creto_runtime_exec_output_bytes_total", COUNTER, "Bytes that commands have written.", { NULL } },
         [METRIC_BUILD] = { "creto_runtime_build_info", GAUGE, "The version that runs.", { "version" } },
+        [METRIC_BOX_CPU] = { "container_cpu_time_seconds_total", COUNTER, "CPU time of a sandbox.", { "sandbox_id" } },
+        [METRIC_BOX_MEMORY] = { "container_memory_usage_bytes", GAUGE, "Memory of a sandbox.", { "sandbox_id" } },
+        [METRIC_BOX_DISK] = { "container_filesystem_usage_bytes",
+                              GAUGE,
+                              "What a sandbox has written, when it was last looked at.",
+                              { "sandbox_id" } },
+        [METRIC_BOX_NETWORK] = { "container_network_io_bytes_total",
+                                 COUNTER,
+                                 "Bytes over the network of a sandbox.",
+                                 { "sandbox_id", "direction" } },
+        [METRIC_BOX_PIDS] = { "creto_runtime_sandbox_pids", GAUGE, "Processes and threads of a sandbox.", { "sandbox_id" } },
         [METRIC_MEMORY] = { "process_resident_memory_bytes", GAUGE, "Resident memory of the daemon.", { NULL } },
         [METRIC_CPU] = { "process_cpu_seconds_total", COUNTER, "CPU time of the daemon.", { NULL } },
         [METRIC_FDS] = { "process_open_fds", GAUGE, "Open files of the daemon.", { NULL } },
@@ -155,6 +166,17 @@ void metrics_observe(struct metrics *m, enum metric which, const char *const *la
                 i++;
         s->counts[i]++;
         s->value += seconds;
+}
+
+void metrics_clear(struct metrics *m, enum metric which)
+{
+        while (m->first[which]) {
+                struct series *s = m->first[which];
+
+                m->first[which] = s->next;
+                free(s);
+        }
+        m->count[which] = 0;
 }
 
 void metrics_forget(struct metrics *m, const char *label)

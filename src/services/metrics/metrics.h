@@ -26,6 +26,11 @@ enum metric {
         METRIC_REFUSED,
         METRIC_OUTPUT_BYTES,
         METRIC_BUILD,
+        METRIC_BOX_CPU, /* of sandboxes: OpenTelemetry's names where there are some */
+        METRIC_BOX_MEMORY,
+        METRIC_BOX_DISK,
+        METRIC_BOX_NETWORK,
+        METRIC_BOX_PIDS,
         METRIC_MEMORY,
         METRIC_CPU,
         METRIC_FDS,
@@ -42,6 +47,8 @@ void metrics_free(struct metrics *m);
 void metrics_add(struct metrics *m, enum metric which, const char *const *labels, double value);
 void metrics_set(struct metrics *m, enum metric which, const char *const *labels, double value);
 void metrics_observe(struct metrics *m, enum metric which, const char *const *labels, double seconds);
+/* All series of a family. */
+void metrics_clear(struct metrics *m, enum metric which);
 /* Every series that has this label as its first. */
 void metrics_forget(struct metrics *m, const char *label);
 
