@@ -92,6 +92,18 @@ def a_stop_can_keep():
 
 
 @test
+def a_restart_keeps_whatever_the_file_says():
+    root_only()
+    with Service(config="[service]\non_stop = 'terminate'\n") as s:
+        sb = s.spawn()
+        s.exec(sb, "sh", "-c", "echo kept > f")
+        s.process.send_signal(signal.SIGUSR1)  # what systemd sends for a restart
+        s.stop()
+        s.start()
+        check_equal((s.status(sb), s.exec(sb, "cat", "f")["stdout"]), ("Running", b"kept\n"), "after a restart")
+
+
+@test
 def a_stop_waits_for_what_runs():
     root_only()
     with Service(config="[service]\ndrain_seconds = 20\n") as s:

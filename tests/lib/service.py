@@ -110,7 +110,8 @@ class Service:
 
     def stop(self):
         if self.process and self.process.poll() is None:
-            self.process.terminate()
+            if not poll(lambda: self.process.poll() is not None, 0.05):
+                self.process.terminate()
             try:
                 if not poll(lambda: self.process.poll() is not None, 0.2):
                     self.process.terminate()  # what still runs is not waited for

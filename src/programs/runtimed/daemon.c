@@ -36,6 +36,7 @@ struct daemon {
         struct server *server;
         struct timer *settle, *deadline;
         bool settled, stopping, ending;
+        bool keep; /* on_stop, or what the signal says */
         uint64_t began_ms;
         struct {
                 uid_t uid;
@@ -157,7 +158,7 @@ static void on_terminate(void *ctx)
         struct daemon *d = ctx;
 
         if (d->stopping) { /* a second time: at once */
-                if (!d->ending && !d->config->keep_on_stop)
+                if (!d->ending && !d->keep)
                         end_all(d);
                 return;
         }
@@ -166,12 +167,21 @@ static void on_terminate(void *ctx)
         systemd_say("STOPPING=1");
         server_stop_listening(d->server);
         sandboxes_drain(d->sandboxes, true);
-        if (d->config->keep_on_stop) {
+        if (d->keep) {
                 log_event(LOG_INFO, "stopped", "sandboxes", "kept");
                 loop_stop(d->loop);
                 return;
         }
         wait_for_end(d);
+}
+
+/* For a restart, whatever on_stop says. */
+static void on_restart(void *ctx)
+{
+        struct daemon *d = ctx;
+
+        d->keep |= !d->stopping;
+        on_terminate(d);
 }
 
 /* ---- the beginning ---- */
@@ -346,7 +356,7 @@ int daemon_run(const struct config *config)
         static struct daemon d;
         struct err e;
 
-        d = (struct daemon){ .config = config, .began_ms = clock_ms(CLOCK_MONOTONIC) };
+        d = (struct daemon){ .config = config, .began_ms = clock_ms(CLOCK_MONOTONIC), .keep = config->keep_on_stop };
         prctl(PR_SET_NAME, "creto-runtimed"); /* it was executed as /proc/self/exe */
         log_setup(config->log_json, config->log_level, getenv("JOURNAL_STREAM") != NULL);
         signal(SIGPIPE, SIG_IGN);
@@ -370,7 +380,8 @@ int daemon_run(const struct config *config)
                 log_event(LOG_WARNING, "the daemon is confined less than it should be", "missing", missing);
         d.settle = timer_new(d.loop, on_settle, &d);
         d.deadline = timer_new(d.loop, wait_for_end, &d);
-        if (!d.settle || !d.deadline || !watch_signal(d.loop, SIGTERM, on_terminate, &d) || !watch_signal(d.loop, SIGINT, on_terminate, &d))
+        if (!d.settle || !d.deadline || !watch_signal(d.loop, SIGUSR1, on_restart, &d) ||
+            !watch_signal(d.loop, SIGTERM, on_terminate, &d) || !watch_signal(d.loop, SIGINT, on_terminate, &d))
                 return 1;
         timer_set(d.settle, 0);
         loop_run(d.loop);

@@ -298,11 +298,11 @@ static int timeout(const struct monitor *m)
         return first == UINT64_MAX ? -1 : first <= now ? 0 : (int)(first - now);
 }
 
-static void stop(struct monitor *m)
+static void stop(struct monitor *m, int signal)
 {
         m->stopping = true;
         if (m->children[DAEMON].pid > 0)
-                sys_pidfd_send_signal(m->children[DAEMON].pidfd, SIGTERM);
+                sys_pidfd_send_signal(m->children[DAEMON].pidfd, signal == SIGUSR1 ? SIGUSR1 : SIGTERM);
 }
 
 static int watch(struct monitor *m, int signals)
@@ -316,7 +316,7 @@ static int watch(struct monitor *m, int signals)
                 if (poll(p, 3, timeout(m)) < 0 && errno != EINTR)
                         return 1;
                 if (p[0].revents && read(signals, &info, sizeof(info)) > 0)
-                        stop(m);
+                        stop(m, (int)info.ssi_signo);
                 if (p[1].revents)
                         ended(m, WARDEN);
                 if (p[2].revents) {
@@ -341,6 +341,7 @@ static int catch_signals(void)
         sigaddset(&set, SIGTERM);
         sigaddset(&set, SIGINT);
         sigaddset(&set, SIGHUP);
+        sigaddset(&set, SIGUSR1);
         sigprocmask(SIG_BLOCK, &set, NULL);
         return signalfd(-1, &set, SFD_CLOEXEC);
 }
