@@ -172,6 +172,10 @@ static int take_repo(const char *text, char *work, struct image_ref *out, struct
                 host = strcmp(work, "index.docker.io") == 0 ? "docker.io" : work;
                 repo = slash + 1;
         }
+        for (size_t i = 0; i < TRANSPORTS; i++) /* its full name would name a directory or an archive */
+                if (str_has_prefix(host, transports[i].name))
+                        return refuse_hint(e, text, "has a registry that is named like a transport",
+                                           "write its name with the domain: oci.example.com:5000/name:tag");
         if (strlen(host) > IMAGE_HOST_MAX || !is_host(host))
                 return refuse_hint(e, text, "has a registry that is not HOST or HOST:PORT", "such as registry.example.com:5000/name:tag");
         if (strpbrk(repo, UPPER))

@@ -251,6 +251,51 @@ def everything_promised_is_there():
 
 
 @test
+def a_warden_that_dies_while_sandboxes_are_made():
+    """What it had begun is made again, once: each request is answered with its sandbox, and there is no other."""
+    root_only()
+    before, seconds = Host(), min(SECONDS, 15)
+    rng = random.Random(SEED)
+    with Killed() as s:
+        clients = [Client(s, i) for i in range(CLIENTS)]
+
+        def spawn_and_terminate(c):
+            try:
+                while not c.stop:
+                    c.spawn()
+                    if len(c.live) > 2:
+                        c.terminate(min(c.live))
+            except Exception as e:  # a thread's failure is the test's
+                c.wrong.append(f"client {c.number}: {type(e).__name__}: {e}")
+
+        threads = [threading.Thread(target=spawn_and_terminate, args=(c,)) for c in clients]
+        for t in threads:
+            t.start()
+        end, kills = time.monotonic() + seconds, 0
+        while time.monotonic() < end:
+            time.sleep(rng.uniform(0.3, 0.7))
+            pid = s.pids().get("creto-warden")
+            if pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    kills += 1
+        for c in clients:
+            c.stop = True
+        for t in threads:
+            t.join()
+        check(poll(s.healthy, 20), f"healthy at the end: {s.said()}")
+        live = sorted(sb for c in clients for sb in c.live)
+        there = sorted(x["sandboxId"] for x in s.good("GET", "/v1/sandboxes?limit=1000")["sandboxes"])
+        count = sum((c.count for c in clients), collections.Counter())
+        print(f"  seed {SEED}, {seconds:g} s, warden killed {kills} times: " + ", ".join(f"{n} {k}" for k, n in sorted(count.items())))
+        wrong = [w for c in clients for w in c.wrong] + [f"not as promised: {sb}" for sb in sorted(set(there) ^ set(live))]
+        check_equal(wrong[:10], [], "what went wrong")
+        check(kills > 5 and count["spawned"] > 50, f"something happened: {kills} kills, {count}")
+    left = []
+    check(poll(lambda: not left.clear() and not left.extend(before.compare(Host())) and not left, 10), f"left on the host: {left[:10]}")
+
+
+@test
 def a_restart_keeps_everything():
     """Stopped and started three times under commands that write: a stop that keeps, and starts that take over."""
     root_only()

@@ -105,7 +105,7 @@ TEST(local_sources_have_a_path)
 TEST(registries_are_hosts)
 {
         refused((const char *const[]){ "a..b/c", "-a.b/c", ".a.b/c", "a.b-/c", "a.b:0/c", "a.b:65536/c", "a.b:/c", "a.b:x/c", "[::1/c",
-                                       "[]/c:1", "[zz]:1/c", "a_b.c/d", NULL });
+                                       "[]/c:1", "[zz]:1/c", "a_b.c/d", "docker://oci:3/b", "docker://oci-archive:3/b", NULL });
 }
 
 TEST(repositories_are_small_words)

@@ -218,6 +218,11 @@ static void on_spawned(void *ctx, const struct link_answer *a)
                 sandbox_make(sb);
                 return;
         }
+        if (a->error && a->error->code == ERR_SANDBOX_NOT_READY && sb->info.state == SANDBOX_CREATING) {
+                err_set(&e, ERR_BACKEND_UNAVAILABLE, 0, "creto-warden ended each time while it was made");
+                sandbox_died(sb, &e); /* what is there of it from before is taken away first */
+                return;
+        }
         if (a->error) {
                 sb->in_warden = false;
                 e = *a->error;

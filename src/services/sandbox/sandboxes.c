@@ -264,6 +264,8 @@ static void take_one(struct sandbox *sb, const struct ipc_listed_box *box)
 {
         struct err e;
 
+        if (sb->spawning)
+                return; /* what is there was begun before; the answer to our SPAWN says so */
         sb->in_warden = true;
         if (sb->info.state == SANDBOX_TERMINATING || sb->info.state == SANDBOX_TERMINATED || sb->info.state == SANDBOX_FAILED) {
                 sb->doomed = false;
@@ -346,7 +348,7 @@ static void on_exited(void *ctx, const struct ipc_exited *x)
         struct sandbox *sb = sandboxes_find(all, x->id);
         struct err e;
 
-        if (!sb || sb->doomed)
+        if (!sb || sb->doomed || sb->spawning)
                 return;
         sb->info.usage.now = x->usage;
         if (x->usage.oom_kills > 0 && x->usage.oom_kills != IPC_USAGE_UNKNOWN)

@@ -151,7 +151,7 @@ static int check_spawn(struct monitor *m, const struct ipc_spawn *req, size_t nf
         if (!limits_valid(&l))
                 return err_set(e, ERR_INVALID_SPEC, 0, "a limit is out of range");
         if (nest_find(&m->nest, req->id))
-                return err_set(e, ERR_INVALID_SPEC, 0, "a sandbox with id '%s' exists", req->id);
+                return err_set(e, ERR_SANDBOX_NOT_READY, 0, "a sandbox with id '%s' exists", req->id);
         if (req->uid >= SPACE_INIT_ID || req->gid >= SPACE_INIT_ID)
                 return err_set(e, ERR_INVALID_SPEC, 0, "user %u and group %u are not both below %d", req->uid, req->gid, SPACE_INIT_ID);
         if (req->home[0] != '/' && req->home[0] != '\0')
