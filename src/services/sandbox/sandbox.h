@@ -103,6 +103,8 @@ struct sandbox_info {
         const char *const *labels; /* K=V */
         size_t label_count;
         char missing[160]; /* defaults that are not enforced, "memory, cpu" */
+        char pool[64];     /* of a warm pool: its id; or "" */
+        uint64_t claimed_ms;
         enum err_code failure;
         char failure_text[256];
         struct sandbox_usage usage; /* as of the last sandbox_look() */
