@@ -92,7 +92,7 @@ static void on_ready(void *ctx)
 /* The folder of a file, then the file. */
 static void next_step(struct claim *c)
 {
-        char folder[GUEST_PATH_MAX + 1], mode[8];
+        char folder[GUEST_PATH_MAX + 1], mode[16];
         const struct claim_file *f = &c->files[c->file_at];
         struct err e;
 

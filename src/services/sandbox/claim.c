@@ -4,6 +4,7 @@
  * The record names the claim before creto-init is told of it, and creto-init takes one claim in its life. So what a later daemon finds in both says what
  * happened: one that is bound and whose record does not say to what, or the other way round, is nobody's and is ended.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -13,6 +14,7 @@
 #include "base/time.h"
 #include "services/sandbox/internal.h"
 #include "wire/image_answer.h"
+#include "wire/json.h"
 
 enum { CLAIM_MS = 10000 };
 

@@ -9,7 +9,7 @@
 #include "services/sandbox/sandbox.h"
 #include "services/store/store.h"
 
-enum { BUCKETS = 4096, BOOT_ID_MAX = 36, LOOK_PAUSE_MS = 250, LOOK_FRESH_MS = 180000, ATTACH_TRIES = 8, ADOPT_MS = 5000, MAKE_TRIES = 3 };
+enum { BUCKETS = 4096, BOOT_ID_MAX = 36, LOOK_PAUSE_MS = 250, LOOK_FRESH_MS = 180000, ATTACH_TRIES = 8, ADOPT_MS = 5000, MAKE_TRIES = 10 };
 
 /* Somebody who waits for something to come true of a sandbox. */
 struct waiter {

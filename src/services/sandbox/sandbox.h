@@ -180,6 +180,8 @@ void sandbox_claim(struct sandbox *sb, const struct sandbox_claim *c, sandbox_do
 
 /* The sandbox that was claimed or made with this key, or NULL. */
 struct sandbox *sandboxes_find_key(struct sandboxes *all, const char *owner, const char *key);
+/* Who made or claimed it can ask for its answer again. */
+bool sandbox_has_key(const struct sandbox *sb);
 /* Calls `done` when the claim under way is answered, at once where none is. */
 void sandbox_claim_wait(struct sandbox *sb, sandbox_done_fn *done, void *ctx);
 
