@@ -275,7 +275,7 @@ static void begin_list(struct call *c, struct creto_runtime *rt, const struct cr
         add_query(c, "runtimeClass", q->runtime);
         add_query(c, "agentNhi", q->agent_nhi);
         add_query(c, "label", q->label);
-        add_query(c, "poolId", q->pool);
+        add_query(c, "pool", q->pool);
         add_query(c, "sortBy", q->sort_by);
         add_query(c, "order", q->descending ? "desc" : NULL);
         add_query(c, "cpuUsage", q->cpu_usage);
