@@ -212,6 +212,8 @@ static void on_claimed(void *ctx, struct sandbox *sb, bool from_pool, uint64_t u
                 json_put_bool(&j, from_pool);
                 json_put_end(&j);
                 call_json(call_of(r), 200, &w);
+        } else if (sb && !sandbox_has_key(sb)) { /* nobody will ever know its id */
+                sandbox_terminate(sb, NULL, NULL);
         }
         request_unref(r);
 }

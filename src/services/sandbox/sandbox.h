@@ -103,8 +103,6 @@ struct sandbox_info {
         const char *const *labels; /* K=V */
         size_t label_count;
         char missing[160]; /* defaults that are not enforced, "memory, cpu" */
-        char pool[64];     /* of a warm pool: its id; or "" */
-        uint64_t claimed_ms;
         enum err_code failure;
         char failure_text[256];
         struct sandbox_usage usage; /* as of the last sandbox_look() */
@@ -182,6 +180,8 @@ void sandbox_claim(struct sandbox *sb, const struct sandbox_claim *c, sandbox_do
 
 /* The sandbox that was claimed or made with this key, or NULL. */
 struct sandbox *sandboxes_find_key(struct sandboxes *all, const char *owner, const char *key);
+/* Who made or claimed it can ask for its answer again. */
+bool sandbox_has_key(const struct sandbox *sb);
 /* Calls `done` when the claim under way is answered, at once where none is. */
 void sandbox_claim_wait(struct sandbox *sb, sandbox_done_fn *done, void *ctx);
 

@@ -237,6 +237,11 @@ const struct sandbox_info *sandbox_info(const struct sandbox *sb)
         return &sb->info;
 }
 
+bool sandbox_has_key(const struct sandbox *sb)
+{
+        return sb->key[0] != '\0';
+}
+
 bool sandbox_is_taken_over(const struct sandbox *sb)
 {
         return sb->adopting;
