@@ -80,7 +80,7 @@ static const char help_pool[] =
         "  SETTINGS: --min-ready N, --max-ready N, --max-age T (0: never too old), --reusable[=true|false],\n"
         "  --auto-scaling-enabled[=true|false], --auto-scaling-headroom PERCENT, --auto-scaling-scale-down T\n"
         "\n"
-        "All take --json; a pool may also be named with --pool-id.\n";
+        "All but delete take --json; a pool may also be named with --pool-id.\n";
 
 static int cmd_help(int argc, char **argv)
 {

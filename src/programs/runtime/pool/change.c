@@ -128,10 +128,20 @@ int pool_update(struct creto_runtime *rt, const struct pool_line *line)
                 return status;
         if (!s.given)
                 return cli_wrong("'creto-runtime help pool' lists what can be changed", "pool update: there is nothing to change");
-        return say(creto_pool_update(rt, line->id, &s, NULL, &json, &e), line, "Pool updated", line->id, json, &e);
+        int r = creto_pool_update(rt, line->id, &s, NULL, &json, &e);
+        return say(r, line, "Pool updated", line->id, json, &e);
 }
 
 /* ---- states ---- */
+
+static int drain(struct creto_runtime *rt, const struct pool_line *line, const char *id)
+{
+        struct creto_error e;
+        char *json = NULL;
+        int r = creto_pool_drain(rt, id, NULL, &json, &e);
+
+        return say(r, line, "Pool draining", id, json, &e);
+}
 
 /* One that cannot be drained is said, and the others go on. */
 static int drain_all(struct creto_runtime *rt, const struct pool_line *line)
@@ -144,11 +154,8 @@ static int drain_all(struct creto_runtime *rt, const struct pool_line *line)
         if (creto_pool_list(rt, &all, &count, NULL, &e) < 0)
                 return cli_error(&e);
         for (size_t i = 0; i < count; i++) {
-                char *json = NULL;
+                int one = strcmp(all[i].state, "Active") == 0 ? drain(rt, line, all[i].id) : 0;
 
-                if (strcmp(all[i].state, "Active") != 0)
-                        continue;
-                int one = say(creto_pool_drain(rt, all[i].id, NULL, &json, &e), line, "Pool draining", all[i].id, json, &e);
                 status = one ? one : status;
         }
         creto_free(all);
@@ -157,27 +164,26 @@ static int drain_all(struct creto_runtime *rt, const struct pool_line *line)
 
 int pool_drain(struct creto_runtime *rt, const struct pool_line *line)
 {
-        struct creto_error e;
-        char *json = NULL;
-
-        if (line->all)
-                return drain_all(rt, line);
-        return say(creto_pool_drain(rt, line->id, NULL, &json, &e), line, "Pool draining", line->id, json, &e);
+        return line->all ? drain_all(rt, line) : drain(rt, line, line->id);
 }
 
 int pool_activate(struct creto_runtime *rt, const struct pool_line *line)
 {
         struct creto_error e;
         char *json = NULL;
+        int r = creto_pool_activate(rt, line->id, NULL, &json, &e);
 
-        return say(creto_pool_activate(rt, line->id, NULL, &json, &e), line, "Pool active", line->id, json, &e);
+        return say(r, line, "Pool active", line->id, json, &e);
 }
 
 int pool_delete(struct creto_runtime *rt, const struct pool_line *line)
 {
         struct creto_error e;
 
-        return say(creto_pool_delete(rt, line->id, &e), line, "Pool deleted", line->id, NULL, &e);
+        if (creto_pool_delete(rt, line->id, &e) < 0)
+                return cli_error(&e);
+        printf("Pool deleted: %s\n", line->id);
+        return 0;
 }
 
 /* ---- more and fewer ---- */

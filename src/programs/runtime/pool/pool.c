@@ -70,7 +70,7 @@ static const struct {
         unsigned commands;
         struct cli_option option;
 } options[] = {
-        { ~0U, { "json", 0, NULL, &line.json } },
+        { ~0U & ~DELETE, { "json", 0, NULL, &line.json } },
         { ~0U & ~(LIST | RELEASE), { "pool-id", 0, &line.id, NULL } },
         { ~0U & ~(LIST | RELEASE), { "id", 0, &line.id, NULL } },
         { CREATE, { "template", 0, &line.template, NULL } },

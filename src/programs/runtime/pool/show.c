@@ -124,6 +124,16 @@ static const char *or_dash(const char *text)
         return text[0] ? text : "-";
 }
 
+static void print_log(const struct creto_pool_log *log, bool people)
+{
+        if (people)
+                printf("%-24s  %-8s %-6s %-16s %s%s%s\n", log->at, log->phase, log->level, or_dash(log->sandbox), log->code,
+                       log->code[0] ? ": " : "", log->message);
+        else
+                printf("%s\t%s\t%s\t%s\t%s\t%s\n", log->at, log->phase, log->level, or_dash(log->sandbox), or_dash(log->code),
+                       log->message);
+}
+
 int pool_logs(struct creto_runtime *rt, const struct pool_line *line)
 {
         struct creto_pool_log *logs = NULL;
@@ -141,8 +151,7 @@ int pool_logs(struct creto_runtime *rt, const struct pool_line *line)
         if (creto_pool_logs(rt, line->id, line->phase, (unsigned)limit, &logs, &count, &json, &e) < 0)
                 return cli_error(&e);
         for (size_t i = 0; i < count && !line->json; i++)
-                printf(people ? "%-24s  %-8s %-6s %-16s %s: %s\n" : "%s\t%s\t%s\t%s\t%s\t%s\n", logs[i].at, logs[i].phase, logs[i].level,
-                       or_dash(logs[i].sandbox), or_dash(logs[i].code), logs[i].message);
+                print_log(&logs[i], people);
         creto_free(logs);
         if (line->json)
                 return cli_json(json);
