@@ -6,15 +6,16 @@
 #include <string.h>
 
 #include "api/libcreto/remote/call.h"
+#include "base/str.h"
 
 /* ---- one of them ---- */
 
-/* Every question here begins with it. An empty id would ask about something else. */
+/* Every question about one begins with it. What is no id would ask about something else. */
 static int begin(struct call *c, struct creto_runtime *rt, const char *method, const char *id, const char *rest, struct err *e)
 {
         if (remote_needed(rt, "pools", e) < 0)
                 return -(int)e->code;
-        if (!id[0] || strlen(id) > CRETO_POOL_ID_MAX)
+        if (!str_is_id(id, CRETO_POOL_ID_MAX))
                 return err_set(e, ERR_POOL_NOT_FOUND, 0, "no pool '%.64s'", id);
         call_begin(c, rt->remote, method, "/v1/warm-pools/");
         http_segment(&c->req, id);
