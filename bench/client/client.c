@@ -1,5 +1,6 @@
 #include "client.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,11 +8,38 @@
 
 enum { FULL_STEP_MS = 2, FULL_MS = 120000 };
 
+static volatile sig_atomic_t stopped;
+
+static void on_term(int sig)
+{
+        stopped = sig;
+}
+
+bool client_stopped(void)
+{
+        return stopped;
+}
+
+void client_stops(void)
+{
+        struct sigaction sa = { .sa_handler = on_term, .sa_flags = SA_RESTART };
+
+        sigaction(SIGTERM, &sa, NULL);
+}
+
 void want_status(const struct conn *c, int wanted)
 {
         if (c->status == wanted)
                 return;
         fprintf(stderr, "bench-pool: %.60s: %.400s\n", c->request, c->room);
+        exit(1);
+}
+
+void want_output(const struct conn *c, const struct client *o)
+{
+        if (!o->wanted || strstr(c->body, o->wanted))
+                return;
+        fprintf(stderr, "bench-pool: a command did not say what it should: %.400s\n", c->body);
         exit(1);
 }
 

@@ -35,6 +35,7 @@ void prepare_exec(struct conn *c, const struct client *o, const char *id);
 bool read_claim(const struct conn *c, struct claimed *out);
 /* Ends the program where the answer is none of these. */
 void want_status(const struct conn *c, int wanted);
+void want_output(const struct conn *c, const struct client *o);
 
 /* The number that stands at `"name":` in a body; -1 where it does not. */
 long number_of(const char *body, const char *name);
@@ -55,7 +56,11 @@ void aside_open(struct aside *a, const struct client *o);
 void aside_release(struct aside *a, const struct client *o, const char *id);
 void aside_close(struct aside *a); /* when all are answered */
 
-/* Sleeps until then, on the clock of now_ms(). */
+/* SIGTERM has come: what was measured until now is told. */
+bool client_stopped(void);
+void client_stops(void); /* from now on */
+
+/* Sleeps until then, on the clock of now_ms(); not on a SIGTERM. */
 void sleep_until(double ms);
 
 /* ---- the modes; each prints one JSON object ---- */

@@ -10,7 +10,7 @@
 
 enum { EVENTS = 64 };
 
-enum step { IDLE, CLAIMING, CLAIMED, RELEASING };
+enum step { IDLE, CLAIMING, CLAIMED, EXECUTING, DONE, RELEASING };
 
 struct member {
         struct conn conn;
@@ -65,6 +65,13 @@ static void send_release(struct crowd *c, struct member *m)
         m->step = RELEASING;
 }
 
+static void send_exec(struct crowd *c, struct member *m)
+{
+        prepare_exec(&m->conn, c->o, m->got.id);
+        conn_send(&m->conn);
+        m->step = EXECUTING;
+}
+
 static void claim_answered(struct crowd *c, struct member *m, double at)
 {
         if (!read_claim(&m->conn, &m->got)) {
@@ -78,6 +85,13 @@ static void claim_answered(struct crowd *c, struct member *m, double at)
         c->cold += m->got.cold;
         samples_add(&c->claim, at - m->conn.sent_ms);
         m->step = CLAIMED;
+}
+
+static void executed(struct crowd *c, struct member *m)
+{
+        want_status(&m->conn, 200);
+        want_output(&m->conn, c->o);
+        m->step = DONE;
 }
 
 static void released(struct crowd *c, struct member *m, double at)
@@ -102,6 +116,8 @@ static void crowd_step(struct crowd *c, int ms)
                         continue;
                 if (m->step == CLAIMING)
                         claim_answered(c, m, now_ms());
+                else if (m->step == EXECUTING)
+                        executed(c, m);
                 else if (m->step == RELEASING)
                         released(c, m, now_ms());
         }
@@ -176,7 +192,9 @@ static void give_work(struct crowd *c, struct pace *p)
         for (unsigned i = 0; i < c->n; i++) {
                 struct member *m = &c->members[i];
 
-                if (m->step == CLAIMED) {
+                if (m->step == CLAIMED && c->o->command) {
+                        send_exec(c, m);
+                } else if (m->step == CLAIMED || m->step == DONE) {
                         send_release(c, m);
                 } else if (m->step == IDLE && waiting > 0) {
                         send_claim(c, m);

@@ -15,7 +15,7 @@ static const char usage_text[] =
         "  paced      --count N --rate R                            one after the other, R a second (0: at once), each released\n"
         "  exec       the same, and --command JSON [--events] [--wanted TEXT]\n"
         "  burst      --count N --rounds N                          N at once, from N connections\n"
-        "  sustained  --seconds S --connections N [--rate R] [--warmup S]\n"
+        "  sustained  --seconds S --connections N [--rate R] [--warmup S] [--command JSON]\n"
         "Without --pool, sandboxes are made and ended instead.\n";
 
 static const struct {
@@ -127,6 +127,7 @@ int main(int argc, char **argv)
         else
                 snprintf(o.claim_path, sizeof(o.claim_path), "/v1/sandboxes");
         prctl(PR_SET_TIMERSLACK, 1UL);
+        client_stops();
         for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
                 if (strcmp(argv[optind], modes[i].name) == 0) {
                         modes[i].run(&o);
