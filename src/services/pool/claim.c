@@ -105,17 +105,14 @@ void claim_finish(struct claim *c, const struct err *e)
         struct pool *p = c->pool;
         struct pools *all = p->all;
 
-        if (c->member) {
-                p->busy--;
-                if (!e) {
-                        pool_stats_latency(&p->stats, c->us);
-                        all->config.count(all->config.ctx, POOL_COUNT_CLAIM, p->info.id, (double)c->us / 1e6);
-                }
+        if (!e) {
+                pool_stats_latency(&p->stats, c->us);
+                all->config.count(all->config.ctx, POOL_COUNT_CLAIM, p->info.id, (double)c->us / 1e6);
         }
         c->done(c->ctx, e ? NULL : c->member->sb, !c->cold, c->us, e);
+        p->busy -= c->member != NULL;
         if (p->gone)
                 pool_free(p);
-        pools_turn_soon(all);
         free(c);
 }
 
@@ -210,10 +207,22 @@ static void give(struct claim *c, struct member *m)
         sandbox_claim(m->sb, &c->bind, on_claimed, c);
 }
 
+static void answer_again(struct pool *p, struct sandbox *sb, claim_done_fn *done, void *ctx);
+
+static struct sandbox *find_same(struct pool *p, const char *owner, const char *key)
+{
+        return key && key[0] ? sandboxes_find_key(p->all->config.sandboxes, owner, key) : NULL;
+}
+
 void claim_offer(struct member *m)
 {
-        struct claim *c = first_waiting(m->pool);
+        struct sandbox *same;
+        struct claim *c;
 
+        while ((c = first_waiting(m->pool)) && (same = find_same(m->pool, c->bind.owner, c->bind.key))) { /* it waited twice */
+                answer_again(m->pool, same, c->done, c->ctx);
+                free(c);
+        }
         if (c)
                 give(c, m);
         else
@@ -249,6 +258,12 @@ static void none_ready(struct pool *p, struct err *e)
         }
 }
 
+/* What was tried a moment ago and failed is not tried again for each claim. */
+static bool keeps_failing(const struct pool *p)
+{
+        return p->lists[MEMBER_WARMING].count == 0 && backoff_wait(&p->backoff, clock_ms(CLOCK_MONOTONIC)) > 0;
+}
+
 static int may_claim(struct pool *p, const struct claim_request *req, struct err *e)
 {
         const struct sandbox_claim bind = { .limits = req->spec->limits };
@@ -265,11 +280,13 @@ static int may_claim(struct pool *p, const struct claim_request *req, struct err
                 return err_hint(e, "creto-runtime enable --runtime %s", p->info.runtime);
         }
         if (req->file_count > CLAIM_FILES_MAX)
-                return err_set(e, ERR_INVALID_SPEC, 0, "files: %zu, and at most %d are placed by a claim", req->file_count, CLAIM_FILES_MAX);
+                return err_set(e, ERR_INVALID_SPEC, 0, "files: %zu, and at most %d are placed by a claim", req->file_count,
+                               CLAIM_FILES_MAX);
         for (size_t i = 0; i < req->file_count; i++)
                 bytes += req->files[i].len;
         if (bytes > CLAIM_FILES_BYTES_MAX)
-                return err_set(e, ERR_INVALID_SPEC, 0, "files: %zu bytes, and at most %d are placed by a claim", bytes, CLAIM_FILES_BYTES_MAX);
+                return err_set(e, ERR_INVALID_SPEC, 0, "files: %zu bytes, and at most %d are placed by a claim", bytes,
+                               CLAIM_FILES_BYTES_MAX);
         return sandbox_claim_check(&p->spec, &bind, e);
 }
 
@@ -308,7 +325,7 @@ static void answer_again(struct pool *p, struct sandbox *sb, claim_done_fn *done
 
 void pool_claim(struct pool *p, const struct claim_request *req, claim_done_fn *done, void *ctx)
 {
-        struct sandbox *same = req->key && req->key[0] ? sandboxes_find_key(p->all->config.sandboxes, req->owner, req->key) : NULL;
+        struct sandbox *same = find_same(p, req->owner, req->key);
         struct member *m = NULL;
         struct claim *c = NULL;
         struct err e;
@@ -320,18 +337,21 @@ void pool_claim(struct pool *p, const struct claim_request *req, claim_done_fn *
         if (may_claim(p, req, &e) == 0) {
                 pool_stats_claim(&p->stats, clock_ms(CLOCK_MONOTONIC));
                 m = p->waiting ? NULL : pop(p);
-                if (!m && !req->fallback)
+                if (!m && (!req->fallback || keeps_failing(p)))
                         none_ready(p, &e);
                 else if (!m && p->info.waiting >= POOL_WAITING_MAX)
-                        err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "%d claims wait for pool '%s', and no more may", POOL_WAITING_MAX, p->info.id);
+                        err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "%d claims wait for pool '%s', and no more may", POOL_WAITING_MAX,
+                                p->info.id);
                 else if (!(c = claim_new(p, req, done, ctx)))
                         err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         }
-        if (!c)
+        if (!c) {
                 done(ctx, NULL, false, 0, &e);
-        else if (m)
+        } else if (m) {
                 give(c, m);
-        else
+                pools_turn_in(p->all, REFILL_MS);
+        } else {
                 wait_last(c);
-        pools_turn_soon(p->all);
+                pools_turn_in(p->all, 0);
+        }
 }

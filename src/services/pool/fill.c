@@ -1,8 +1,8 @@
 /*
  * What keeps pools full: how many there should be, how many may be made at once, what is too old, and what comes of each.
  *
- * Everything is decided in one place, pools_turn(), a turn of the loop after something has happened. Claims go first: as long as one waits, nothing is made
- * that nobody waits for.
+ * Everything is decided in one place, pools_turn(), a turn of the loop after something has happened. Claims go first: as long as one waits, hardly
+ * anything is made that nobody waits for.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -232,7 +232,7 @@ static void make_for_claims(struct pool *p)
 }
 
 /* Returns when it can be tried again, or UINT64_MAX. */
-static uint64_t make_ahead(struct pool *p, uint64_t now)
+static uint64_t make_ahead(struct pool *p, unsigned parallel, uint64_t now)
 {
         struct err e;
 
@@ -243,7 +243,7 @@ static uint64_t make_ahead(struct pool *p, uint64_t now)
                         return now + wait;
                 if (sandboxes_drained(p->all->config.sandboxes))
                         return now + TICK_MS;
-                if (p->all->under_way >= pace_parallel(&p->all->pace))
+                if (p->all->under_way - p->all->foreground >= parallel)
                         return UINT64_MAX; /* each that is done brings the next turn */
                 bool extra = p->lists[MEMBER_READY].count + p->lists[MEMBER_WARMING].count >= p->info.target + p->replacing;
                 if (begin(p, true, &e) < 0) {
@@ -269,12 +269,19 @@ static void set_turn(struct pools *all, uint64_t at, uint64_t now)
         timer_set(all->turn, at > now ? at - now : 0);
 }
 
-void pools_turn_soon(struct pools *all)
+void pools_turn_in(struct pools *all, uint64_t ms)
 {
-        set_turn(all, 1, 1);
+        uint64_t now = clock_ms(CLOCK_MONOTONIC);
+
+        set_turn(all, now + ms, now);
 }
 
-static uint64_t turn_of(struct pool *p, bool claims_wait, uint64_t now)
+void pools_turn_soon(struct pools *all)
+{
+        pools_turn_in(all, 0);
+}
+
+static uint64_t turn_of(struct pool *p, unsigned parallel, uint64_t now)
 {
         uint64_t next, at;
 
@@ -282,7 +289,7 @@ static uint64_t turn_of(struct pool *p, bool claims_wait, uint64_t now)
                 return UINT64_MAX;
         scale(p, now);
         next = age(p, now);
-        if (!claims_wait && (at = make_ahead(p, now)) < next)
+        if ((at = make_ahead(p, parallel, now)) < next)
                 next = at;
         if (restless(p, now) && now + TICK_MS < next)
                 next = now + TICK_MS;
@@ -307,7 +314,7 @@ void pools_turn(void *ctx)
                 claims_wait |= p->waiting != NULL;
         }
         for (struct pool *p = all->first; p; p = p->next) {
-                uint64_t at = turn_of(p, claims_wait, now);
+                uint64_t at = turn_of(p, claims_wait ? 1 : pace_parallel(&all->pace), now);
 
                 if (at < next)
                         next = at;

@@ -10,7 +10,7 @@
 #include "services/pool/pool.h"
 #include "services/store/store.h"
 
-enum { FOREGROUND_MAX = 32, CLAIM_TRIES = 5, TICK_MS = 1000, SETTLE_MS = 10 };
+enum { FOREGROUND_MAX = 32, CLAIM_TRIES = 5, TICK_MS = 1000, SETTLE_MS = 10, REFILL_MS = 2 /* after a claim: its answer goes out first */ };
 
 /* The life of a member. Each is in the list of its state, in the order in which it came into it. */
 enum member_state {
@@ -27,11 +27,11 @@ struct member {
         struct member *next, *prev;
         struct sandbox *sb; /* NULL while it is made */
         enum member_state state;
-        bool background;            /* nobody waits for it */
-        bool adopted;               /* an earlier daemon made it, and it has not answered yet */
-        bool replacing;             /* old: another is being made in its place */
-        uint64_t born_ms;           /* monotonic: when it was begun, or became ready */
-        uint64_t old_ms, over_ms;   /* monotonic: when it is to be replaced; when it may not be claimed any more */
+        bool background;          /* nobody waits for it */
+        bool adopted;             /* an earlier daemon made it, and it has not answered yet */
+        bool replacing;           /* old: another is being made in its place */
+        uint64_t born_ms;         /* monotonic: when it was begun, or became ready */
+        uint64_t old_ms, over_ms; /* monotonic: when it is to be replaced; when it may not be claimed any more */
 };
 
 struct members {
@@ -119,6 +119,7 @@ int pool_set_spec(struct pool *p, char *json, size_t len, struct err *e);
 
 /* ---- fill.c ---- */
 void pools_turn_soon(struct pools *all);
+void pools_turn_in(struct pools *all, uint64_t ms);
 void pools_turn(void *ctx);
 void fill_on_pooled(void *ctx, struct sandbox *sb, enum sandbox_pooled what, const struct err *e);
 void member_end(struct member *m); /* ends its sandbox */

@@ -25,7 +25,7 @@ static uint64_t *number_at(struct pool *p, const char *name)
                 const char *name;
                 uint64_t *at;
         } table[] = {
-                { "min", &s->min_ready },    { "max", &s->max_ready },         { "maxAge", &s->max_age_s },
+                { "min", &s->min_ready },     { "max", &s->max_ready },          { "maxAge", &s->max_age_s },
                 { "headroom", &s->headroom }, { "scaleDown", &s->scale_down_s }, { "created", &p->info.created_ms },
         };
 

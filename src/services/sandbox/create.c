@@ -385,7 +385,7 @@ static int admit(struct sandboxes *all, const struct sandbox_request *req, struc
                 return err_hint(e, "creto-runtime enable --runtime native");
         }
         host_look(all);
-        all->promised.of_owner = of_owner(all, req->owner);
+        all->promised.of_owner = req->pool ? 0 : of_owner(all, req->owner);
         if (admission_check(&all->config.rules, &all->host, &all->promised, &req->spec->limits, &resource, e) == 0)
                 return 0;
         all->config.count(all->config.ctx, SANDBOX_COUNT_REFUSED, resource, 1);

@@ -135,9 +135,9 @@ void sandbox_ready(struct sandbox *sb); /* creto-init has answered */
 char *sandbox_spec_text(const struct spec *spec, size_t *len);
 
 /* ---- claim.c ---- */
-void claim_greeted(struct sandbox *sb); /* creto-init has answered: is it bound as the record says? */
-void claim_stepped(struct sandbox *sb); /* it may have said more */
-void claim_dropped(struct sandbox *sb); /* the connection is gone */
+void claim_greeted(struct sandbox *sb);     /* creto-init has answered: is it bound as the record says? */
+void claim_stepped(struct sandbox *sb);     /* it may have said more */
+void claim_dropped(struct sandbox *sb);     /* the connection is gone */
 bool claim_binds_first(struct sandbox *sb); /* made anew for its owner: it is bound before it is ready */
 void claim_timed_out(struct sandbox *sb);
 void pooled_tell(struct sandbox *sb, enum sandbox_pooled what, const struct err *e);

@@ -161,10 +161,10 @@ void sandbox_set_member(struct sandbox *sb, void *member);
 /* What a claim binds to it; borrowed. */
 struct sandbox_claim {
         const char *owner;
-        const char *request_id, *key;    /* may be NULL */
+        const char *request_id, *key;           /* may be NULL */
         const char *const *env, *const *labels; /* K=V, in place of those of the template with the same name */
         size_t env_count, label_count;
-        struct limits limits; /* those whose bit is in `wanted` */
+        struct limits limits;     /* those whose bit is in `wanted` */
         uint64_t ttl_ms, idle_ms; /* 0: the template's */
 };
 

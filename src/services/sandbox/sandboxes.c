@@ -82,7 +82,7 @@ static unsigned key_bucket(const char *owner, const char *key)
 struct sandbox *sandboxes_find_key(struct sandboxes *all, const char *owner, const char *key)
 {
         for (struct sandbox *sb = all->key_buckets[key_bucket(owner, key)]; sb; sb = sb->key_chain)
-                if (strcmp(sb->key, key) == 0 && strcmp(sb->info.owner, owner) == 0)
+                if (strcmp(sb->key, key) == 0 && strcmp(sb->info.owner, owner) == 0 && !sb->unknown)
                         return sb;
         return NULL;
 }
