@@ -1,0 +1,330 @@
+/*
+ * creto-vm-guest: pid 1 of a virtual machine. It loads what the kernel needs to reach the host, makes the root, starts creto-init in a pid namespace of its
+ * own, and turns the machine off when that ends. Nothing of the sandbox can reach it: there it has neither a number nor a file.
+ *
+ * The root is the one of the native sandbox around the machine, read-only, through FUSE over a serial port (relay.c; the other end is share.c). What is
+ * writable lies on a disk of its own. Everything that goes wrong here is one line on the console, which the host shows.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/reboot.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/str.h"
+#include "base/sys.h"
+#include "programs/vm/relay.h"
+#include "programs/vm/vm.h"
+
+enum { PORT_MS = 20000, STEP_MS = 2, TTY_GROUP = 5, CAPS_MAX = 64 };
+
+#define NEW "/new"
+#define DISK "/disk"
+
+static struct vm_setup setup;
+
+__attribute__((noreturn)) static void off(void)
+{
+        sync();
+        reboot(RB_POWER_OFF);
+        for (;;)
+                pause();
+}
+
+__attribute__((format(printf, 1, 2), noreturn)) static void fail(const char *format, ...)
+{
+        int sys = errno;
+        va_list args;
+        char text[200];
+
+        va_start(args, format);
+        vsnprintf(text, sizeof(text), format, args);
+        va_end(args);
+        dprintf(STDERR_FILENO, "creto-vm-guest: %s: %s\n", text, strerror(sys));
+        off();
+}
+
+/* ---- what it needs to speak to the host ---- */
+
+static void mount_or_fail(const char *what, const char *at, const char *type, unsigned long flags, const char *options)
+{
+        if (mount(what, at, type, flags, options) < 0)
+                fail("cannot mount %s on %s", what, at);
+}
+
+static void load_modules(void)
+{
+        char path[64];
+
+        for (unsigned i = 0; i < VM_MODULES_MAX; i++) {
+                snprintf(path, sizeof(path), "/" VM_FILE_MODULES "/%02u.ko", i);
+                auto_fd fd = open(path, O_RDONLY | O_CLOEXEC);
+                if (fd < 0)
+                        return;
+                if (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST)
+                        fail("cannot load module %u", i);
+        }
+}
+
+static void read_setup(void)
+{
+        auto_fd fd = open("/" VM_FILE_SETUP, O_RDONLY | O_CLOEXEC);
+
+        if (fd < 0 || fd_read_all(fd, &setup, sizeof(setup)) < 0 || setup.size != sizeof(setup) || setup.version != VM_SETUP_VERSION) {
+                errno = EPROTO;
+                fail("cannot read the setup");
+        }
+        setup.hostname[VM_HOSTNAME_MAX - 1] = '\0';
+}
+
+static bool port_of(const char *wanted, char *device, size_t cap)
+{
+        DIR *d = opendir("/sys/class/virtio-ports");
+        char path[300], name[64];
+        bool found = false;
+
+        for (const struct dirent *x; d && !found && (x = readdir(d));) {
+                if (x->d_name[0] == '.' || strlen(x->d_name) > 32)
+                        continue;
+                snprintf(path, sizeof(path), "/sys/class/virtio-ports/%s/name", x->d_name);
+                if (fd_read_file(AT_FDCWD, path, name, sizeof(name)) <= 0)
+                        continue;
+                name[strcspn(name, "\n")] = '\0';
+                found = strcmp(name, wanted) == 0;
+                if (found)
+                        snprintf(device, cap, "/dev/%.32s", x->d_name);
+        }
+        if (d)
+                closedir(d);
+        return found;
+}
+
+/* Ports come by and by; one is of use when the other end has opened it too. */
+static int open_port(const char *name)
+{
+        char device[64] = "";
+        int fd = -1;
+
+        for (int waited = 0; waited < PORT_MS; waited += STEP_MS) {
+                if (fd < 0 && port_of(name, device, sizeof(device)))
+                        fd = open(device, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+                struct pollfd p = { .fd = fd, .events = POLLOUT };
+                if (fd >= 0 && poll(&p, 1, 0) >= 0 && !(p.revents & POLLHUP))
+                        return fd;
+                poll(NULL, 0, STEP_MS);
+        }
+        errno = ETIMEDOUT;
+        fail("port %s (%s) is %s", name, device, fd < 0 ? "not there" : "closed on the other end");
+}
+
+/* ---- the root ---- */
+
+static void mount_share(void)
+{
+        char options[128];
+        int fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC), port = open_port(VM_PORT_SHARE);
+
+        if (fuse < 0)
+                fail("cannot open /dev/fuse");
+        snprintf(options, sizeof(options), "fd=%d,rootmode=40755,user_id=0,group_id=0,allow_other,default_permissions,max_read=%d", fuse,
+                 VM_FUSE_DATA);
+        mount_or_fail("share", NEW, "fuse", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOATIME, options);
+        pid_t pid = fork();
+        if (pid < 0)
+                fail("cannot fork");
+        if (pid == 0) {
+                prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+                relay_run(fuse, port);
+                _exit(1);
+        }
+        close(fuse);
+        close(port);
+}
+
+static void make_node(const char *path, unsigned major_number, unsigned minor_number)
+{
+        if (mknod(path, S_IFCHR | 0666, makedev(major_number, minor_number)) < 0 || chmod(path, 0666) < 0)
+                fail("cannot make %s", path);
+}
+
+static void make_dev(void)
+{
+        static const struct {
+                const char *path;
+                unsigned major_number, minor_number;
+        } nodes[] = { { NEW "/dev/null", 1, 3 },   { NEW "/dev/zero", 1, 5 },    { NEW "/dev/full", 1, 7 },
+                      { NEW "/dev/random", 1, 8 }, { NEW "/dev/urandom", 1, 9 }, { NEW "/dev/tty", 5, 0 } };
+        static const char *const links[][2] = { { "/proc/self/fd", NEW "/dev/fd" },
+                                                { "/proc/self/fd/0", NEW "/dev/stdin" },
+                                                { "/proc/self/fd/1", NEW "/dev/stdout" },
+                                                { "/proc/self/fd/2", NEW "/dev/stderr" },
+                                                { "pts/ptmx", NEW "/dev/ptmx" } };
+
+        mount_or_fail("dev", NEW "/dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755,size=64k,nr_inodes=64");
+        for (size_t i = 0; i < sizeof(nodes) / sizeof(nodes[0]); i++)
+                make_node(nodes[i].path, nodes[i].major_number, nodes[i].minor_number);
+        for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
+                if (symlink(links[i][0], links[i][1]) < 0)
+                        fail("cannot make %s", links[i][1]);
+        if (mkdir(NEW "/dev/pts", 0755) < 0 || mkdir(NEW "/dev/shm", 01777) < 0)
+                fail("cannot make directories in /dev");
+        mount_or_fail("devpts", NEW "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5,max=64");
+        mount_or_fail("shm", NEW "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=01777,size=50%");
+}
+
+/* The writable places are directories of one disk. */
+static void mount_disk(void)
+{
+        static const struct {
+                const char *from, *to;
+                mode_t mode;
+                bool own;
+        } places[] = { { DISK "/tmp", NEW "/tmp", 01777, false },
+                       { DISK "/var-tmp", NEW "/var/tmp", 01777, false },
+                       { DISK "/run", NEW "/run", 01777, false },
+                       { DISK "/home", NEW "/home/agent", 0700, true } };
+
+        mount_or_fail("/dev/vda", DISK, "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, "nobarrier,noinit_itable");
+        for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+                if (mkdir(places[i].from, places[i].mode) < 0 || chmod(places[i].from, places[i].mode) < 0 ||
+                    (places[i].own && chown(places[i].from, setup.boot.default_uid, setup.boot.default_gid) < 0))
+                        fail("cannot make %s", places[i].from);
+                mount_or_fail(places[i].from, places[i].to, NULL, MS_BIND, NULL);
+        }
+}
+
+static void make_machine_id(void)
+{
+        uint8_t raw[16];
+        char text[34];
+
+        if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
+                fail("no random numbers");
+        str_hex(raw, sizeof(raw), text);
+        strcat(text, "\n");
+        auto_fd fd = open(DISK "/run/machine-id", O_WRONLY | O_CREAT | O_CLOEXEC | O_TRUNC, 0444);
+        if (fd < 0 || fd_write_all(fd, text, strlen(text)) < 0)
+                fail("cannot write the machine id");
+}
+
+static void loopback_up(void)
+{
+        struct ifreq r = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+        auto_fd s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+        if (s < 0 || ioctl(s, SIOCSIFFLAGS, &r) < 0)
+                fail("cannot set up the loopback");
+}
+
+/* ---- creto-init ---- */
+
+/* What creto-init does not need no command can have either. */
+static void drop_caps(void)
+{
+        static const int kept[] = { CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_KILL };
+
+        for (int cap = 0; cap < CAPS_MAX && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++) {
+                bool keep = false;
+
+                for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+                        keep |= kept[i] == cap;
+                if (!keep && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+                        fail("cannot drop capability %d", cap);
+        }
+}
+
+static void give_fds(int port)
+{
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC), ends[2];
+
+        if (null < 0 || pipe2(ends, O_CLOEXEC) < 0 || fd_write_all(ends[1], &setup.boot, sizeof(setup.boot)) < 0)
+                fail("cannot hand over the configuration");
+        int high = fcntl(port, F_DUPFD_CLOEXEC, 32), config = fcntl(ends[0], F_DUPFD_CLOEXEC, 32);
+        if (high < 0 || config < 0 || fd_move(high, BOOT_FD_STREAM) < 0 || fd_move(config, BOOT_FD_CONFIG) < 0 || fd_move(null, 0) < 0 ||
+            fd_move(null, 1) < 0)
+                fail("cannot place descriptors");
+}
+
+static int init_main(void *arg)
+{
+        char *argv[] = { (char *)"creto-init", NULL }, *env[] = { NULL };
+        const int *fds = arg; /* the port, creto-init */
+        int exe = fcntl(fds[1], F_DUPFD_CLOEXEC, 64);
+
+        mount_or_fail("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+        setsid();
+        give_fds(fds[0]);
+        drop_caps();
+        int console = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 80);
+        if (console < 0 || dup2(0, STDERR_FILENO) < 0)
+                fail("cannot place descriptors");
+        sys_close_range(BOOT_FD_CONFIG + 1, 63, 0);
+        syscall(SYS_execveat, exe, "", argv, env, AT_EMPTY_PATH);
+        dup2(console, STDERR_FILENO);
+        fail("cannot execute creto-init");
+}
+
+static pid_t start_init(int port, int exe)
+{
+        static uint8_t stack[65536] __attribute__((aligned(16)));
+        int fds[2] = { port, exe };
+        pid_t pid = clone(init_main, stack + sizeof(stack), CLONE_NEWPID | CLONE_NEWNS | SIGCHLD, fds);
+
+        if (pid < 0)
+                fail("cannot start creto-init");
+        return pid;
+}
+
+static void enter_root(void)
+{
+        if (chdir(NEW) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
+                fail("cannot enter the root");
+}
+
+int main(void)
+{
+        if (getpid() != 1)
+                return 2;
+        mount_or_fail("dev", "/dev", "devtmpfs", MS_NOSUID | MS_NOEXEC, NULL);
+        mount_or_fail("sys", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+        read_setup();
+        load_modules();
+        mount_share();
+        int port = open_port(VM_PORT_GUEST), exe = open("/" VM_FILE_INIT, O_RDONLY | O_CLOEXEC);
+        if (exe < 0)
+                fail("no creto-init");
+        mount_disk();
+        make_machine_id();
+        make_dev();
+        loopback_up();
+        if (sethostname(setup.hostname, strlen(setup.hostname)) < 0)
+                fail("cannot set the hostname");
+        enter_root();
+        pid_t init = start_init(port, exe), ended;
+        close(port);
+        while ((ended = wait(NULL)) != init)
+                if (ended > 0) { /* the other child of ours: without a root nothing can go on */
+                        errno = EIO;
+                        fail("the share has ended");
+                }
+        off();
+}

@@ -1,0 +1,192 @@
+/*
+ * creto-vm-host: the one command of the native sandbox around a virtual machine. It makes what the machine boots from, stays as the server of the machine's
+ * root (share.c), and becomes QEMU. It has no rights that a command in that sandbox has not, and everything it reads is the daemon's or read-only.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/sock.h"
+#include "base/str.h"
+#include "programs/vm/initrd.h"
+#include "programs/vm/machine.h"
+#include "programs/vm/share.h"
+
+enum { SHARE_FD = 9, PATH_CAP = 256, EXIT_BAD = 125, EXIT_MISSING = 127 };
+
+struct options {
+        const char *accel, *hostname, *modules, *qemu;
+        uint64_t memory, cpus, disk, inodes, nofile, core, output, pids;
+};
+
+static const struct {
+        const char *name;
+        size_t offset;
+        bool number;
+} known[] = {
+        { "accel", offsetof(struct options, accel), false },   { "hostname", offsetof(struct options, hostname), false },
+        { "modules", offsetof(struct options, modules), false }, { "qemu", offsetof(struct options, qemu), false },
+        { "memory", offsetof(struct options, memory), true },  { "cpus", offsetof(struct options, cpus), true },
+        { "disk", offsetof(struct options, disk), true },      { "inodes", offsetof(struct options, inodes), true },
+        { "nofile", offsetof(struct options, nofile), true },  { "core", offsetof(struct options, core), true },
+        { "output", offsetof(struct options, output), true },  { "pids", offsetof(struct options, pids), true },
+};
+
+__attribute__((noreturn)) static void fail(int status, const char *text)
+{
+        dprintf(STDERR_FILENO, "creto-vm-host: %s\n", text);
+        _exit(status);
+}
+
+static bool read_option(struct options *o, const char *arg)
+{
+        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+                size_t len = strlen(known[i].name);
+                void *at = (char *)o + known[i].offset;
+
+                if (strncmp(arg, known[i].name, len) != 0 || arg[len] != '=')
+                        continue;
+                if (known[i].number)
+                        return str_parse_u64(arg + len + 1, at);
+                memcpy(at, &(const char *){ arg + len + 1 }, sizeof(char *));
+                return true;
+        }
+        return false;
+}
+
+static void fill_setup(const struct options *o, struct vm_setup *s)
+{
+        static const char *const writable[] = { "/tmp", "/var/tmp", "/run", "/home/agent", "/dev/shm" };
+        struct boot_config *c = &s->boot;
+
+        *s = (struct vm_setup){ .size = sizeof(*s), .version = VM_SETUP_VERSION };
+        snprintf(s->hostname, sizeof(s->hostname), "%s", o->hostname);
+        *c = (struct boot_config){
+                .size = sizeof(*c),
+                .version = BOOT_VERSION,
+                .flags = BOOT_DIE_ALONE,
+                .default_uid = (uint32_t)getuid(),
+                .default_gid = (uint32_t)getgid(),
+                .disk_watch = 1,
+                .nofile = o->nofile,
+                .core_bytes = o->core ? o->core : 1,
+                .stack_bytes = 8 << 20,
+                .as_bytes = BOOT_UNLIMITED,
+                .nproc = o->pids,
+                .fsize_bytes = BOOT_UNLIMITED,
+                .output_bps = o->output,
+                .writable_count = sizeof(writable) / sizeof(writable[0]),
+        };
+        snprintf(c->disk_path, sizeof(c->disk_path), "/tmp");
+        snprintf(c->home, sizeof(c->home), "/home/agent");
+        for (size_t i = 0; i < c->writable_count; i++)
+                snprintf(c->writable[i], BOOT_PATH_MAX, "%s", writable[i]);
+}
+
+/* ---- the disk ---- */
+
+static void run(char *const argv[])
+{
+        int status = -1;
+        pid_t pid = fork();
+
+        if (pid == 0) {
+                dup2(STDERR_FILENO, STDOUT_FILENO); /* ours is the guest protocol's */
+                execve(argv[0], argv, (char *[]){ NULL });
+                _exit(EXIT_MISSING);
+        }
+        while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+                ;
+        if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_MISSING)
+                fail(EXIT_MISSING, "mke2fs is not installed");
+        if (status != 0)
+                fail(EXIT_BAD, "mke2fs has failed");
+}
+
+static void make_disk(const char *path, const struct options *o)
+{
+        char inodes[32];
+        auto_fd fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+        if (fd < 0 || ftruncate(fd, (off_t)o->disk) < 0)
+                fail(EXIT_BAD, "cannot make the disk");
+        snprintf(inodes, sizeof(inodes), "%llu", (unsigned long long)o->inodes + 16);
+        run((char *[]){ (char *)"/usr/sbin/mke2fs", (char *)"-q", (char *)"-F", (char *)"-t", (char *)"ext4", (char *)"-m", (char *)"0",
+                        (char *)"-N", inodes, (char *)"-O", (char *)"^has_journal", (char *)"-E",
+                        (char *)"root_owner=0:0,nodiscard,lazy_itable_init=1", (char *)path, NULL });
+}
+
+/* ---- the share ---- */
+
+/* Leaves QEMU's end at SHARE_FD. The server is our child, and goes when QEMU does. */
+static void start_share(void)
+{
+        int ends[2];
+
+        if (sock_pair(SOCK_STREAM, ends) < 0)
+                fail(EXIT_BAD, "cannot make a socket");
+        pid_t pid = fork();
+        if (pid < 0)
+                fail(EXIT_BAD, "cannot start the share");
+        if (pid == 0) {
+                int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+                prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+                close(ends[1]);
+                if (root < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
+                        _exit(EXIT_BAD);
+                share_run(ends[0], root);
+                _exit(0);
+        }
+        close(ends[0]);
+        if (fd_move(ends[1], SHARE_FD) < 0)
+                fail(EXIT_BAD, "cannot place the share");
+}
+
+int main(int argc, char **argv)
+{
+        static struct machine m;
+        static struct vm_setup setup;
+        static char here[PATH_CAP], paths[6][PATH_CAP + 16];
+        static const char *const names[] = { "kernel", "initrd", "disk", "guest", "init" };
+        struct options o = { .accel = "tcg", .qemu = "/usr/bin/qemu-system-x86_64", .hostname = "vm", .cpus = 1 };
+        struct err e;
+
+        signal(SIGPIPE, SIG_IGN);
+        for (int i = 1; i < argc; i++)
+                if (!read_option(&o, argv[i]))
+                        fail(EXIT_BAD, argv[i]);
+        if (!getcwd(here, sizeof(here)) || !o.modules)
+                fail(EXIT_BAD, "no directory");
+        if (access(o.qemu, X_OK) < 0)
+                fail(EXIT_MISSING, "QEMU is not installed");
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+                snprintf(paths[i], sizeof(paths[i]), "%s/%s", here, names[i]);
+        fill_setup(&o, &setup);
+        const struct initrd initrd = { .modules = o.modules, .guest = paths[3], .init = paths[4], .setup = &setup };
+        if (initrd_write(paths[1], &initrd, &e) < 0)
+                fail(EXIT_BAD, e.msg);
+        make_disk(paths[2], &o);
+        start_share();
+        m.qemu = o.qemu;
+        m.accel = o.accel;
+        m.kernel = paths[0];
+        m.initrd = paths[1];
+        m.disk = paths[2];
+        m.memory_mib = o.memory >> 20;
+        m.cpus = o.cpus;
+        m.share_fd = SHARE_FD;
+        machine_argv(&m);
+        execv(m.qemu, (char *const *)m.argv);
+        fail(EXIT_MISSING, "QEMU cannot be executed");
+}
