@@ -239,6 +239,10 @@ int creto_spawn(struct creto_runtime *rt, const struct creto_option *options, si
         spec_init(spec);
         for (size_t i = 0; i < count && r == 0; i++)
                 r = spec_set(spec, options[i].name, options[i].value, &e);
+        if (r == 0 && strcmp(spec->runtime, "qemu") == 0) {
+                err_set(&e, ERR_NOT_SUPPORTED, 0, "runtime class 'qemu' needs the service");
+                r = err_hint(&e, "start creto-runtimed, then: creto-runtime spawn --runtime qemu");
+        }
         if (r < 0)
                 goto done;
         sb->limits = spec->limits;

@@ -164,6 +164,7 @@ static const struct entry entries[] = {
         { "server", "max_body", SIZE, AT(max_body), 64 * MIB, NULL },
         TEXT_AT("paths", "state_dir", state_dir),
         TEXT_AT("paths", "run_dir", run_dir),
+        TEXT_AT("qemu", "kernel", qemu_kernel),
         { "service", "on_stop", SPECIAL, 0, 0, set_on_stop },
         { "service", "drain_seconds", COUNT, AT(drain_seconds), 86400, NULL },
         { "service", "prepared", COUNT, AT(prepared), 64, NULL },

@@ -22,6 +22,7 @@
 #include "services/pool/pool.h"
 #include "services/store/store.h"
 #include "services/token/token.h"
+#include "services/vm/vm.h"
 
 enum { SETTLE_MS = 20, END_MS = 30000, PEM_MAX = 256 * 1024 };
 
@@ -33,6 +34,7 @@ struct daemon {
         struct keys *keys;
         struct token_keys *tokens;
         struct metrics *metrics;
+        struct vm_assets vm;
         struct sandboxes *sandboxes;
         struct pools *pools;
         struct api *api;
@@ -313,7 +315,9 @@ static int open_services(struct daemon *d, struct err *e)
         if (loop_new(&d->loop, e) < 0 || store_open_sqlite(store, &d->store, e) < 0 || events_new(&d->events, e) < 0 ||
             keys_open(d->store, &d->keys, e) < 0 || metrics_new(&d->metrics, e) < 0)
                 return -(int)e->code;
+        vm_assets_open(&d->vm, c->qemu_kernel);
         const struct sandboxes_config sandboxes = {
+                .vm = &d->vm,
                 .loop = d->loop,
                 .store = d->store,
                 .events = d->events,

@@ -23,6 +23,8 @@ struct driver {
         bool greeted;
 };
 
+/* A program of ours: beside our own, in ../FOLDER/ (build tree), or where it is installed; never where an environment says. False: nowhere. */
+bool driver_program_path(const char *program, const char *folder, char out[1024]);
 /* The warden is beside our own program, in ../warden/ (build tree), or where it is installed; never where an environment says. False: nowhere. */
 bool driver_warden_path(char out[1024]);
 

@@ -26,6 +26,15 @@ typedef ssize_t session_output_fn(void *ctx, int stream, const void *data, size_
 int session_new(int fd, uint64_t epoch, struct session **out, struct err *e);
 void session_free(struct session *s);
 
+/*
+ * The stream is older than this connection and younger than the sandbox: a serial port, which an earlier host program may have left with frames on their way.
+ * Those before the greeting of this epoch are dropped. No frame of ours has more than `max` bytes of payload. To be said right after session_new().
+ */
+void session_over_serial(struct session *s, uint32_t max);
+
+/* The next command's channel is at least this number. */
+void session_channels_from(struct session *s, uint32_t first);
+
 /* Called from session_step(), for every command that an earlier connection began and did not release: session_exec_bind() makes it the caller's. */
 typedef void session_adopt_fn(void *ctx, struct session_exec *x, const struct guest_channel_state *state);
 void session_on_adopt(struct session *s, session_adopt_fn *adopt, void *ctx);

@@ -29,6 +29,9 @@ struct session_exec {
 struct session {
         int fd;
         bool greeted, ended;
+        bool serial;           /* what came before our greeting is not ours */
+        uint64_t epoch;
+        uint32_t own_max;      /* of our frames, whatever the other end takes */
         int held; /* the stream whose output nobody took yet, or 0 */
         uint32_t max_frame;
         uint32_t last_id;
@@ -220,10 +223,14 @@ static int on_greeting(struct session *s, const struct guest_frame *f, struct er
 {
         static _Thread_local struct guest_hello_ok ok;
 
+        if (s->serial && f->type != GUEST_HELLO_OK)
+                return 0;
         if (f->type != GUEST_HELLO_OK || guest_get_hello_ok(f->payload, &ok) < 0)
                 return broken(e, "no greeting");
+        if (s->serial && ok.epoch < s->epoch)
+                return 0; /* the answer to an earlier one */
         s->greeted = true;
-        s->max_frame = ok.max_frame;
+        s->max_frame = ok.max_frame < s->own_max ? ok.max_frame : s->own_max;
         memcpy(s->bound, ok.bound, GUEST_CLAIM);
         for (uint32_t i = 0; i < ok.count; i++)
                 if (adopt(s, &ok.channels[i], e) < 0)
@@ -366,11 +373,23 @@ int session_new(int fd, uint64_t epoch, struct session **out, struct err *e)
                 close(fd);
                 return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         }
-        *s = (struct session){ .fd = fd, .max_frame = GUEST_FRAME_MIN_MAX };
+        *s = (struct session){ .fd = fd, .max_frame = GUEST_FRAME_MIN_MAX, .own_max = GUEST_FRAME_MAX, .epoch = epoch };
         guest_put_hello(&p, &hello);
         put(s, GUEST_HELLO, 0, 0, space, p.len);
         *out = s;
         return 0;
+}
+
+void session_over_serial(struct session *s, uint32_t max)
+{
+        s->serial = true;
+        s->own_max = max;
+}
+
+void session_channels_from(struct session *s, uint32_t first)
+{
+        if (s->last_id + 1 < first)
+                s->last_id = first - 1;
 }
 
 void session_free(struct session *s)
@@ -435,7 +454,7 @@ const uint8_t *session_bound(const struct session *s)
 /* A request goes out in pieces of the size that any peer takes, since its own maximum is not known yet. */
 static void send_request(struct session *s, uint32_t id, const uint8_t *request, size_t len)
 {
-        size_t piece = s->greeted ? s->max_frame : GUEST_FRAME_MAX;
+        size_t piece = s->greeted ? s->max_frame : s->own_max;
 
         for (size_t at = 0; at == 0 || at < len; at += piece) {
                 size_t n = len - at < piece ? len - at : piece;

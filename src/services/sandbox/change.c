@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/time.h"
 #include "services/sandbox/internal.h"
+#include "services/vm/vm.h"
 
 enum { RESTART_MS = 500, RESTART_MS_MAX = 60000, LOOK_LEAST_MS = 100, LOOK_DISK_MS = 2000 };
 
@@ -84,7 +85,9 @@ static void gone(struct sandbox *sb)
         watch_free(sb->watch);
         sb->watch = NULL;
         session_free(sb->session);
+        vm_free(sb->vm);
         sb->session = NULL;
+        sb->vm = NULL;
         sb->adopting = false;
         free(sb->log);
         sb->log = NULL;

@@ -166,6 +166,10 @@ int sandbox_claim_check(const struct spec *spec, const struct sandbox_claim *c, 
 {
         struct limits to = spec->limits;
 
+        if (strcmp(spec->runtime, "qemu") == 0 && c->limits.wanted) {
+                err_set(e, ERR_INVALID_SPEC, 0, "the limits of a virtual machine are those that it was started with");
+                return err_hint(e, "claim without limits, or from a pool whose template has the ones you need");
+        }
         merge_limits(&to, &c->limits);
         return limits_check_change(&spec->limits, &to, e);
 }

@@ -14,6 +14,7 @@
 #include "base/time.h"
 #include "domain/spec_json.h"
 #include "services/sandbox/internal.h"
+#include "services/vm/vm.h"
 #include "wire/image_answer.h"
 
 enum { AGENT_UID = 1000, ATTACH_MS = 5 };
@@ -71,8 +72,10 @@ static void drop_session(struct sandbox *sb)
         claim_dropped(sb);
         watch_free(sb->watch);
         session_free(sb->session);
+        vm_free(sb->vm);
         sb->watch = NULL;
         sb->session = NULL;
+        sb->vm = NULL;
 }
 
 static void set_adopting(struct sandbox *sb, bool adopting)
@@ -84,6 +87,17 @@ static void set_adopting(struct sandbox *sb, bool adopting)
 
 static bool attach_later(struct sandbox *sb);
 
+void sandbox_stream_lost(struct sandbox *sb, const struct err *e)
+{
+        drop_session(sb);
+        if (e) /* what breaks the protocol has been taken over */
+                sandbox_failed(sb, e);
+        else if (!sb->doomed && sb->attach_tries++ < ATTACH_TRIES && (set_adopting(sb, true), attach_later(sb)))
+                return; /* it may have dropped us for another; if it has died, the warden says so */
+        else
+                set_adopting(sb, false);
+}
+
 static void on_session(void *ctx)
 {
         struct sandbox *sb = ctx;
@@ -93,6 +107,8 @@ static void on_session(void *ctx)
         if (r == 0 && session_greeted(sb->session)) {
                 set_adopting(sb, false);
                 sb->attach_tries = 0;
+                if (sb->vm)
+                        vm_greeted(sb->vm);
                 if (sb->info.state == SANDBOX_CREATING && !claim_binds_first(sb))
                         sandbox_ready(sb);
                 else
@@ -106,27 +122,35 @@ static void on_session(void *ctx)
         }
         if (r > 0)
                 execs_check(sb);
-        if (!sb->session)
-                return;
-        drop_session(sb);
-        if (r < 0) /* what breaks the protocol has been taken over */
-                sandbox_failed(sb, &e);
-        else if (!sb->doomed && sb->attach_tries++ < ATTACH_TRIES && (set_adopting(sb, true), attach_later(sb)))
-                return; /* it may have dropped us for another; if it has died, the warden says so */
-        else
-                set_adopting(sb, false);
+        if (sb->session)
+                sandbox_stream_lost(sb, r < 0 ? &e : NULL);
+}
+
+uint64_t sandboxes_epoch(struct sandboxes *all)
+{
+        if (++all->epoch < clock_ms(CLOCK_BOOTTIME))
+                all->epoch = clock_ms(CLOCK_BOOTTIME);
+        return all->epoch;
 }
 
 void sandbox_session_new(struct sandbox *sb, int stream)
 {
+        if (is_machine(sb))
+                machine_begin(sb, stream);
+        else
+                sandbox_stream(sb, stream);
+}
+
+void sandbox_stream(struct sandbox *sb, int stream)
+{
         struct err e;
 
-        if (++sb->all->epoch < clock_ms(CLOCK_BOOTTIME))
-                sb->all->epoch = clock_ms(CLOCK_BOOTTIME);
-        if (session_new(stream, sb->all->epoch, &sb->session, &e) < 0) {
+        if (session_new(stream, sandboxes_epoch(sb->all), &sb->session, &e) < 0) {
                 sandbox_failed(sb, &e);
                 return;
         }
+        if (sb->vm)
+                session_over_serial(sb->session, VM_FRAME_MAX);
         session_on_adopt(sb->session, exec_adopt, sb);
         sb->watch = watch_new(sb->all->config.loop, session_fd(sb->session), session_events(sb->session), on_session, sb);
         if (!sb->watch) {
@@ -142,7 +166,7 @@ static void on_attached(void *ctx, const struct link_answer *a)
 {
         struct sandbox *sb = ctx;
 
-        if (!a->error && !sb->session && !sb->doomed) {
+        if (!a->error && !sb->session && !sb->vm && !sb->doomed) {
                 sandbox_session_new(sb, a->fd);
                 return;
         }
@@ -159,7 +183,7 @@ static void attach_now(void *ctx)
 {
         struct sandbox *sb = ctx;
 
-        if (sb->session || sb->doomed || !sb->in_warden)
+        if (sb->session || sb->vm || sb->doomed || !sb->in_warden)
                 set_adopting(sb, false);
         else
                 link_attach(sb->all->link, sb->info.id, on_attached, sb);
@@ -252,14 +276,17 @@ static void on_spawned(void *ctx, const struct link_answer *a)
 static void ask_warden(struct sandbox *sb, const struct image_answer *image)
 {
         static struct ipc_spawn req;
+        struct limits limits = sb->limits;
 
+        if (is_machine(sb))
+                machine_limits(sb, &limits);
         memset(&req, 0, sizeof(req));
         snprintf(req.id, sizeof(req.id), "%s", sb->info.id);
         snprintf(req.hostname, sizeof(req.hostname), "%.*s", IPC_HOSTNAME_MAX, sb->info.id);
         req.uid = req.gid = image ? 0 : AGENT_UID;
         snprintf(req.home, sizeof(req.home), "%s", image ? "/root" : "/home/agent");
-        req.limits_wanted = sb->limits.wanted;
-        memcpy(req.limits, sb->limits.value, sizeof(req.limits));
+        req.limits_wanted = limits.wanted;
+        memcpy(req.limits, limits.value, sizeof(req.limits));
         req.root = image ? IPC_ROOT_LAYERS : IPC_ROOT_HOST;
         req.layer_count = image ? image->layer_count : 0;
         req.flags = sb->background ? IPC_SPAWN_BACKGROUND : 0;
@@ -384,6 +411,8 @@ static int admit(struct sandboxes *all, const struct sandbox_request *req, struc
                 err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class 'native' is drained: it takes no new sandboxes");
                 return err_hint(e, "creto-runtime enable --runtime native");
         }
+        if (strcmp(req->spec->runtime, "qemu") == 0 && machine_check(all, req->spec, e) < 0)
+                return -(int)e->code;
         host_look(all);
         all->promised.of_owner = req->pool ? 0 : of_owner(all, req->owner);
         if (admission_check(&all->config.rules, &all->host, &all->promised, &req->spec->limits, &resource, e) == 0)

@@ -24,7 +24,7 @@ struct setup {
         const char *const *env, *const *image_env, *const *labels;
         const char *const *command; /* entrypoint and cmd of the image in one */
         size_t label_count, entrypoint_count;
-        const char *image, *cwd, *user; /* cwd, user: of the spec, else of the image, else NULL */
+        const char *image, *runtime, *cwd, *user; /* cwd, user: of the spec, else of the image, else NULL */
 };
 
 struct sandbox {
@@ -59,6 +59,7 @@ struct sandbox {
         struct waiter *claiming;
         unsigned attach_tries;
         struct session *session;
+        struct vm *vm; /* the machine that the session's other end is in; NULL where it is in none */
         struct watch *watch;
         struct timer *timer;
         struct exec *execs;
@@ -133,6 +134,21 @@ void sandbox_session_new(struct sandbox *sb, int stream);
 void sandbox_ready(struct sandbox *sb); /* creto-init has answered */
 
 char *sandbox_spec_text(const struct spec *spec, size_t *len);
+
+/* The stream to the creto-init that runs commands. */
+void sandbox_stream(struct sandbox *sb, int stream);
+/* What it spoke through is gone: `e` where that broke the protocol, else NULL. */
+void sandbox_stream_lost(struct sandbox *sb, const struct err *e);
+uint64_t sandboxes_epoch(struct sandboxes *all);
+
+/* ---- machine.c: sandboxes that are virtual machines ---- */
+bool is_machine(const struct sandbox *sb);
+/* Can there be such a machine? */
+int machine_check(const struct sandboxes *all, const struct spec *spec, struct err *e);
+/* The limits of the native sandbox around it. */
+void machine_limits(const struct sandbox *sb, struct limits *out);
+/* Takes the stream to that one's creto-init. */
+void machine_begin(struct sandbox *sb, int stream);
 
 /* ---- claim.c ---- */
 void claim_greeted(struct sandbox *sb);     /* creto-init has answered: is it bound as the record says? */

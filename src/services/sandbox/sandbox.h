@@ -34,6 +34,7 @@ struct sandbox;
 struct exec;
 struct store;
 struct events;
+struct vm_assets;
 
 /* What is counted; who runs the daemon makes metrics of it. */
 enum sandbox_count {
@@ -51,6 +52,7 @@ struct sandboxes_config {
         struct store *store;
         struct events *events;
         const char *warden_socket, *state_dir;
+        const struct vm_assets *vm; /* what virtual machines are made of */
         unsigned prepared;
         struct admission_rules rules;
         unsigned execs_max;     /* at once, each sandbox */
@@ -100,6 +102,7 @@ struct sandbox_info {
         const char *spec; /* JSON */
         size_t spec_len;
         const char *image;
+        const char *runtime;       /* the class */
         const char *const *labels; /* K=V */
         size_t label_count;
         char missing[160]; /* defaults that are not enforced, "memory, cpu" */

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/time.h"
 #include "services/sandbox/internal.h"
+#include "services/vm/vm.h"
 
 enum { SWEEP_MS = 60000 };
 
@@ -125,6 +126,7 @@ void sandbox_free(struct sandbox *sb)
         execs_free(sb);
         watch_free(sb->watch);
         session_free(sb->session);
+        vm_free(sb->vm);
         timer_free(sb->timer);
         timer_free(sb->look_timer);
         timer_free(sb->attach_timer);
@@ -286,7 +288,7 @@ static void take_one(struct sandbox *sb, const struct ipc_listed_box *box)
         } else {
                 bool paused = sb->info.state == SANDBOX_PAUSED;
 
-                if (!sb->session)
+                if (!sb->session && !sb->vm)
                         sandbox_attach(sb);
                 if (paused != (box->state == IPC_BOX_FROZEN)) /* somebody died between the record and the deed */
                         link_freeze(sb->all->link, sb->info.id, paused, ignore, NULL);

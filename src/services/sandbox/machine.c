@@ -1,0 +1,64 @@
+/*
+ * Sandboxes that are virtual machines: a native sandbox whose one command is the machine (services/vm), and whose session is with the creto-init in there.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "services/sandbox/internal.h"
+#include "services/vm/vm.h"
+
+bool is_machine(const struct sandbox *sb)
+{
+        return strcmp(sb->setup.runtime, "qemu") == 0;
+}
+
+int machine_check(const struct sandboxes *all, const struct spec *spec, struct err *e)
+{
+        const struct vm_assets *a = all->config.vm;
+        struct limits outside;
+
+        if (a->kernel < 0) {
+                *e = a->why;
+                return -(int)e->code;
+        }
+        if (strcmp(spec->image, "host") != 0) {
+                err_set(e, ERR_NOT_SUPPORTED, 0, "runtime class 'qemu' has no images but 'host' in this version");
+                return err_hint(e, "use image host, or another runtime class");
+        }
+        return vm_limits(&spec->limits, &outside, e);
+}
+
+void machine_limits(const struct sandbox *sb, struct limits *out)
+{
+        struct err e;
+
+        if (vm_limits(&sb->limits, out, &e) < 0)
+                *out = sb->limits; /* it was checked when it was asked for */
+}
+
+/* ---- what becomes of the machine ---- */
+
+static void on_stream(void *ctx, int fd)
+{
+        sandbox_stream(ctx, fd);
+}
+
+static void on_failed(void *ctx, const struct err *e)
+{
+        sandbox_failed(ctx, e);
+}
+
+static void on_lost(void *ctx, const struct err *e)
+{
+        sandbox_stream_lost(ctx, e);
+}
+
+void machine_begin(struct sandbox *sb, int stream)
+{
+        static const struct vm_events events = { on_stream, on_failed, on_lost };
+        const struct vm_config config = { sb->all->config.loop, sb->all->config.vm, sb->info.id, &sb->limits };
+        struct err e;
+
+        if (vm_new(&config, &events, sb, stream, sandboxes_epoch(sb->all), &sb->vm, &e) < 0)
+                sandbox_failed(sb, &e);
+}

@@ -1,0 +1,52 @@
+/* What a machine is, for the files of this folder. */
+#pragma once
+
+#include <stddef.h>
+
+#include "services/guest/guest.h"
+#include "services/vm/vm.h"
+
+enum { CONSOLE_MAX = 4096, PUMP_MAX = 4 * VM_FRAME_MAX };
+
+/* The bytes between a command of the native sandbox and the session to the machine's creto-init. */
+struct pump {
+        struct session_exec *machine;
+        int fd; /* our end; -1: there is none */
+        struct watch *watch;
+        uint8_t in[PUMP_MAX]; /* from the session to the machine, not sent yet */
+        size_t in_len;
+        uint8_t head[GUEST_HEADER]; /* from the machine: of the frame that is on its way */
+        size_t head_len, left;      /* bytes of it that are still to come */
+        uint64_t passed, whole;     /* what the session was given; up to the end of its last whole frame */
+        bool full;                  /* the session takes no more for now */
+};
+
+struct vm {
+        struct loop *loop;
+        const struct vm_assets *assets;
+        struct limits limits;
+        char hostname[80];
+        const struct vm_events *events;
+        void *ctx;
+        struct session *session;
+        struct watch *watch;
+        struct timer *deadline;
+        struct session_exec *step; /* of making it */
+        unsigned step_at;
+        uint64_t step_sent;
+        bool looked, step_eof; /* it is known whether a machine runs */
+        struct pump pump;
+        char console[CONSOLE_MAX + 1]; /* the last of what the machine's kernel, QEMU and creto-vm-host said */
+        size_t console_len;
+};
+
+/* ---- pump.c ---- */
+/* Returns the session's end of the stream, or -1. */
+int pump_open(struct pump *p, struct session_exec *machine);
+void pump_close(struct pump *p);
+/* What came from the machine; returns how much the session takes now. */
+ssize_t pump_take(struct pump *p, const void *data, size_t len);
+/* Moves what the session has written, as far as the machine takes it. */
+void pump_move(struct pump *p);
+/* What poll(2) is to look for. */
+short pump_events(const struct pump *p);
