@@ -21,6 +21,7 @@ enum boot_flag {
         BOOT_DIE_ALONE = 4, /* exit when the stream ends, and die with the parent (private warden) */
         BOOT_ONE_UID = 8,   /* only one uid is mapped: every command runs as the uid creto-init has */
         BOOT_SLOT = 16,     /* BOOT_FD_SLOT is there */
+        BOOT_COUNT_OOM = 1024, /* the kernel is this sandbox's alone: whom it killed for want of memory, /proc/vmstat says */
 };
 
 enum { BOOT_VERSION = 2, BOOT_WRITABLE_MAX = 16, BOOT_PATH_MAX = 64 };

@@ -76,7 +76,7 @@ enum guest_kind {
 
 enum guest_exec_flag { GUEST_EXEC_TTY = 1, GUEST_EXEC_STDIN = 2 };
 
-enum guest_reason { GUEST_REASON_TIMEOUT = 1, GUEST_REASON_DISK = 2, GUEST_REASON_INODES = 4 };
+enum guest_reason { GUEST_REASON_TIMEOUT = 1, GUEST_REASON_DISK = 2, GUEST_REASON_INODES = 4, GUEST_REASON_MEMORY = 8 };
 
 enum guest_state { GUEST_STATE_RUNNING = 1, GUEST_STATE_EXITED = 2 };
 

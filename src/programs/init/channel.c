@@ -1,6 +1,7 @@
 #include "programs/init/channel.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
@@ -621,11 +622,30 @@ static uint32_t disk_reason(void)
         return reason;
 }
 
+/* True where it has happened since the last command that did not end well. */
+static bool out_of_memory(void)
+{
+        static uint64_t seen;
+        static char text[16384];
+        const char *at = NULL;
+        uint64_t kills = 0;
+
+        if (boot_has(BOOT_COUNT_OOM) && fd_read_file(AT_FDCWD, "/proc/vmstat", text, sizeof(text)) > 0)
+                at = strstr(text, "\noom_kill ");
+        for (at = at ? at + strlen("\noom_kill ") : ""; *at >= '0' && *at <= '9'; at++)
+                kills = kills * 10 + (uint64_t)(*at - '0');
+        bool more = kills > seen;
+        seen = kills;
+        return more;
+}
+
 static void channel_exited(struct channel *c, int status, const struct rusage *used)
 {
         c->exit.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
         c->exit.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
         c->exit.reason |= disk_reason();
+        if (status != 0 && out_of_memory())
+                c->exit.reason |= GUEST_REASON_MEMORY;
         c->exit.user_us = micros(used->ru_utime);
         c->exit.system_us = micros(used->ru_stime);
         c->exit.peak_kib = (uint64_t)used->ru_maxrss;

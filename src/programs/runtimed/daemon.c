@@ -315,7 +315,7 @@ static int open_services(struct daemon *d, struct err *e)
         if (loop_new(&d->loop, e) < 0 || store_open_sqlite(store, &d->store, e) < 0 || events_new(&d->events, e) < 0 ||
             keys_open(d->store, &d->keys, e) < 0 || metrics_new(&d->metrics, e) < 0)
                 return -(int)e->code;
-        vm_assets_open(&d->vm, c->qemu_kernel);
+        vm_assets_open(&d->vm, c->qemu_kernel, c->qemu_binary, c->qemu_boot_seconds);
         const struct sandboxes_config sandboxes = {
                 .vm = &d->vm,
                 .loop = d->loop,

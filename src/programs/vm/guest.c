@@ -39,6 +39,7 @@ enum { PORT_MS = 20000, STEP_MS = 2, TTY_GROUP = 5, CAPS_MAX = 64 };
 
 #define NEW "/new"
 #define DISK "/disk"
+#define GROUP "/group"
 
 static struct vm_setup setup;
 
@@ -264,12 +265,28 @@ static void give_fds(int port)
                 fail("cannot place descriptors");
 }
 
+/* How many processes there may be; creto-init is one more. */
+static void limit_pids(void)
+{
+        char text[32];
+
+        if (setup.pids == UINT64_MAX)
+                return;
+        mount_or_fail("group", GROUP, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+        snprintf(text, sizeof(text), "%llu", (unsigned long long)setup.pids + 1);
+        if (fd_write_file(AT_FDCWD, GROUP "/cgroup.subtree_control", "+pids") < 0 || mkdir(GROUP "/sandbox", 0700) < 0 ||
+            fd_write_file(AT_FDCWD, GROUP "/sandbox/pids.max", text) < 0)
+                fail("cannot limit processes");
+}
+
 static int init_main(void *arg)
 {
         char *argv[] = { (char *)"creto-init", NULL }, *env[] = { NULL };
-        const int *fds = arg; /* the port, creto-init */
+        const int *fds = arg; /* the port, creto-init, its group */
         int exe = fcntl(fds[1], F_DUPFD_CLOEXEC, 64);
 
+        if (fds[2] >= 0 && write(fds[2], "0", 1) != 1)
+                fail("cannot join the group");
         mount_or_fail("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
         setsid();
         give_fds(fds[0]);
@@ -283,10 +300,11 @@ static int init_main(void *arg)
         fail("cannot execute creto-init");
 }
 
-static pid_t start_init(int port, int exe)
+/* `group`: where it is to be counted, or -1. */
+static pid_t start_init(int port, int exe, int group)
 {
         static uint8_t stack[65536] __attribute__((aligned(16)));
-        int fds[2] = { port, exe };
+        int fds[3] = { port, exe, group };
         pid_t pid = clone(init_main, stack + sizeof(stack), CLONE_NEWPID | CLONE_NEWNS | SIGCHLD, fds);
 
         if (pid < 0)
@@ -318,13 +336,16 @@ int main(void)
         loopback_up();
         if (sethostname(setup.hostname, strlen(setup.hostname)) < 0)
                 fail("cannot set the hostname");
+        limit_pids();
+        auto_fd group = open(GROUP "/sandbox/cgroup.procs", O_WRONLY | O_CLOEXEC);
         enter_root();
-        pid_t init = start_init(port, exe), ended;
+        pid_t init = start_init(port, exe, group), ended;
         close(port);
         while ((ended = wait(NULL)) != init)
                 if (ended > 0) { /* the other child of ours: without a root nothing can go on */
                         errno = EIO;
                         fail("the share has ended");
                 }
+        dprintf(STDERR_FILENO, "creto-vm-guest: creto-init has ended\n");
         off();
 }

@@ -70,11 +70,12 @@ static void fill_setup(const struct options *o, struct vm_setup *s)
         struct boot_config *c = &s->boot;
 
         *s = (struct vm_setup){ .size = sizeof(*s), .version = VM_SETUP_VERSION };
+        s->pids = o->pids;
         snprintf(s->hostname, sizeof(s->hostname), "%s", o->hostname);
         *c = (struct boot_config){
                 .size = sizeof(*c),
                 .version = BOOT_VERSION,
-                .flags = BOOT_DIE_ALONE,
+                .flags = BOOT_DIE_ALONE | BOOT_COUNT_OOM,
                 .default_uid = (uint32_t)getuid(),
                 .default_gid = (uint32_t)getgid(),
                 .disk_watch = 1,
@@ -82,7 +83,7 @@ static void fill_setup(const struct options *o, struct vm_setup *s)
                 .core_bytes = o->core ? o->core : 1,
                 .stack_bytes = 8 << 20,
                 .as_bytes = BOOT_UNLIMITED,
-                .nproc = o->pids,
+                .nproc = BOOT_UNLIMITED,
                 .fsize_bytes = BOOT_UNLIMITED,
                 .output_bps = o->output,
                 .writable_count = sizeof(writable) / sizeof(writable[0]),

@@ -172,7 +172,7 @@ static int add_modules(struct archive *a, const char *dir, struct err *e)
 
 int initrd_write(const char *path, const struct initrd *what, struct err *e)
 {
-        static const char *const dirs[] = { "dev", "proc", "sys", "new", "disk", VM_FILE_MODULES };
+        static const char *const dirs[] = { "dev", "proc", "sys", "new", "disk", "group", VM_FILE_MODULES };
         auto_fd fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
         struct archive a = { .fd = fd };
 

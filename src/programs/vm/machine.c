@@ -29,7 +29,7 @@ void machine_argv(struct machine *m)
                 "chardev:console", "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=guest,name=" VM_PORT_GUEST, "-device",
                 "virtserialport,chardev=share,name=" VM_PORT_SHARE, "-drive", m->text[4], "-device", "virtio-blk-pci,drive=disk", "-kernel",
                 m->kernel, "-initrd", m->initrd, "-append",
-                "console=ttyS0 quiet panic=-1 random.trust_cpu=on tsc=reliable no_timer_check mitigations=off nokaslr", NULL
+                "console=ttyS0 quiet panic=-1 random.trust_cpu=on tsc=reliable no_timer_check mitigations=off sysctl.vm.overcommit_memory=1", NULL
         };
 
         memcpy(m->argv, argv, sizeof(argv));

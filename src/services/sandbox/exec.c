@@ -332,6 +332,10 @@ static void judge(struct exec *x, const struct ipc_usage *usage)
 {
         struct sandbox *sb = x->sandbox;
         const struct guest_exit *exit = &x->info.exit;
+        uint64_t kills = usage ? since(usage->oom_kills, sb->before.oom_kills) : 0;
+
+        if ((exit->reason & GUEST_REASON_MEMORY) && (kills == 0 || kills == IPC_USAGE_UNKNOWN))
+                kills = 1; /* seen inside, where the kernel is the sandbox's own */
         const struct outcome_facts facts = {
                 .ended = true,
                 .code = exit->code,
@@ -340,7 +344,7 @@ static void judge(struct exec *x, const struct ipc_usage *usage)
                 .disk_full = exit->reason & GUEST_REASON_DISK,
                 .inodes_full = exit->reason & GUEST_REASON_INODES,
                 .timeout_ms = x->timeout_ms,
-                .oom_kills = usage ? since(usage->oom_kills, sb->before.oom_kills) : 0,
+                .oom_kills = kills,
                 .forks_refused = usage ? since(usage->forks_refused, sb->before.forks_refused) : 0,
                 .limits = &sb->limits,
         };

@@ -40,7 +40,7 @@ static void find_kernel(struct vm_assets *a, const char *path)
         glob_t g = { 0 };
         int r = -1;
 
-        if (path && *path) {
+        if (*path) {
                 if (open_kernel(a, path) < 0) {
                         err_set(&a->why, ERR_BACKEND_UNAVAILABLE, 0, "kernel %s cannot be used for virtual machines", path);
                         err_hint(&a->why, "it must be readable, be called vmlinuz-VERSION, and have its modules in /usr/lib/modules/VERSION");
@@ -64,9 +64,9 @@ static int open_program(const char *name, const char *folder)
         return driver_program_path(name, folder, path) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 }
 
-void vm_assets_open(struct vm_assets *a, const char *kernel)
+void vm_assets_open(struct vm_assets *a, const char *kernel, const char *qemu, unsigned boot_seconds)
 {
-        *a = (struct vm_assets){ .kernel = -1 };
+        *a = (struct vm_assets){ .kernel = -1, .qemu = qemu, .boot_seconds = boot_seconds };
         a->host = open_program("creto-vm-host", "vm");
         a->guest = open_program("creto-vm-guest", "vm");
         a->init = open_program("creto-init", "init");

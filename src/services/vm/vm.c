@@ -14,7 +14,7 @@
 #include "services/vm/internal.h"
 
 /* MACHINE: the channel of the one command, and above those of the steps before it. CPUS_MAX: of a machine. */
-enum { MACHINE = 1000, GREET_MS = 60000, CPUS_MAX = 16, ARG_MAX_LEN = 128, STATUS_MISSING = 127 };
+enum { MACHINE = 1000, CPUS_MAX = 16, ARG_MAX_LEN = 512, STATUS_MISSING = 127 };
 
 #define MIB (1024ULL * 1024)
 #define PLACE "/tmp/vm"
@@ -138,7 +138,7 @@ static void on_deadline(void *ctx)
         char line[200];
 
         console_line(vm, line, sizeof(line));
-        err_set(&e, ERR_TIMEOUT, 0, "the virtual machine has not come up within %d s%s%s", GREET_MS / 1000, line[0] ? "; its console: " : "", line);
+        err_set(&e, ERR_TIMEOUT, 0, "the virtual machine has not come up within %u s%s%s", vm->assets->boot_seconds, line[0] ? "; its console: " : "", line);
         fail(vm, &e);
 }
 
@@ -186,15 +186,16 @@ static int start_machine(struct vm *vm, struct session_exec **out, struct err *e
         } numbers[] = { { "memory", LIMIT_MEMORY }, { "disk", LIMIT_DISK }, { "inodes", LIMIT_INODES }, { "nofile", LIMIT_NOFILE },
                         { "core", LIMIT_CORE },     { "pids", LIMIT_PIDS }, { "output", LIMIT_OUTPUT } };
         enum { NUMBERS = sizeof(numbers) / sizeof(numbers[0]) };
-        char text[NUMBERS + 3][ARG_MAX_LEN];
-        const char *argv[NUMBERS + 5] = { PLACE "/host" };
+        char text[NUMBERS + 4][ARG_MAX_LEN];
+        const char *argv[NUMBERS + 6] = { PLACE "/host" };
 
         for (unsigned i = 0; i < NUMBERS; i++)
                 snprintf(text[i], ARG_MAX_LEN, "%s=%llu", numbers[i].name, (unsigned long long)vm->limits.value[numbers[i].limit]);
         snprintf(text[NUMBERS], ARG_MAX_LEN, "cpus=%llu", cpus(vm));
         snprintf(text[NUMBERS + 1], ARG_MAX_LEN, "hostname=%s", vm->hostname);
         snprintf(text[NUMBERS + 2], ARG_MAX_LEN, "modules=/usr/lib/modules/%s", vm->assets->version);
-        for (unsigned i = 0; i < NUMBERS + 3; i++)
+        snprintf(text[NUMBERS + 3], ARG_MAX_LEN, "qemu=%s", vm->assets->qemu);
+        for (unsigned i = 0; i < NUMBERS + 4; i++)
                 argv[i + 1] = text[i];
         session_channels_from(vm->session, MACHINE);
         return start(vm, GUEST_KIND_PROGRAM, true, PLACE, argv, out, e);
@@ -224,7 +225,7 @@ static bool begin_step(struct vm *vm)
         }
         if (vm->step_at < STEPS)
                 return true;
-        timer_set(vm->deadline, GREET_MS);
+        timer_set(vm->deadline, vm->assets->boot_seconds * 1000ULL);
         return carry(vm, machine);
 }
 

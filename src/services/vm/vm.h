@@ -21,11 +21,13 @@ enum { VM_VERSION_MAX = 64, VM_FRAME_MAX = 16384, VM_MEMORY_LEAST = 128 << 20 };
 struct vm_assets {
         int kernel, host, guest, init;
         char version[VM_VERSION_MAX]; /* of the kernel: where its modules are */
+        const char *qemu;             /* its path in the host's /usr */
+        unsigned boot_seconds;        /* how long a machine may take to come up */
         struct err why;               /* where the kernel is -1 */
 };
 
-/* Never fails: what is missing is in `why`. `kernel` NULL or "": the newest of Debian's cloud kernels. */
-void vm_assets_open(struct vm_assets *a, const char *kernel);
+/* Never fails: what is missing is in `why`. `kernel` "": the newest of Debian's cloud kernels. `qemu` is borrowed. */
+void vm_assets_open(struct vm_assets *a, const char *kernel, const char *qemu, unsigned boot_seconds);
 void vm_assets_close(struct vm_assets *a);
 
 struct vm_config {
