@@ -86,6 +86,13 @@ static void load_modules(void)
         }
 }
 
+/* A machine without memory that reads its programs over and over again is of no use to anybody: it had better end one of them. */
+static void limit_thrashing(void)
+{
+        if (fd_write_file(AT_FDCWD, "/sys/kernel/mm/lru_gen/enabled", "y") == 0)
+                fd_write_file(AT_FDCWD, "/sys/kernel/mm/lru_gen/min_ttl_ms", "1000");
+}
+
 static void read_setup(void)
 {
         auto_fd fd = open("/" VM_FILE_SETUP, O_RDONLY | O_CLOEXEC);
@@ -326,6 +333,7 @@ int main(void)
         mount_or_fail("sys", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
         read_setup();
         load_modules();
+        limit_thrashing();
         mount_share();
         int port = open_port(VM_PORT_GUEST), exe = open("/" VM_FILE_INIT, O_RDONLY | O_CLOEXEC);
         if (exe < 0)

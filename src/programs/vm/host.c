@@ -44,7 +44,7 @@ static const struct {
 
 __attribute__((noreturn)) static void fail(int status, const char *text)
 {
-        dprintf(STDERR_FILENO, "creto-vm-host: %s\n", text);
+        dprintf(STDERR_FILENO, "%s\n", text);
         _exit(status);
 }
 
@@ -180,6 +180,7 @@ int main(int argc, char **argv)
         make_disk(paths[2], &o);
         start_share();
         m.qemu = o.qemu;
+        m.name = o.hostname;
         m.accel = o.accel;
         m.kernel = paths[0];
         m.initrd = paths[1];

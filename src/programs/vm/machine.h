@@ -6,7 +6,7 @@
 enum { MACHINE_ARGS_MAX = 64, MACHINE_TEXT_MAX = 512 };
 
 struct machine {
-        const char *qemu, *accel, *kernel, *initrd, *disk;
+        const char *qemu, *name, *accel, *kernel, *initrd, *disk;
         uint64_t memory_mib, cpus;
         int share_fd; /* a socket that QEMU is born with */
         const char *argv[MACHINE_ARGS_MAX];

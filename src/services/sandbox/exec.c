@@ -506,7 +506,7 @@ void exec_adopt(void *ctx, struct session_exec *guest, const struct guest_channe
                 if (!(x = exec_new(sb)))
                         return;
                 x->info.number = state->channel;
-                x->program = true;
+                x->program = x->adopted = true;
                 output_begin_at(x, state->stdout_acked, state->stderr_acked);
         }
         x->guest = guest;

@@ -125,8 +125,11 @@ void exec_attach(struct exec *x, const struct exec_reader *reader, uint64_t stdo
         const struct exec_reader *before = x->reader;
 
         x->reader = reader;
-        for (unsigned i = 0; i < 2; i++)
-                x->next_out[i] = at[i] < x->acked[i] ? x->acked[i] : at[i] > x->info.bytes[i] ? x->info.bytes[i] : at[i];
+        for (unsigned i = 0; i < 2; i++) {
+                uint64_t most = x->adopted ? x->acked[i] + GUEST_RING : x->info.bytes[i];
+
+                x->next_out[i] = at[i] < x->acked[i] ? x->acked[i] : at[i] > most ? most : at[i];
+        }
         if (before && before != reader)
                 before->ready(before->ctx);
 }

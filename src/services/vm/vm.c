@@ -122,7 +122,7 @@ static void explain(const struct vm *vm, struct session_exec *x, struct err *e)
         if (session_exec_state(x) == SESSION_FAILED) {
                 err_set(e, ERR_INTERNAL_ERROR, 0, "the virtual machine could not be started: %s", session_exec_failed(x)->message);
         } else if (exit->code == STATUS_MISSING) {
-                err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class 'qemu': %s", line);
+                err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class 'qemu' cannot be used: %s", line);
                 err_hint(e, "apt-get install qemu-system-x86 e2fsprogs");
         } else if (exit->signal != 0) {
                 err_set(e, ERR_INTERNAL_ERROR, 0, "QEMU was killed by signal %d", exit->signal);

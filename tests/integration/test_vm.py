@@ -1,0 +1,272 @@
+#!/usr/bin/python3
+"""Runtime class qemu: a sandbox with a kernel of its own. One machine is booted, through a pool, and used by all tests that need one."""
+import base64
+import contextlib
+import glob
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+from harness import IS_ROOT, Failed, check, check_equal, main, skip, test  # noqa: E402
+from service import Events, Service, UnixConnection, wait  # noqa: E402
+from client import Client  # noqa: E402
+
+BOOT_S = 120  # a generous deadline: a busy host emulates slowly
+MEMORY = 192 << 20
+shared = {}
+
+
+class SlowService(Service):
+    def connect(self, timeout=BOOT_S):
+        return UnixConnection(self.socket, timeout)
+
+
+def needs():
+    if not IS_ROOT:
+        skip("the service is started as root")
+    if not os.path.exists("/usr/bin/qemu-system-x86_64"):
+        skip("no qemu-system-x86_64 (package qemu-system-x86)")
+    if not any(os.path.exists("/usr/lib/modules/" + k.split("vmlinuz-")[1] + "/modules.dep") for k in glob.glob("/boot/vmlinuz-*-cloud-amd64")):
+        skip("no kernel for guests (package linux-image-cloud-amd64)")
+
+
+def machine():
+    """(service, sandbox): one that was claimed from a pool."""
+    needs()
+    if "error" in shared:
+        raise shared["error"]
+    if "service" not in shared:
+        s = shared["service"] = SlowService().start()
+        try:
+            template = {"runtimeClass": "qemu", "env": {"A": "template"}, "resourceLimits": {"memoryBytes": MEMORY, "diskBytes": 64 << 20, "pidLimit": 40}}
+            s.good("POST", "/v1/warm-pools", {"id": "machines", "template": template, "minReady": 1, "maxReady": 1})
+            wait(lambda: s.good("GET", "/v1/warm-pools/machines")["readyCount"] == 1, BOOT_S, f"a machine is ready: {s.said()[-600:]}")
+            claim = s.good("POST", "/v1/warm-pools/machines/claim", {"env": {"B": "claim"}})
+            shared["claim"] = claim
+            s.good("DELETE", "/v1/warm-pools/machines")
+        except Exception as e:
+            shared["error"] = e
+            raise
+    return shared["service"], shared["claim"]["sandboxId"]
+
+
+def sh(script, **more):
+    s, sb = machine()
+    out = s.exec(sb, "sh", "-c", script, **more)
+    return out["stdout"].decode(), out
+
+
+def processes(sb):
+    """{name: pid} of what makes up this machine, whoever their parent is by now."""
+    found = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                words = f.read().split(b"\0")
+            if any(w == sb.encode() or w == b"hostname=" + sb.encode() for w in words):
+                found[os.path.basename(words[0].decode())] = int(pid)
+    return found
+
+
+@test
+def a_machine_is_claimed_from_a_pool():
+    s, sb = machine()
+    check(shared["claim"]["fromPool"], shared["claim"])
+    check_equal(s.good("GET", f"/v1/sandboxes/{sb}")["runtimeClass"], "qemu", "class")
+    check_equal(sh("echo $A $B; hostname; id -un; pwd")[0], f"template claim\n{sb}\nagent\n/home/agent\n", "what a command finds")
+
+
+@test
+def its_kernel_is_its_own():
+    release = sh("uname -r; cat /proc/sys/kernel/random/boot_id; cat /etc/machine-id")[0].split()
+    with open("/proc/sys/kernel/random/boot_id") as f:
+        check(release[0] != os.uname().release and release[1] != f.read().strip(), release)
+    check(re.fullmatch("[0-9a-f]{32}", release[2]), release)
+    total = int(re.search(r"MemTotal: +(\d+)", sh("cat /proc/meminfo")[0]).group(1)) * 1024
+    check(MEMORY * 0.6 < total <= MEMORY, f"{total} bytes of memory")
+    seen = sh("ls /sys /boot 2>&1; ls /proc | grep -c '^[0-9]'; nproc; cat /proc/mounts")[0]
+    check(" / fuse ro," in seen and "/dev/vda /home/agent ext4 rw" in seen, seen)
+
+
+@test
+def what_is_inside_is_what_is_outside():
+    out = sh("sha256sum /usr/bin/env /usr/bin/sh; readlink /usr/bin/sh /bin; ls /usr/lib | wc -l; touch /usr/x; ls /usr/nothing; stat -c %a:%u /usr/bin/passwd")
+    lines = out[0].split("\n")
+    for line in lines[:2]:
+        digest, path = line.split()
+        with open(path, "rb") as f:
+            check_equal(digest, hashlib.sha256(f.read()).hexdigest(), path)
+    check_equal(lines[2:4], [os.readlink("/usr/bin/sh"), "usr/bin"], "links")
+    check_equal(int(lines[4]), len([n for n in os.listdir("/usr/lib") if n[0] != "."]), "files in /usr/lib")
+    check(b"Read-only" in out[1]["stderr"] and b"nothing" in out[1]["stderr"], out[1])
+    check(lines[5].endswith(":0") and len(lines[5]) == 5, "no program is setuid inside: " + lines[5])
+
+
+@test
+def commands_and_files():
+    s, sb = machine()
+    data = os.urandom(1 << 20)
+    out = s.exec(sb, "sh", "-c", "cat; echo no >&2; exit 3", stdin="in" * 100000)
+    check_equal((out["stdout"], out["stderr"], out["exitCode"]), (b"in" * 100000, b"no\n", 3), "streams and code")
+    check_equal(sh("kill -9 $$")[1]["signal"], 9, "a signal")
+    check_equal(s.call("POST", f"/v1/sandboxes/{sb}/exec", {"command": {"program": "/no/such"}}).json["error"]["code"], "INVALID_SPEC", "a command that is not there")
+    late = sh("sleep 60", timeoutSeconds=1)[1]
+    check(late["timedOut"], late)
+    url = f"/v1/sandboxes/{sb}/files?path=/home/agent/"
+    check_equal(s.good("PUT", url + "f&mode=0600", data)["bytes"], len(data), "written")
+    check(s.good("GET", url + "f") == data, "read")
+    check_equal([(e["name"], e["size"], e["mode"]) for e in s.good("GET", url)["entries"]], [("f", len(data), "0600")], "list")
+    check_equal(s.call("PUT", url + "../../usr/x", b"x").code, "AUTHORIZATION_DENIED", "a file in /usr")
+    s.good("DELETE", url + "f")
+    tty = Client(s)("exec", "-t", sb, "--", "tty").stdout
+    check(b"/dev/pts/" in tty, tty)
+
+
+@test
+def limits_hold_inside():
+    s, sb = machine()
+    out = s.exec(sb, "python3", "-c", "x = bytearray(400 << 20); print(len(x))")
+    check(out["exitCode"] == 137 and out["reasons"] == ["killed: memory limit 192 MiB"], out)
+    forks = "import os, signal\npids = []\ntry:\n while len(pids) < 60:\n  pid = os.fork()\n  pid or signal.pause()\n  pids.append(pid)\nexcept OSError: pass\nprint(len(pids))\n[os.kill(p, 9) for p in pids]"
+    out = s.exec(sb, "python3", "-c", forks)
+    check(30 < int(out["stdout"]) < 40, out)
+    out = sh("dd if=/dev/zero of=/tmp/big bs=1M count=100; e=$?; exit $e")[1]
+    check(out["exitCode"] == 1 and any("disk" in r for r in out["reasons"]), out)
+    sh("rm /tmp/big")
+    check_equal(s.call("POST", f"/v1/sandboxes/{sb}/exec", {"command": {"program": "true"}}).status, 200, "the machine goes on")
+    use = s.good("GET", f"/v1/sandboxes/{sb}/status")["usage"]
+    check(64 << 20 >= use["diskTotalBytes"] > 40 << 20 and use["memoryBytes"] > 0 and use["cpuTimeMicros"] > 0, use)
+
+
+@test
+def nothing_of_the_host_is_reached():
+    seen = sh("ls /sys/class/net 2>/dev/null; cat /proc/net/dev | grep -c :; grep Cap /proc/self/status; grep NoNewPrivs /proc/self/status; "
+              "kill -9 1; ls /dev; cat /proc/1/environ | wc -c; ls -la /proc/1/fd 2>&1 | tail -1; mount -t tmpfs x /mnt; dmesg | wc -l")[0]
+    check("CapBnd:\t0000000000000000" in seen and "NoNewPrivs:\t1" in seen and "vport" not in seen and "vda" not in seen, seen)
+    check_equal(sh("cat < /dev/tcp/127.0.0.1/22; ping -c1 127.0.0.1 >/dev/null 2>&1; ip route 2>/dev/null; echo end")[0], "end\n", "no network")
+
+
+@test
+def it_stands_still_when_it_is_paused():
+    s, sb = machine()
+    x = s.good("POST", f"/v1/sandboxes/{sb}/exec", {"command": {"program": "sh", "args": ["-c", "while :; do echo t >> /tmp/t; sleep 0.1; done"]}, "detach": True})["execId"]
+    wait(lambda: sh("cat /tmp/t")[0], 30, "it ticks")
+    check_equal(s.good("POST", f"/v1/sandboxes/{sb}/pause")["status"], "Paused", "pause")
+    cpu = s.good("GET", f"/v1/sandboxes/{sb}/status")["usage"]["cpuTimeMicros"]
+    time.sleep(0.5)
+    s.kill("creto-runtimed")  # the next one finds it so
+    check_equal(s.status(sb), "Paused", "after a restart")
+    check(s.good("GET", f"/v1/sandboxes/{sb}/status")["usage"]["cpuTimeMicros"] - cpu < 50000, "it used the processor")
+    check_equal(s.good("POST", f"/v1/sandboxes/{sb}/resume")["status"], "Running", "resume")
+    before = sh("wc -c < /tmp/t")[0]
+    wait(lambda: sh("wc -c < /tmp/t")[0] != before, 30, "it goes on ticking")
+    s.good("DELETE", f"/v1/sandboxes/{sb}/exec/{x}")
+
+
+def follow(s, sb, x, out, stop_at):
+    """Adds to `out` what comes of this command's output, until there are so many bytes; its exit code, or None."""
+    e = Events(s, "GET", f"/v1/sandboxes/{sb}/exec/{x}/attach?stdoutOffset={len(out)}")
+    try:
+        for event, _, data in e:
+            if event == "stdout":
+                check_equal(data["offset"], len(out), "offset")
+                out += base64.b64decode(data["data"])
+            if event == "exit":
+                return data["exitCode"]
+            if len(out) >= stop_at:
+                return None
+    finally:
+        e.close()
+    raise Failed(f"no end after {len(out)} bytes")
+
+
+@test
+def it_outlives_daemon_and_warden():
+    s, sb = machine()
+    lines = 6000
+    wanted = b"".join(b"line %d of output that is longer\n" % i for i in range(1, lines + 1))
+    script = f"i=0; while [ $i -lt {lines} ]; do i=$((i+1)); echo line $i of output that is longer; done; until [ -e /tmp/go ]; do sleep 0.1; done; exit 7"
+    x = s.good("POST", f"/v1/sandboxes/{sb}/exec", {"command": {"program": "sh", "args": ["-c", script]}, "detach": True})["execId"]
+    out = bytearray()
+    for i in range(5):
+        check_equal(follow(s, sb, x, out, len(wanted) * (i + 1) // 7), None, "it goes on")
+        s.kill("creto-warden" if i == 2 else "creto-runtimed")
+    check_equal(follow(s, sb, x, out, len(wanted)), None, "it waits")
+    sh("touch /tmp/go")
+    check_equal(follow(s, sb, x, out, len(wanted) + 1), 7, "exit code")
+    check(out == wanted, f"{len(out)} of {len(wanted)} bytes across restarts")
+    check_equal(s.exec(sb, "wc", "-c", stdin="z" * 500000)["stdout"], b"500000\n", "input after them")
+
+
+@test
+def input_under_way_outlives_a_daemon():
+    """A daemon that dies in the midst of input leaves whole frames in the machine: the next one is understood."""
+    s, sb = machine()
+    for i in range(4):
+        c = s.connect()
+        body = json.dumps({"command": {"program": "wc", "args": ["-c"], "stdin": "z" * 900000}}).encode()
+        c.request("POST", f"/v1/sandboxes/{sb}/exec", body=body)
+        time.sleep(0.02 + 0.05 * i)
+        s.kill("creto-runtimed")
+        c.close()
+        check_equal(s.exec(sb, "echo", "whole")["stdout"], b"whole\n", "after the daemon's death")
+
+
+@test
+def a_machine_that_dies_is_a_sandbox_that_failed():
+    s, sb = machine()
+    check_equal(sorted(processes(sb)), ["host", "qemu-system-x86_64"], "its processes")
+    os.kill(processes(sb)["qemu-system-x86_64"], signal.SIGKILL)
+    wait(lambda: s.status(sb) == "Failed", 10, "it has failed")
+    why = s.good("GET", f"/v1/sandboxes/{sb}")
+    check("QEMU was killed by signal 9" in json.dumps(why), why)
+    check_equal(processes(sb), {}, "what is left of it")
+
+
+# ---- those that never come up ----
+
+def refused(config, **spec):
+    """What a spawn says, and that it leaves nothing."""
+    with SlowService(config=config) as s:
+        answer = s.call("POST", "/v1/sandboxes", {"spec": {"runtimeClass": "qemu", **spec}})
+        wait(lambda: s.good("GET", "/v1/sandboxes?all=true")["sandboxes"] == [], 10, "it is forgotten")
+    check(answer.status >= 400, answer.body)
+    return answer.json["error"]
+
+
+@test
+def no_machine_without_its_parts():
+    needs()
+    for config, code, words in (
+            ('[qemu]\nbinary = "/usr/bin/no-such-qemu"\n', "BACKEND_UNAVAILABLE", ["QEMU is not installed", "apt-get install qemu-system-x86"]),
+            ('[qemu]\nkernel = "/boot/no-such-kernel"\n', "BACKEND_UNAVAILABLE", ["/boot/no-such-kernel", "modules"]),
+            ('[qemu]\nbinary = "/usr/bin/false"\n', "INTERNAL_ERROR", ["has ended (status 1)"]),
+            ('[qemu]\nbinary = "/usr/bin/echo"\n', "INTERNAL_ERROR", ["has ended (status 0)"]),
+            ('[qemu]\nboot_seconds = 1\n', "TIMEOUT", ["within 1 s"])):
+        e = refused(config)
+        check(e["code"] == code and all(w in e["message"] + e.get("hint", "") for w in words), f"{config!r}: {e}")
+
+
+@test
+def what_a_machine_cannot_have():
+    needs()
+    with Service() as s:
+        for spec, code in (({"image": "python:3"}, "NOT_SUPPORTED"), ({"resourceLimits": {"memoryBytes": 64 << 20}}, "INVALID_SPEC")):
+            e = s.call("POST", "/v1/sandboxes", {"spec": {"runtimeClass": "qemu", **spec}}).json["error"]
+            check_equal(e["code"], code, str(spec))
+        check(b"needs the service" in Client(s)("run", "--runtime", "qemu", "--", "true", code=69).stderr, "an embedded machine")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    finally:
+        if shared.get("service") and shared["service"].process:
+            shared["service"].stop()
+            shutil.rmtree(shared["service"].top, ignore_errors=True)
