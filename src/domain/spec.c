@@ -35,7 +35,7 @@ static int set_image(struct spec *s, const char *name, const char *value, struct
 
 static int set_runtime(struct spec *s, const char *name, const char *value, struct err *e)
 {
-        static const char *const known[] = { "crun",     "runc",        "gvisor",           "kata", "kata-qemu", "kata-fc",
+        static const char *const known[] = { "crun",     "runc",        "gvisor",          "kata", "kata-qemu", "kata-fc",
                                              "kata-clh", "firecracker", "cloud-hypervisor" };
 
         if (strcmp(value, "native") == 0 || strcmp(value, "auto") == 0 || strcmp(value, "qemu") == 0) {

@@ -16,11 +16,11 @@ enum boot_fd {
 };
 
 enum boot_flag {
-        BOOT_LISTEN = 1,    /* BOOT_FD_STREAM listens: connections come and go, the sandbox stays */
-        BOOT_NOTIFY = 2,    /* BOOT_FD_NOTIFY is there */
-        BOOT_DIE_ALONE = 4, /* exit when the stream ends, and die with the parent (private warden) */
-        BOOT_ONE_UID = 8,   /* only one uid is mapped: every command runs as the uid creto-init has */
-        BOOT_SLOT = 16,     /* BOOT_FD_SLOT is there */
+        BOOT_LISTEN = 1,       /* BOOT_FD_STREAM listens: connections come and go, the sandbox stays */
+        BOOT_NOTIFY = 2,       /* BOOT_FD_NOTIFY is there */
+        BOOT_DIE_ALONE = 4,    /* exit when the stream ends, and die with the parent (private warden) */
+        BOOT_ONE_UID = 8,      /* only one uid is mapped: every command runs as the uid creto-init has */
+        BOOT_SLOT = 16,        /* BOOT_FD_SLOT is there */
         BOOT_COUNT_OOM = 1024, /* the kernel is this sandbox's alone: whom it killed for want of memory, /proc/vmstat says */
 };
 

@@ -220,6 +220,43 @@ TEST(flush)
         CHECK(f.type == GUEST_BIND && at + used == len);
 }
 
+/* A serial port brings what an earlier host program asked for; none of it counts before the answer to our own greeting. */
+TEST(serial_drops_what_is_not_ours)
+{
+        PAIR p = { 0 };
+        uint8_t space[64];
+        struct wbuf w = wbuf_over(space, sizeof(space));
+        const struct guest_hello_ok old = { .version = GUEST_VERSION, .max_frame = GUEST_FRAME_MAX, .epoch = 0 };
+        const struct guest_hello_ok ours = { .version = GUEST_VERSION, .max_frame = GUEST_FRAME_MAX, .epoch = 1, .last = 7 };
+
+        CHECK(pair_make(&p) == 0);
+        session_over_serial(p.s, 16384);
+        guest_put_u64(&w, 1);
+        say(&p, GUEST_STDIN_WINDOW, 3, space, w.len);
+        say(&p, GUEST_BOUND, 0, claim_a, GUEST_CLAIM);
+        w.len = 0;
+        guest_put_hello_ok(&w, &old);
+        say(&p, GUEST_HELLO_OK, 0, space, w.len);
+        CHECK_INT(step(&p), 0);
+        CHECK(!session_greeted(p.s) && !session_bound(p.s));
+        w.len = 0;
+        guest_put_hello_ok(&w, &ours);
+        say(&p, GUEST_HELLO_OK, 0, space, w.len);
+        CHECK_INT(step(&p), 0);
+        CHECK(session_greeted(p.s) && !session_bound(p.s));
+}
+
+/* Behind the greeting the rules are those of every stream. */
+TEST(serial_is_strict_after_the_greeting)
+{
+        PAIR p = { 0 };
+
+        CHECK(pair_make(&p) == 0);
+        session_over_serial(p.s, 16384);
+        CHECK_INT(write(p.peer, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 12), 12);
+        CHECK(step(&p) < 0);
+}
+
 /* A stream that has ended is no reason to fail where nobody looks: the next step says it. */
 TEST(flush_into_nothing)
 {

@@ -34,12 +34,12 @@ static const struct {
         size_t offset;
         bool number;
 } known[] = {
-        { "accel", offsetof(struct options, accel), false },   { "hostname", offsetof(struct options, hostname), false },
+        { "accel", offsetof(struct options, accel), false },     { "hostname", offsetof(struct options, hostname), false },
         { "modules", offsetof(struct options, modules), false }, { "qemu", offsetof(struct options, qemu), false },
-        { "memory", offsetof(struct options, memory), true },  { "cpus", offsetof(struct options, cpus), true },
-        { "disk", offsetof(struct options, disk), true },      { "inodes", offsetof(struct options, inodes), true },
-        { "nofile", offsetof(struct options, nofile), true },  { "core", offsetof(struct options, core), true },
-        { "output", offsetof(struct options, output), true },  { "pids", offsetof(struct options, pids), true },
+        { "memory", offsetof(struct options, memory), true },    { "cpus", offsetof(struct options, cpus), true },
+        { "disk", offsetof(struct options, disk), true },        { "inodes", offsetof(struct options, inodes), true },
+        { "nofile", offsetof(struct options, nofile), true },    { "core", offsetof(struct options, core), true },
+        { "output", offsetof(struct options, output), true },    { "pids", offsetof(struct options, pids), true },
 };
 
 __attribute__((noreturn)) static void fail(int status, const char *text)

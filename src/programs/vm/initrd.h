@@ -4,7 +4,7 @@
 #include "programs/vm/vm.h"
 
 struct initrd {
-        const char *modules; /* a directory, "/usr/lib/modules/6.1.0" */
+        const char *modules;      /* a directory, "/usr/lib/modules/6.1.0" */
         const char *guest, *init; /* the two programs */
         const struct vm_setup *setup;
 };

@@ -22,15 +22,16 @@ void machine_argv(struct machine *m)
         snprintf(m->text[4], MACHINE_TEXT_MAX, "file=%s,if=none,id=disk,format=raw,cache=unsafe,discard=unmap", m->disk);
         const char *const argv[] = {
                 m->qemu, "-name", m->name, "-machine", "q35,usb=off,vmport=off,smbus=off,sata=off,i8042=off", "-accel", m->text[2], "-cpu",
-                tcg ? "max" : "host", "-smp", m->text[1], "-m", m->text[0], "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-                "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+                tcg ? "max" : "host", "-smp", m->text[1], "-m", m->text[0], "-nodefaults", "-no-user-config", "-display", "none",
+                "-no-reboot", "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
                 /* the guest protocol is this program's standard input and output; the console its standard error */
                 "-chardev", "stdio,id=guest,signal=off", "-chardev", m->text[3], "-chardev", "file,id=console,path=/dev/stderr", "-serial",
                 "chardev:console", "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=guest,name=" VM_PORT_GUEST, "-device",
                 "virtserialport,chardev=share,name=" VM_PORT_SHARE, "-drive", m->text[4], "-device", "virtio-blk-pci,drive=disk", "-kernel",
                 m->kernel, "-initrd", m->initrd, "-append",
                 "console=ttyS0 quiet panic=-1 random.trust_cpu=on tsc=reliable no_timer_check mitigations=off cryptomgr.notests audit=0 lsm=landlock "
-                "rcupdate.rcu_expedited=1 sysctl.vm.overcommit_memory=1", NULL
+                "rcupdate.rcu_expedited=1 sysctl.vm.overcommit_memory=1",
+                NULL
         };
 
         memcpy(m->argv, argv, sizeof(argv));

@@ -67,9 +67,9 @@ static uint32_t hash(uint32_t parent, const char *name)
 }
 
 /* The path below the root, without a leading slash; "." for the root. False where it is too long. */
-static bool path_of(uint64_t node, char out[PATH_CAP])
+static bool path_of(uint64_t node, char *out, size_t cap)
 {
-        char *at = out + PATH_CAP - 1;
+        char *at = &out[cap - 1];
 
         *at = '\0';
         for (; node != FUSE_ROOT_ID; node = nodes[node].parent) {
@@ -125,7 +125,7 @@ static uint32_t node_add(uint32_t parent, const char *name)
                 return 0;
         nodes[node_count] = (struct node){ .parent = parent, .next = *bucket, .name = copy };
         *bucket = node_count;
-        nodes[node_count].empty = node_count > FUSE_ROOT_ID && path_of(node_count, path) && is_hidden(path);
+        nodes[node_count].empty = node_count > FUSE_ROOT_ID && path_of(node_count, path, sizeof(path)) && is_hidden(path);
         return node_count++;
 }
 
@@ -133,7 +133,7 @@ static int node_open(uint64_t node, int flags)
 {
         char path[PATH_CAP];
 
-        if (!path_of(node, path)) {
+        if (!path_of(node, path, sizeof(path))) {
                 errno = ENAMETOOLONG;
                 return -1;
         }
@@ -236,7 +236,8 @@ static bool on_lookup(const struct fuse_in_header *in, const uint8_t *body, size
                 if (dir < 0)
                         return refuse(in, errno);
                 if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-                        return errno == ENOENT ? answer(in, 0, &out, sizeof(out)) : refuse(in, errno); /* that it is not there is remembered */
+                        return errno == ENOENT ? answer(in, 0, &out, sizeof(out))
+                                               : refuse(in, errno); /* that it is not there is remembered */
                 if (!(node = node_add(parent, name)))
                         return refuse(in, ENOMEM);
         } else {
@@ -298,7 +299,9 @@ struct kernel_dirent {
 static size_t put_entry(const struct kernel_dirent *d, uint8_t *out, size_t room)
 {
         size_t name = strlen(d->name), size = FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + name);
-        const struct fuse_dirent head = { .ino = d->ino ? d->ino : 1, .off = (uint64_t)d->next, .namelen = (uint32_t)name, .type = d->type };
+        const struct fuse_dirent head = {
+                .ino = d->ino ? d->ino : 1, .off = (uint64_t)d->next, .namelen = (uint32_t)name, .type = d->type
+        };
 
         if (size > room)
                 return 0;
@@ -357,9 +360,9 @@ static bool on_nothing(const struct fuse_in_header *in, const uint8_t *body, siz
 static const struct {
         bool (*act)(const struct fuse_in_header *in, const uint8_t *body, size_t len);
 } table[] = {
-        [FUSE_INIT] = { on_init },         [FUSE_LOOKUP] = { on_lookup },       [FUSE_GETATTR] = { on_getattr },
-        [FUSE_READLINK] = { on_readlink }, [FUSE_READ] = { on_read },           [FUSE_READDIR] = { on_readdir },
-        [FUSE_STATFS] = { on_statfs },     [FUSE_FORGET] = { on_nothing },      [FUSE_BATCH_FORGET] = { on_nothing },
+        [FUSE_INIT] = { on_init },         [FUSE_LOOKUP] = { on_lookup },   [FUSE_GETATTR] = { on_getattr },
+        [FUSE_READLINK] = { on_readlink }, [FUSE_READ] = { on_read },       [FUSE_READDIR] = { on_readdir },
+        [FUSE_STATFS] = { on_statfs },     [FUSE_FORGET] = { on_nothing },  [FUSE_BATCH_FORGET] = { on_nothing },
         [FUSE_INTERRUPT] = { on_nothing }, [FUSE_DESTROY] = { on_nothing },
 };
 

@@ -21,6 +21,6 @@ struct vm_setup {
         uint32_t size;
         uint32_t version;
         char hostname[VM_HOSTNAME_MAX];
-        uint64_t pids; /* LIMIT_PIDS; UINT64_MAX: none */
+        uint64_t pids;           /* LIMIT_PIDS; UINT64_MAX: none */
         struct boot_config boot; /* what creto-init is to be told */
 };

@@ -29,10 +29,10 @@ struct session_exec {
 struct session {
         int fd;
         bool greeted, ended;
-        bool serial;           /* what came before our greeting is not ours */
+        bool serial; /* what came before our greeting is not ours */
         uint64_t epoch;
-        uint32_t own_max;      /* of our frames, whatever the other end takes */
-        int held; /* the stream whose output nobody took yet, or 0 */
+        uint32_t own_max; /* of our frames, whatever the other end takes */
+        int held;         /* the stream whose output nobody took yet, or 0 */
         uint32_t max_frame;
         uint32_t last_id;
         struct session_exec *execs;

@@ -18,7 +18,7 @@ struct exec {
         uint64_t born_ms; /* CLOCK_MONOTONIC */
         uint32_t timeout_ms;
         bool program;
-        bool adopted; /* an earlier daemon knew more of its output than has come again yet */
+        bool adopted;    /* an earlier daemon knew more of its output than has come again yet */
         bool concluding; /* it has ended, and why is being asked */
         bool abandoned;  /* nobody will ask for its end */
         bool fresh;      /* there is output that its reader was not told of */

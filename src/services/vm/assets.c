@@ -43,7 +43,8 @@ static void find_kernel(struct vm_assets *a, const char *path)
         if (*path) {
                 if (open_kernel(a, path) < 0) {
                         err_set(&a->why, ERR_BACKEND_UNAVAILABLE, 0, "kernel %s cannot be used for virtual machines", path);
-                        err_hint(&a->why, "it must be readable, be called vmlinuz-VERSION, and have its modules in /usr/lib/modules/VERSION");
+                        err_hint(&a->why,
+                                 "it must be readable, be called vmlinuz-VERSION, and have its modules in /usr/lib/modules/VERSION");
                 }
                 return;
         }

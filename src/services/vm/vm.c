@@ -138,7 +138,8 @@ static void on_deadline(void *ctx)
         char line[200];
 
         console_line(vm, line, sizeof(line));
-        err_set(&e, ERR_TIMEOUT, 0, "the virtual machine has not come up within %u s%s%s", vm->assets->boot_seconds, line[0] ? "; its console: " : "", line);
+        err_set(&e, ERR_TIMEOUT, 0, "the virtual machine has not come up within %u s%s%s", vm->assets->boot_seconds,
+                line[0] ? "; its console: " : "", line);
         fail(vm, &e);
 }
 

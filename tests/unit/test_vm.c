@@ -1,0 +1,241 @@
+/* What surrounds a virtual machine: the server of its root against a guest kernel that somebody has taken over, its initramfs, QEMU's arguments. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "programs/vm/initrd.h"
+#include "programs/vm/machine.h"
+#include "programs/vm/share.h"
+#include "test.h"
+
+/* ---- the share ---- */
+
+struct tree {
+        char path[64];
+        int sock;
+        pid_t server;
+};
+
+static void put_text(const char *dir, const char *name, const char *text)
+{
+        char path[256];
+        snprintf(path, sizeof(path), "%s/%s", dir, name);
+        auto_fd fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 04755);
+        if (fd < 0 || fd_write_all(fd, text, strlen(text)) < 0 || fchmod(fd, 04755) < 0)
+                abort();
+}
+
+static void put_dir(const char *dir, const char *name)
+{
+        char path[256];
+        snprintf(path, sizeof(path), "%s/%s", dir, name);
+        if (mkdir(path, 0755) < 0)
+                abort();
+}
+
+/* usr/f, usr/out (a link to /etc), tmp/secret */
+static void tree_make(struct tree *t)
+{
+        char path[128];
+        int ends[2];
+
+        snprintf(t->path, sizeof(t->path), "/tmp/creto-unit-vm-XXXXXX");
+        if (!mkdtemp(t->path) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+                abort();
+        put_dir(t->path, "usr");
+        put_dir(t->path, "tmp");
+        put_text(t->path, "usr/f", "content");
+        put_text(t->path, "tmp/secret", "secret");
+        snprintf(path, sizeof(path), "%s/usr/out", t->path);
+        if (symlink("/etc", path) < 0)
+                abort();
+        t->sock = ends[0];
+        t->server = fork();
+        if (t->server == 0) {
+                close(ends[0]);
+                share_run(ends[1], open(t->path, O_PATH | O_DIRECTORY | O_CLOEXEC));
+                _exit(0);
+        }
+        close(ends[1]);
+}
+
+static void tree_release(struct tree *t)
+{
+        static const char *const all[] = { "usr/f", "usr/out", "tmp/secret", "usr", "tmp", "" };
+        char path[256];
+
+        fd_close(&t->sock);
+        waitpid(t->server, NULL, 0);
+        for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+                snprintf(path, sizeof(path), "%s/%s", t->path, all[i]);
+                remove(path);
+        }
+}
+
+#define TREE struct tree __attribute__((cleanup(tree_release)))
+
+static uint8_t reply[VM_FUSE_DATA + 64];
+
+/* The error of the answer, or 1 where there is none. */
+static int ask(const struct tree *t, uint32_t opcode, uint64_t node, const void *body, size_t len)
+{
+        struct fuse_in_header in = { .len = (uint32_t)(sizeof(in) + len), .opcode = opcode, .unique = 9, .nodeid = node };
+        struct fuse_out_header out;
+
+        if (fd_write_all(t->sock, &in, sizeof(in)) < 0 || (len > 0 && fd_write_all(t->sock, body, len) < 0))
+                return 1;
+        if (fd_read_all(t->sock, &out, sizeof(out)) < 0 || out.unique != 9 || out.len > sizeof(reply))
+                return 1;
+        return fd_read_all(t->sock, reply, out.len - sizeof(out)) < 0 ? 1 : out.error;
+}
+
+static uint64_t look_up(const struct tree *t, uint64_t parent, const char *name, uint32_t *mode)
+{
+        struct fuse_entry_out e;
+        int r = ask(t, FUSE_LOOKUP, parent, name, strlen(name) + 1);
+
+        memcpy(&e, reply, sizeof(e));
+        if (mode)
+                *mode = e.attr.mode;
+        return r == 0 ? e.nodeid : UINT64_MAX;
+}
+
+static int read_at(const struct tree *t, uint64_t node, uint64_t offset, uint32_t size)
+{
+        const struct fuse_read_in r = { .offset = offset, .size = size };
+
+        return ask(t, FUSE_READ, node, &r, sizeof(r));
+}
+
+TEST(share_shows_its_tree)
+{
+        TREE t = { 0 };
+        uint32_t mode;
+
+        tree_make(&t);
+        uint64_t usr = look_up(&t, FUSE_ROOT_ID, "usr", &mode);
+        CHECK(usr > FUSE_ROOT_ID && usr != UINT64_MAX && S_ISDIR(mode));
+        uint64_t f = look_up(&t, usr, "f", &mode);
+        CHECK_INT(mode, S_IFREG | 0755); /* and not set-uid */
+        CHECK_INT(look_up(&t, usr, "f", NULL), f);
+        CHECK_INT(read_at(&t, f, 2, 100), 0);
+        CHECK(memcmp(reply, "ntent", 5) == 0);
+        CHECK_INT(look_up(&t, usr, "nothing", NULL), 0);
+        CHECK_INT(ask(&t, FUSE_READLINK, look_up(&t, usr, "out", &mode), NULL, 0), 0);
+        CHECK(memcmp(reply, "/etc", 4) == 0 && S_ISLNK(mode));
+}
+
+/* What a kernel would never ask for. */
+TEST(share_shows_nothing_else)
+{
+        TREE t = { 0 };
+
+        tree_make(&t);
+        uint64_t usr = look_up(&t, FUSE_ROOT_ID, "usr", NULL), tmp = look_up(&t, FUSE_ROOT_ID, "tmp", NULL),
+                 out = look_up(&t, usr, "out", NULL);
+        CHECK_INT(look_up(&t, tmp, "secret", NULL), 0);
+        CHECK_INT(look_up(&t, usr, "..", NULL), UINT64_MAX);
+        CHECK_INT(look_up(&t, usr, "../tmp/secret", NULL), UINT64_MAX);
+        CHECK_INT(look_up(&t, usr, ".", NULL), UINT64_MAX);
+        CHECK_INT(look_up(&t, usr, "", NULL), UINT64_MAX);
+        CHECK_INT(look_up(&t, out, "passwd", NULL), UINT64_MAX);
+        CHECK(read_at(&t, out, 0, 100) < 0 && read_at(&t, usr, 0, 100) < 0);
+        CHECK_INT(ask(&t, FUSE_LOOKUP, usr, "f", 1), -EINVAL); /* no end of the name */
+        CHECK_INT(ask(&t, FUSE_GETATTR, 4711, NULL, 0), -ESTALE);
+        CHECK_INT(ask(&t, FUSE_GETATTR, 0, NULL, 0), -ESTALE);
+        CHECK_INT(ask(&t, FUSE_GETATTR, UINT64_MAX, NULL, 0), -ESTALE);
+        CHECK_INT(ask(&t, FUSE_GETATTR, 1ULL << 32 | usr, NULL, 0), -ESTALE);
+        CHECK_INT(ask(&t, FUSE_READ, usr, "x", 1), -EINVAL);
+        CHECK_INT(read_at(&t, look_up(&t, usr, "f", NULL), UINT64_MAX, 10), -EINVAL);
+        CHECK_INT(ask(&t, FUSE_WRITE, usr, NULL, 0), -ENOSYS);
+        CHECK_INT(ask(&t, 1u << 31, usr, NULL, 0), -ENOSYS);
+        CHECK_INT(ask(&t, FUSE_INIT, 0, "x", 1), -EPROTO);
+        CHECK(look_up(&t, usr, "f", NULL) != UINT64_MAX); /* and it still answers */
+}
+
+TEST(share_ends_at_what_is_no_request)
+{
+        TREE t = { 0 };
+        const struct fuse_in_header in = { .len = 3 };
+        char byte;
+
+        tree_make(&t);
+        CHECK_INT(fd_write_all(t.sock, &in, sizeof(in)), 0);
+        CHECK_INT(read(t.sock, &byte, 1), 0);
+}
+
+/* ---- the initramfs ---- */
+
+static bool holds(const char *text, size_t len, const char *wanted)
+{
+        return memmem(text, len, wanted, strlen(wanted) + 1) != NULL;
+}
+
+/* Modules come with what they need, which comes first; what is built in is not there and not missed. */
+TEST(initrd_has_the_modules)
+{
+        static char archive[65536];
+        static const struct vm_setup setup = { .size = sizeof(setup), .version = VM_SETUP_VERSION };
+        static const char *const files[] = { "modules.dep", "virtio.ko", "virtio_pci.ko", "virtio-console.ko", "other.ko", "guest", "init",
+                                             "out",         "" };
+        char dir[] = "/tmp/creto-unit-vm-XXXXXX", path[128], guest[64], init[64];
+        struct err e;
+
+        CHECK(mkdtemp(dir));
+        put_text(dir, "modules.dep", "other.ko:\nvirtio.ko:\nvirtio-console.ko: virtio.ko\nvirtio_pci.ko: virtio.ko\n");
+        for (size_t i = 1; i < 7; i++)
+                put_text(dir, files[i], files[i]);
+        snprintf(path, sizeof(path), "%s/out", dir);
+        snprintf(guest, sizeof(guest), "%s/guest", dir);
+        snprintf(init, sizeof(init), "%s/init", dir);
+        const struct initrd what = { dir, guest, init, &setup };
+        int r = initrd_write(path, &what, &e);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t n = read(fd, archive, sizeof(archive));
+        close(fd);
+        for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+                snprintf(path, sizeof(path), "%s/%s", dir, files[i]);
+                remove(path);
+        }
+        CHECK_INT(r, 0);
+        CHECK(n > 0 && (size_t)n < sizeof(archive) && n % 4 == 0);
+        CHECK(holds(archive, (size_t)n, "init") && holds(archive, (size_t)n, "creto-init") && holds(archive, (size_t)n, "TRAILER!!!"));
+        CHECK(holds(archive, (size_t)n, "modules/02.ko") && !holds(archive, (size_t)n, "modules/03.ko"));
+        const char *first = memmem(archive, (size_t)n, "modules/00.ko", 13);
+        CHECK(first && memmem(first, 64, "virtio.ko", 9));
+        CHECK(!memmem(archive, (size_t)n, "other.ko", 8));
+}
+
+/* ---- QEMU ---- */
+
+TEST(machine_arguments)
+{
+        struct machine m = { .qemu = "/usr/bin/qemu-system-x86_64",
+                             .name = "sb-1",
+                             .accel = "tcg",
+                             .kernel = "/k",
+                             .initrd = "/i",
+                             .disk = "/d",
+                             .memory_mib = 256,
+                             .cpus = 2,
+                             .share_fd = 9 };
+        static char all[8192];
+
+        machine_argv(&m);
+        for (size_t i = 0; m.argv[i]; i++) {
+                CHECK(i < MACHINE_ARGS_MAX - 1);
+                strcat(strcat(all, m.argv[i]), " ");
+        }
+        CHECK(strstr(all, "/usr/bin/qemu-system-x86_64 -name sb-1 -machine q35,") == all);
+        CHECK(strstr(all, " -accel tcg,") && strstr(all, " -smp 2 ") && strstr(all, " -m 256 ") && strstr(all, "socket,id=share,fd=9 "));
+        CHECK(strstr(all, " -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny "));
+        CHECK(strstr(all, " -nodefaults ") && strstr(all, " -no-user-config ") && strstr(all, " -no-reboot ") && !strstr(all, "netdev"));
+        CHECK(strstr(all, "file=/d,if=none,") && strstr(all, " -kernel /k -initrd /i -append "));
+}
