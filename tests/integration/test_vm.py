@@ -4,6 +4,7 @@ import base64
 import contextlib
 import glob
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -227,6 +228,32 @@ def a_machine_that_dies_is_a_sandbox_that_failed():
     why = s.good("GET", f"/v1/sandboxes/{sb}")
     check("QEMU was killed by signal 9" in json.dumps(why), why)
     check_equal(processes(sb), {}, "what is left of it")
+
+
+@test
+def one_under_way_outlives_daemons():
+    """Whatever of it there is when a daemon dies, the next one makes a machine of it."""
+    needs()
+    with SlowService() as s:
+        c = s.connect()
+        c.request("POST", "/v1/sandboxes", body=json.dumps({"spec": {"runtimeClass": "qemu", "resourceLimits": {"memoryBytes": MEMORY}}}))
+        for pause in (0.03, 0.06, 0.5):
+            time.sleep(pause)
+            os.kill(s.daemon, signal.SIGKILL)
+            wait(lambda: s.daemon, 10, "another daemon")
+            wait(lambda: reachable(s), 30, "it answers")
+        c.close()
+        wait(lambda: s.good("GET", "/v1/sandboxes")["sandboxes"][0]["status"] == "Ready", BOOT_S, "it is ready")
+        sb = s.good("GET", "/v1/sandboxes")["sandboxes"][0]["sandboxId"]
+        check_equal(s.exec(sb, "echo", "up")["stdout"], b"up\n", "a command")
+        check_equal(s.terminate(sb)["status"], "Terminated", "terminated")
+        check_equal(processes(sb), {}, "what is left of it")
+
+
+def reachable(s):
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return s.call("GET", "/v1/sandboxes").status == 200
+    return False
 
 
 # ---- those that never come up ----

@@ -56,7 +56,8 @@ static void on_lost(void *ctx, const struct err *e)
 void machine_begin(struct sandbox *sb, int stream)
 {
         static const struct vm_events events = { on_stream, on_failed, on_lost };
-        const struct vm_config config = { sb->all->config.loop, sb->all->config.vm, sb->info.id, &sb->limits };
+        const struct vm_config config = { sb->all->config.loop, sb->all->config.vm, sb->info.id, &sb->limits,
+                                          sb->info.state == SANDBOX_CREATING };
         struct err e;
 
         if (vm_new(&config, &events, sb, stream, sandboxes_epoch(sb->all), &sb->vm, &e) < 0)

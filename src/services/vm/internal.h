@@ -34,7 +34,7 @@ struct vm {
         struct session_exec *step; /* of making it */
         unsigned step_at;
         uint64_t step_sent;
-        bool looked, step_eof; /* it is known whether a machine runs */
+        bool booting, looked, step_eof; /* it is known whether a machine runs */
         struct pump pump;
         char console[CONSOLE_MAX + 1]; /* the last of what the machine's kernel, QEMU and creto-vm-host said */
         size_t console_len;

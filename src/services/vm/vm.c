@@ -226,7 +226,6 @@ static bool begin_step(struct vm *vm)
         }
         if (vm->step_at < STEPS)
                 return true;
-        timer_set(vm->deadline, vm->assets->boot_seconds * 1000ULL);
         return carry(vm, machine);
 }
 
@@ -305,6 +304,8 @@ static bool carry(struct vm *vm, struct session_exec *machine)
         struct err e;
         int fd;
 
+        if (vm->booting)
+                timer_set(vm->deadline, vm->assets->boot_seconds * 1000ULL);
         session_exec_bind(machine, on_output, vm);
         fd = pump_open(&vm->pump, machine);
         if (fd >= 0)
@@ -390,7 +391,12 @@ int vm_new(const struct vm_config *config, const struct vm_events *events, void 
                 close(stream);
                 return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         }
-        *vm = (struct vm){ .loop = config->loop, .assets = config->assets, .limits = *config->limits, .events = events, .ctx = ctx };
+        *vm = (struct vm){ .loop = config->loop,
+                           .assets = config->assets,
+                           .limits = *config->limits,
+                           .events = events,
+                           .ctx = ctx,
+                           .booting = config->booting };
         vm->pump.fd = -1;
         snprintf(vm->hostname, sizeof(vm->hostname), "%s", config->hostname);
         if (session_new(stream, epoch, &vm->session, e) < 0) {

@@ -35,6 +35,7 @@ struct vm_config {
         const struct vm_assets *assets;
         const char *hostname; /* borrowed until vm_new() returns */
         const struct limits *limits;
+        bool booting; /* it has never answered: that it does is waited for so long and no longer */
 };
 
 /* What the native sandbox around a machine with these limits must have. INVALID_SPEC where there can be no such machine. */
