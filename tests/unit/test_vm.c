@@ -182,7 +182,6 @@ static bool holds(const char *text, size_t len, const char *wanted)
 TEST(initrd_has_the_modules)
 {
         static char archive[65536];
-        static const struct vm_setup setup = { .size = sizeof(setup), .version = VM_SETUP_VERSION };
         static const char *const files[] = { "modules.dep", "virtio.ko", "virtio_pci.ko", "virtio-console.ko", "other.ko", "guest", "init",
                                              "out",         "" };
         char dir[] = "/tmp/creto-unit-vm-XXXXXX", path[128], guest[64], init[64];
@@ -195,7 +194,7 @@ TEST(initrd_has_the_modules)
         snprintf(path, sizeof(path), "%s/out", dir);
         snprintf(guest, sizeof(guest), "%s/guest", dir);
         snprintf(init, sizeof(init), "%s/init", dir);
-        const struct initrd what = { dir, guest, init, &setup };
+        const struct initrd what = { dir, guest, init };
         int r = initrd_write(path, &what, &e);
         int fd = open(path, O_RDONLY | O_CLOEXEC);
         ssize_t n = read(fd, archive, sizeof(archive));
@@ -225,6 +224,9 @@ TEST(machine_arguments)
                              .disk = "/d",
                              .memory_mib = 256,
                              .cpus = 2,
+                             .setup_fd = 8,
+                             .qmp_fd = -1,
+                             .state_fd = -1,
                              .share_fd = 9 };
         static char all[8192];
 

@@ -315,7 +315,9 @@ static int open_services(struct daemon *d, struct err *e)
         if (loop_new(&d->loop, e) < 0 || store_open_sqlite(store, &d->store, e) < 0 || events_new(&d->events, e) < 0 ||
             keys_open(d->store, &d->keys, e) < 0 || metrics_new(&d->metrics, e) < 0)
                 return -(int)e->code;
-        vm_assets_open(&d->vm, c->qemu_kernel, c->qemu_binary, c->qemu_boot_seconds);
+        char templates[CONFIG_PATH_MAX + 32];
+        snprintf(templates, sizeof(templates), "%s/machines", state);
+        vm_assets_open(&d->vm, c->qemu_kernel, c->qemu_binary, c->qemu_boot_seconds, templates);
         const struct sandboxes_config sandboxes = {
                 .vm = &d->vm,
                 .loop = d->loop,

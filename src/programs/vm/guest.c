@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/random.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
@@ -26,7 +27,9 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -40,6 +43,13 @@ enum { PORT_MS = 20000, STEP_MS = 2, TTY_GROUP = 5, CAPS_MAX = 64 };
 #define NEW "/new"
 #define DISK "/disk"
 #define GROUP "/group"
+
+#ifndef BLKFLSBUF
+#define BLKFLSBUF _IO(0x12, 97)
+#endif
+#ifndef RNDRESEEDCRNG
+#define RNDRESEEDCRNG _IO('R', 0x07)
+#endif
 
 static struct vm_setup setup;
 
@@ -93,17 +103,6 @@ static void limit_thrashing(void)
                 fd_write_file(AT_FDCWD, "/sys/kernel/mm/lru_gen/min_ttl_ms", "1000");
 }
 
-static void read_setup(void)
-{
-        auto_fd fd = open("/" VM_FILE_SETUP, O_RDONLY | O_CLOEXEC);
-
-        if (fd < 0 || fd_read_all(fd, &setup, sizeof(setup)) < 0 || setup.size != sizeof(setup) || setup.version != VM_SETUP_VERSION) {
-                errno = EPROTO;
-                fail("cannot read the setup");
-        }
-        setup.hostname[VM_HOSTNAME_MAX - 1] = '\0';
-}
-
 static bool port_of(const char *wanted, char *device, size_t cap)
 {
         DIR *d = opendir("/sys/class/virtio-ports");
@@ -144,11 +143,56 @@ static int open_port(const char *name)
         fail("port %s (%s) is %s", name, device, fd < 0 ? "not there" : "closed on the other end");
 }
 
+/* ---- what this sandbox's machine is told ---- */
+
+/* Everything before this is the same for all machines, and may have happened long ago, for another one that was saved. */
+static void take_setup(void)
+{
+        int port = open_port(VM_PORT_SETUP);
+        size_t len = 0;
+
+        if (write(port, &(char){ VM_READY }, 1) != 1)
+                fail("cannot say that it is ready");
+        while (len < sizeof(setup)) {
+                struct pollfd p = { .fd = port, .events = POLLIN };
+                ssize_t n = poll(&p, 1, -1) < 0 ? -1 : read(port, (char *)&setup + len, sizeof(setup) - len);
+
+                if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+                        fail("cannot read the setup");
+                len += n > 0 ? (size_t)n : 0;
+        }
+        close(port);
+        errno = EPROTO;
+        if (setup.size != sizeof(setup) || setup.version != VM_SETUP_VERSION)
+                fail("the setup is another program's");
+        setup.hostname[VM_HOSTNAME_MAX - 1] = '\0';
+}
+
+/* Random numbers and the time of a machine that was saved are those of then. */
+static void renew(void)
+{
+        struct {
+                struct rand_pool_info head;
+                uint8_t seed[VM_SEED];
+        } pool = { .head = { .entropy_count = VM_SEED * 8, .buf_size = VM_SEED } };
+        const struct timespec now = { .tv_sec = (time_t)(setup.wall_ns / 1000000000), .tv_nsec = (long)(setup.wall_ns % 1000000000) };
+        auto_fd fd = open("/dev/random", O_RDWR | O_CLOEXEC);
+
+        memcpy(pool.seed, setup.seed, VM_SEED);
+        if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
+                fail("cannot seed the random numbers");
+        explicit_bzero(&pool, sizeof(pool));
+        explicit_bzero(setup.seed, VM_SEED);
+        if (clock_settime(CLOCK_REALTIME, &now) < 0)
+                fail("cannot set the clock");
+}
+
 /* ---- the root ---- */
 
 static void mount_share(void)
 {
         char options[128];
+        struct statfs fs;
         int fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC), port = open_port(VM_PORT_SHARE);
 
         if (fuse < 0)
@@ -166,6 +210,8 @@ static void mount_share(void)
         }
         close(fuse);
         close(port);
+        if (statfs(NEW, &fs) < 0) /* it waits until the two have greeted */
+                fail("the share does not answer");
 }
 
 static void make_node(const char *path, unsigned major_number, unsigned minor_number)
@@ -211,6 +257,9 @@ static void mount_disk(void)
                        { DISK "/run", NEW "/run", 01777, false },
                        { DISK "/home", NEW "/home/agent", 0700, true } };
 
+        auto_fd disk = open("/dev/vda", O_RDONLY | O_CLOEXEC);
+        if (disk < 0 || ioctl(disk, BLKFLSBUF) < 0) /* what was read of another disk */
+                fail("no disk");
         mount_or_fail("/dev/vda", DISK, "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, "nobarrier,noinit_itable");
         for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
                 if (mkdir(places[i].from, places[i].mode) < 0 || chmod(places[i].from, places[i].mode) < 0 ||
@@ -331,13 +380,14 @@ int main(void)
                 return 2;
         mount_or_fail("dev", "/dev", "devtmpfs", MS_NOSUID | MS_NOEXEC, NULL);
         mount_or_fail("sys", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
-        read_setup();
         load_modules();
         limit_thrashing();
         mount_share();
         int port = open_port(VM_PORT_GUEST), exe = open("/" VM_FILE_INIT, O_RDONLY | O_CLOEXEC);
         if (exe < 0)
                 fail("no creto-init");
+        take_setup();
+        renew();
         mount_disk();
         make_machine_id();
         make_dev();

@@ -10,9 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -21,11 +23,12 @@
 #include "programs/vm/initrd.h"
 #include "programs/vm/machine.h"
 #include "programs/vm/share.h"
+#include "programs/vm/snapshot.h"
 
-enum { SHARE_FD = 9, PATH_CAP = 256, EXIT_BAD = 125, EXIT_MISSING = 127 };
+enum { QMP_FD = 6, STATE_FD, SETUP_FD, SHARE_FD, PATH_CAP = 256, EXIT_BAD = 125, EXIT_MISSING = 127 };
 
 struct options {
-        const char *accel, *hostname, *modules, *qemu;
+        const char *accel, *hostname, *mode, *modules, *qemu;
         uint64_t memory, cpus, disk, inodes, nofile, core, output, pids;
 };
 
@@ -34,12 +37,13 @@ static const struct {
         size_t offset;
         bool number;
 } known[] = {
-        { "accel", offsetof(struct options, accel), false },     { "hostname", offsetof(struct options, hostname), false },
-        { "modules", offsetof(struct options, modules), false }, { "qemu", offsetof(struct options, qemu), false },
-        { "memory", offsetof(struct options, memory), true },    { "cpus", offsetof(struct options, cpus), true },
-        { "disk", offsetof(struct options, disk), true },        { "inodes", offsetof(struct options, inodes), true },
-        { "nofile", offsetof(struct options, nofile), true },    { "core", offsetof(struct options, core), true },
-        { "output", offsetof(struct options, output), true },    { "pids", offsetof(struct options, pids), true },
+        { "accel", offsetof(struct options, accel), false },  { "hostname", offsetof(struct options, hostname), false },
+        { "mode", offsetof(struct options, mode), false },    { "modules", offsetof(struct options, modules), false },
+        { "qemu", offsetof(struct options, qemu), false },    { "memory", offsetof(struct options, memory), true },
+        { "cpus", offsetof(struct options, cpus), true },     { "disk", offsetof(struct options, disk), true },
+        { "inodes", offsetof(struct options, inodes), true }, { "nofile", offsetof(struct options, nofile), true },
+        { "core", offsetof(struct options, core), true },     { "output", offsetof(struct options, output), true },
+        { "pids", offsetof(struct options, pids), true },
 };
 
 __attribute__((noreturn)) static void fail(int status, const char *text)
@@ -127,41 +131,120 @@ static void make_disk(const char *path, const struct options *o)
                         (char *)"root_owner=0:0,nodiscard,lazy_itable_init=1", (char *)path, NULL });
 }
 
-/* ---- the share ---- */
+/* ---- those who stay ---- */
 
-/* Leaves QEMU's end at SHARE_FD. The server is our child, and goes when QEMU does. */
-static void start_share(void)
+/* A child of ours, which goes when QEMU does; true in it. */
+static bool fork_helper(void)
+{
+        pid_t pid = fork();
+
+        if (pid < 0)
+                fail(EXIT_BAD, "cannot start a process");
+        if (pid > 0)
+                return false;
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+        if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
+                _exit(EXIT_BAD);
+        return true;
+}
+
+/* Leaves QEMU's end at `target`, and returns ours. */
+static int give_socket(int target)
 {
         int ends[2];
 
         if (sock_pair(SOCK_STREAM, ends) < 0)
                 fail(EXIT_BAD, "cannot make a socket");
-        pid_t pid = fork();
-        if (pid < 0)
-                fail(EXIT_BAD, "cannot start the share");
-        if (pid == 0) {
-                int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        int ours = fcntl(ends[0], F_DUPFD_CLOEXEC, 32), theirs = fcntl(ends[1], F_DUPFD_CLOEXEC, 32);
+        close(ends[0]);
+        close(ends[1]);
+        if (ours < 0 || theirs < 0 || fd_move(theirs, target) < 0)
+                fail(EXIT_BAD, "cannot place a socket");
+        close(theirs);
+        return ours;
+}
 
-                prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-                close(ends[1]);
-                if (root < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
-                        _exit(EXIT_BAD);
-                share_run(ends[0], root);
+/* `setup` stays open in the server: an end that closes might overtake what was said. */
+static void start_share(int setup)
+{
+        int ours = give_socket(SHARE_FD);
+
+        if (fork_helper()) {
+                int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+                for (int fd = QMP_FD; fd <= SHARE_FD; fd++)
+                        close(fd);
+                if (root >= 0)
+                        share_run(ours, root);
                 _exit(0);
         }
-        close(ends[0]);
-        if (fd_move(ends[1], SHARE_FD) < 0)
-                fail(EXIT_BAD, "cannot place the share");
+        close(ours);
+        close(setup);
+}
+
+/* ---- a machine that is saved, or goes on ---- */
+
+#define STATE_NEW STATE ".new"
+#define STATE "state"
+
+static void start_snapshot(int setup)
+{
+        int qmp = give_socket(QMP_FD);
+
+        if (!fork_helper()) {
+                close(qmp);
+                return;
+        }
+        int state = open(STATE_NEW, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        for (int fd = QMP_FD; fd <= SHARE_FD; fd++)
+                close(fd);
+        /* QEMU ends as soon as it is told to: what it wrote has its name before that */
+        if (state < 0 || snapshot_take(setup, qmp, state) < 0 || rename(STATE_NEW, STATE) < 0)
+                _exit(EXIT_BAD);
+        snapshot_end(qmp);
+        _exit(0);
+}
+
+static void open_state(void)
+{
+        int state = open(STATE, O_RDONLY | O_CLOEXEC);
+
+        if (state < 0 || fd_move(state, STATE_FD) < 0)
+                fail(EXIT_BAD, "no machine to go on with");
+}
+
+static void tell_setup(const struct options *o, int setup)
+{
+        static struct vm_setup s;
+        struct timespec now;
+
+        fill_setup(o, &s);
+        clock_gettime(CLOCK_REALTIME, &now);
+        s.wall_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+        if (getrandom(s.seed, sizeof(s.seed), 0) != (ssize_t)sizeof(s.seed) || fd_write_all(setup, &s, sizeof(s)) < 0)
+                fail(EXIT_BAD, "cannot set up the machine");
+        explicit_bzero(s.seed, sizeof(s.seed));
+}
+
+/* ---- the start ---- */
+
+static void prepare_files(const struct options *o, char paths[][PATH_CAP + 16])
+{
+        const struct initrd initrd = { .modules = o->modules, .guest = paths[3], .init = paths[4] };
+        struct err e;
+
+        if (initrd_write(paths[1], &initrd, &e) < 0)
+                fail(EXIT_BAD, e.msg);
+        make_disk(paths[2], o);
 }
 
 int main(int argc, char **argv)
 {
         static struct machine m;
-        static struct vm_setup setup;
-        static char here[PATH_CAP], paths[6][PATH_CAP + 16];
+        static char here[PATH_CAP], paths[5][PATH_CAP + 16];
         static const char *const names[] = { "kernel", "initrd", "disk", "guest", "init" };
-        struct options o = { .accel = "tcg", .qemu = "/usr/bin/qemu-system-x86_64", .hostname = "vm", .cpus = 1 };
-        struct err e;
+        struct options o = { .accel = "tcg", .mode = "boot", .qemu = "/usr/bin/qemu-system-x86_64", .hostname = "vm", .cpus = 1 };
 
         signal(SIGPIPE, SIG_IGN);
         for (int i = 1; i < argc; i++)
@@ -173,21 +256,28 @@ int main(int argc, char **argv)
                 fail(EXIT_MISSING, "QEMU is not installed");
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
                 snprintf(paths[i], sizeof(paths[i]), "%s/%s", here, names[i]);
-        fill_setup(&o, &setup);
-        const struct initrd initrd = { .modules = o.modules, .guest = paths[3], .init = paths[4], .setup = &setup };
-        if (initrd_write(paths[1], &initrd, &e) < 0)
-                fail(EXIT_BAD, e.msg);
-        make_disk(paths[2], &o);
-        start_share();
-        m.qemu = o.qemu;
-        m.name = o.hostname;
-        m.accel = o.accel;
-        m.kernel = paths[0];
-        m.initrd = paths[1];
-        m.disk = paths[2];
-        m.memory_mib = o.memory >> 20;
-        m.cpus = o.cpus;
-        m.share_fd = SHARE_FD;
+        prepare_files(&o, paths);
+        bool saves = strcmp(o.mode, "save") == 0, goes_on = strcmp(o.mode, "go-on") == 0;
+        int setup = give_socket(SETUP_FD);
+        m = (struct machine){ .qemu = o.qemu,
+                              .name = o.hostname,
+                              .accel = o.accel,
+                              .kernel = paths[0],
+                              .initrd = paths[1],
+                              .disk = paths[2],
+                              .memory_mib = o.memory >> 20,
+                              .cpus = o.cpus,
+                              .share_fd = SHARE_FD,
+                              .setup_fd = SETUP_FD,
+                              .qmp_fd = saves ? QMP_FD : -1,
+                              .state_fd = goes_on ? STATE_FD : -1 };
+        if (saves)
+                start_snapshot(setup);
+        else
+                tell_setup(&o, setup);
+        if (goes_on)
+                open_state();
+        start_share(setup);
         machine_argv(&m);
         execv(m.qemu, (char *const *)m.argv);
         fail(EXIT_MISSING, "QEMU cannot be executed");

@@ -181,7 +181,6 @@ int initrd_write(const char *path, const struct initrd *what, struct err *e)
         for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++)
                 entry(&a, dirs[i], S_IFDIR | 0755, NULL, 0, 0);
         entry(&a, "dev/console", S_IFCHR | 0600, NULL, 0, makedev(5, 1));
-        entry(&a, VM_FILE_SETUP, S_IFREG | 0400, what->setup, sizeof(*what->setup), 0);
         if (add_file(&a, "init", 0500, what->guest, e) < 0 || add_file(&a, VM_FILE_INIT, 0555, what->init, e) < 0 ||
             add_modules(&a, what->modules, e) < 0)
                 return -(int)e->code;

@@ -6,7 +6,6 @@
 struct initrd {
         const char *modules;      /* a directory, "/usr/lib/modules/6.1.0" */
         const char *guest, *init; /* the two programs */
-        const struct vm_setup *setup;
 };
 
 /* Writes the initramfs to `path`. */

@@ -8,9 +8,11 @@ enum { MACHINE_ARGS_MAX = 64, MACHINE_TEXT_MAX = 512 };
 struct machine {
         const char *qemu, *name, *accel, *kernel, *initrd, *disk;
         uint64_t memory_mib, cpus;
-        int share_fd; /* a socket that QEMU is born with */
+        int share_fd, setup_fd; /* sockets that QEMU is born with */
+        int qmp_fd;             /* likewise, where somebody is to tell it what to do; else -1 */
+        int state_fd;           /* a machine to go on with; else -1 */
         const char *argv[MACHINE_ARGS_MAX];
-        char text[6][MACHINE_TEXT_MAX];
+        char text[8][MACHINE_TEXT_MAX];
 };
 
 /* Fills argv, NULL-ended; it points into the struct. */

@@ -9,18 +9,23 @@
 /* Names of the serial ports, as QEMU is told and as the guest finds them. */
 #define VM_PORT_GUEST "creto.guest" /* the guest protocol */
 #define VM_PORT_SHARE "creto.share" /* FUSE, message by message */
+#define VM_PORT_SETUP "creto.setup" /* the guest says VM_READY; then it is told one struct vm_setup, and nothing more */
 
 /* Files in the initramfs. */
 #define VM_FILE_INIT "creto-init"
-#define VM_FILE_SETUP "setup"     /* one struct vm_setup */
 #define VM_FILE_MODULES "modules" /* a directory: 00.ko, 01.ko, … in the order of loading */
 
-enum { VM_SETUP_VERSION = 1, VM_HOSTNAME_MAX = 64, VM_FUSE_DATA = 128 * 1024, VM_MODULES_MAX = 64 };
+/* As far as it comes without anything that is one sandbox's: a machine is saved here, and another goes on. */
+#define VM_READY 'r'
+
+enum { VM_SETUP_VERSION = 1, VM_SEED = 64, VM_HOSTNAME_MAX = 64, VM_FUSE_DATA = 128 * 1024, VM_MODULES_MAX = 64 };
 
 struct vm_setup {
         uint32_t size;
         uint32_t version;
         char hostname[VM_HOSTNAME_MAX];
+        uint64_t wall_ns;        /* the time, since 1970 */
+        uint8_t seed[VM_SEED];   /* for its random numbers: a machine that was saved has those of all that go on from there */
         uint64_t pids;           /* LIMIT_PIDS; UINT64_MAX: none */
         struct boot_config boot; /* what creto-init is to be told */
 };

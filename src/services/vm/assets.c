@@ -6,6 +6,7 @@
 #include <glob.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -65,13 +66,15 @@ static int open_program(const char *name, const char *folder)
         return driver_program_path(name, folder, path) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 }
 
-void vm_assets_open(struct vm_assets *a, const char *kernel, const char *qemu, unsigned boot_seconds)
+void vm_assets_open(struct vm_assets *a, const char *kernel, const char *qemu, unsigned boot_seconds, const char *templates)
 {
         *a = (struct vm_assets){ .kernel = -1, .qemu = qemu, .boot_seconds = boot_seconds };
         a->host = open_program("creto-vm-host", "vm");
         a->guest = open_program("creto-vm-guest", "vm");
         a->init = open_program("creto-init", "init");
         find_kernel(a, kernel);
+        if ((mkdir(templates, 0700) == 0 || errno == EEXIST) && strlen(templates) < sizeof(a->templates))
+                snprintf(a->templates, sizeof(a->templates), "%s", templates);
         if (a->kernel < 0 || (a->host >= 0 && a->guest >= 0 && a->init >= 0))
                 return;
         fd_close(&a->kernel);

@@ -6,7 +6,9 @@
 #include "services/guest/guest.h"
 #include "services/vm/vm.h"
 
-enum { CONSOLE_MAX = 4096, PUMP_MAX = 4 * VM_FRAME_MAX };
+enum vm_mode { VM_BOOT, VM_SAVE, VM_GO_ON };
+
+enum { VM_TEMPLATE_MAX = VM_PATH_MAX + 32, CONSOLE_MAX = 4096, PUMP_MAX = 4 * VM_FRAME_MAX };
 
 /* The bytes between a command of the native sandbox and the session to the machine's creto-init. */
 struct pump {
@@ -31,6 +33,9 @@ struct vm {
         struct session *session;
         struct watch *watch;
         struct timer *deadline;
+        enum vm_mode mode;
+        char template_path[VM_TEMPLATE_MAX];
+        int template;              /* the file that is read, or written (VM_SAVE); -1: none */
         struct session_exec *step; /* of making it */
         unsigned step_at;
         uint64_t step_sent;
@@ -39,6 +44,15 @@ struct vm {
         char console[CONSOLE_MAX + 1]; /* the last of what the machine's kernel, QEMU and creto-vm-host said */
         size_t console_len;
 };
+
+/* ---- template.c ---- */
+bool template_name(const struct vm_assets *a, const struct limits *limits, unsigned cpus, char out[VM_TEMPLATE_MAX]);
+/* To read; -1 where there is none. */
+int template_open(const char *name);
+/* To write a new one, or -1; it has its name after template_end(), or is gone. */
+int template_begin(const char *name);
+bool template_end(const struct vm_assets *a, const char *name, bool good);
+void template_drop(const char *name);
 
 /* ---- pump.c ---- */
 /* Returns the session's end of the stream, or -1. */

@@ -11,6 +11,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "services/vm/internal.h"
 
 /* MACHINE: the channel of the one command, and above those of the steps before it. CPUS_MAX: of a machine. */
@@ -22,6 +23,25 @@ enum { MACHINE = 1000, CPUS_MAX = 16, ARG_MAX_LEN = 512, STATUS_MISSING = 127 };
 /* QEMU itself, its translated code, and what the kernel keeps for it. */
 static const uint64_t memory_overhead = 224 * MIB, disk_overhead = 64 * MIB;
 static const uint64_t pids_outside = 128;
+
+/* What the sandbox is made to hold. */
+static const struct {
+        const char *argv[4];
+        size_t file; /* what is written, of the assets; with VM_GO_ON the template */
+        enum guest_kind kind;
+        enum vm_mode only; /* VM_BOOT: always */
+} steps[] = {
+        { { PLACE, "0700", "p", NULL }, 0, GUEST_KIND_MKDIR, VM_BOOT },
+        { { PLACE "/host", "0700", NULL }, offsetof(struct vm_assets, host), GUEST_KIND_WRITE, VM_BOOT },
+        { { PLACE "/guest", "0600", NULL }, offsetof(struct vm_assets, guest), GUEST_KIND_WRITE, VM_BOOT },
+        { { PLACE "/init", "0600", NULL }, offsetof(struct vm_assets, init), GUEST_KIND_WRITE, VM_BOOT },
+        { { PLACE "/kernel", "0600", NULL }, offsetof(struct vm_assets, kernel), GUEST_KIND_WRITE, VM_BOOT },
+        { { PLACE "/state", "0600", NULL }, 0, GUEST_KIND_WRITE, VM_GO_ON },
+        { { NULL }, 0, GUEST_KIND_PROGRAM, VM_SAVE },
+        { { PLACE "/state", NULL }, 0, GUEST_KIND_READ, VM_SAVE },
+};
+
+enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
 
 /* ---- limits ---- */
 
@@ -99,6 +119,8 @@ static ssize_t on_output(void *ctx, int stream, const void *data, size_t len)
 
         if (stream == GUEST_STDOUT && vm->pump.machine)
                 return pump_take(&vm->pump, data, len);
+        if (stream == GUEST_STDOUT && vm->step && steps[vm->step_at].kind == GUEST_KIND_READ)
+                return fd_write_all(vm->template, data, len) == 0 ? (ssize_t)len : -1;
         if (stream == GUEST_STDERR)
                 console_add(vm, data, len);
         return (ssize_t)len;
@@ -106,9 +128,13 @@ static ssize_t on_output(void *ctx, int stream, const void *data, size_t len)
 
 /* ---- its end ---- */
 
+/* What did not come up may not be what was saved. */
 static void fail(struct vm *vm, const struct err *e)
 {
         const struct err copy = *e;
+
+        if (vm->booting && vm->mode == VM_GO_ON)
+                template_drop(vm->template_path);
 
         vm->events->failed(vm->ctx, &copy);
 }
@@ -146,23 +172,10 @@ static void on_deadline(void *ctx)
 void vm_greeted(struct vm *vm)
 {
         timer_stop(vm->deadline);
+        vm->booting = false;
 }
 
 /* ---- making it ---- */
-
-static const struct {
-        const char *argv[4];
-        size_t asset; /* of the file's content */
-        enum guest_kind kind;
-} steps[] = {
-        { { PLACE, "0700", "p", NULL }, 0, GUEST_KIND_MKDIR },
-        { { PLACE "/host", "0700", NULL }, offsetof(struct vm_assets, host), GUEST_KIND_WRITE },
-        { { PLACE "/guest", "0600", NULL }, offsetof(struct vm_assets, guest), GUEST_KIND_WRITE },
-        { { PLACE "/init", "0600", NULL }, offsetof(struct vm_assets, init), GUEST_KIND_WRITE },
-        { { PLACE "/kernel", "0600", NULL }, offsetof(struct vm_assets, kernel), GUEST_KIND_WRITE },
-};
-
-enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
 
 static int start(struct vm *vm, enum guest_kind kind, bool has_stdin, const char *cwd, const char *const *argv, struct session_exec **out,
                  struct err *e)
@@ -179,16 +192,18 @@ static int start(struct vm *vm, enum guest_kind kind, bool has_stdin, const char
         return session_exec_new(vm->session, &req, argv, env, on_output, vm, out, e);
 }
 
+/* As the mode says; the one that is to last, or one that is only saved. */
 static int start_machine(struct vm *vm, struct session_exec **out, struct err *e)
 {
+        static const char *const modes[] = { [VM_BOOT] = "boot", [VM_SAVE] = "save", [VM_GO_ON] = "go-on" };
         static const struct {
                 const char *name;
                 enum limit limit;
         } numbers[] = { { "memory", LIMIT_MEMORY }, { "disk", LIMIT_DISK }, { "inodes", LIMIT_INODES }, { "nofile", LIMIT_NOFILE },
                         { "core", LIMIT_CORE },     { "pids", LIMIT_PIDS }, { "output", LIMIT_OUTPUT } };
         enum { NUMBERS = sizeof(numbers) / sizeof(numbers[0]) };
-        char text[NUMBERS + 4][ARG_MAX_LEN];
-        const char *argv[NUMBERS + 6] = { PLACE "/host" };
+        char text[NUMBERS + 5][ARG_MAX_LEN];
+        const char *argv[NUMBERS + 7] = { PLACE "/host" };
 
         for (unsigned i = 0; i < NUMBERS; i++)
                 snprintf(text[i], ARG_MAX_LEN, "%s=%llu", numbers[i].name, (unsigned long long)vm->limits.value[numbers[i].limit]);
@@ -196,47 +211,65 @@ static int start_machine(struct vm *vm, struct session_exec **out, struct err *e
         snprintf(text[NUMBERS + 1], ARG_MAX_LEN, "hostname=%s", vm->hostname);
         snprintf(text[NUMBERS + 2], ARG_MAX_LEN, "modules=/usr/lib/modules/%s", vm->assets->version);
         snprintf(text[NUMBERS + 3], ARG_MAX_LEN, "qemu=%s", vm->assets->qemu);
-        for (unsigned i = 0; i < NUMBERS + 4; i++)
+        snprintf(text[NUMBERS + 4], ARG_MAX_LEN, "mode=%s", modes[vm->mode]);
+        for (unsigned i = 0; i < NUMBERS + 5; i++)
                 argv[i + 1] = text[i];
-        session_channels_from(vm->session, MACHINE);
+        if (vm->mode != VM_SAVE)
+                session_channels_from(vm->session, MACHINE);
         return start(vm, GUEST_KIND_PROGRAM, true, PLACE, argv, out, e);
 }
 
 /* False where the vm may be gone. */
 static bool carry(struct vm *vm, struct session_exec *machine);
 
+static int start_step(struct vm *vm, struct err *e)
+{
+        enum guest_kind kind = steps[vm->step_at].kind;
+
+        if (kind == GUEST_KIND_PROGRAM)
+                return start_machine(vm, &vm->step, e);
+        if (kind == GUEST_KIND_READ && (vm->template = template_begin(vm->template_path)) < 0)
+                return err_sys(e, "cannot make %s", vm->template_path);
+        return start(vm, kind, kind == GUEST_KIND_WRITE, "/", steps[vm->step_at].argv, &vm->step, e);
+}
+
 static bool begin_step(struct vm *vm)
 {
         struct session_exec *machine;
         struct err e;
-        int r;
 
         vm->step_sent = 0;
         vm->step_eof = false;
-        if (vm->step_at < STEPS) {
-                bool file = steps[vm->step_at].kind == GUEST_KIND_WRITE;
+        while (vm->step_at < STEPS && steps[vm->step_at].only != VM_BOOT && steps[vm->step_at].only != vm->mode)
+                vm->step_at++;
+        if (vm->step_at == STEPS && vm->mode == VM_SAVE)
+                vm->mode = VM_GO_ON;
+        if (vm->step_at < STEPS ? start_step(vm, &e) == 0 : start_machine(vm, &machine, &e) == 0)
+                return vm->step_at < STEPS ? true : carry(vm, machine);
+        fail(vm, &e);
+        return false;
+}
 
-                r = start(vm, steps[vm->step_at].kind, file, "/", steps[vm->step_at].argv, &vm->step, &e);
-        } else {
-                r = start_machine(vm, &machine, &e);
+static bool begin(struct vm *vm)
+{
+        if (vm->booting)
+                timer_set(vm->deadline, vm->assets->boot_seconds * 1000ULL);
+        if (template_name(vm->assets, &vm->limits, (unsigned)cpus(vm), vm->template_path)) {
+                vm->template = template_open(vm->template_path);
+                vm->mode = vm->template >= 0 ? VM_GO_ON : VM_SAVE;
         }
-        if (r < 0) {
-                fail(vm, &e);
-                return false;
-        }
-        if (vm->step_at < STEPS)
-                return true;
-        return carry(vm, machine);
+        return begin_step(vm);
 }
 
 /* Sends the file that this step writes, as far as it is taken. */
 static void feed(struct vm *vm)
 {
         static char data[GUEST_FRAME_MAX];
-        int fd;
+        int fd = vm->template;
         size_t room;
 
-        memcpy(&fd, (const char *)vm->assets + steps[vm->step_at].asset, sizeof(fd));
+        if (steps[vm->step_at].only != VM_GO_ON)
+                memcpy(&fd, (const char *)vm->assets + steps[vm->step_at].file, sizeof(fd));
         while (!vm->step_eof && (room = session_exec_room(vm->step)) > 0) {
                 ssize_t n = pread(fd, data, room < sizeof(data) ? room : sizeof(data), (off_t)vm->step_sent);
 
@@ -250,6 +283,20 @@ static void feed(struct vm *vm)
         }
 }
 
+/* A machine that cannot be saved, or whose saved state cannot be kept, is booted. */
+static void step_over(struct vm *vm, bool good)
+{
+        if (steps[vm->step_at].kind == GUEST_KIND_READ)
+                good = template_end(vm->assets, vm->template_path, good);
+        if (vm->mode == VM_SAVE && steps[vm->step_at].only == VM_SAVE && !good)
+                vm->mode = VM_BOOT;
+        if (vm->template >= 0 && steps[vm->step_at].only != VM_BOOT)
+                fd_close(&vm->template);
+        session_exec_free(vm->step);
+        vm->step = NULL;
+        vm->step_at++;
+}
+
 static bool turn_step(struct vm *vm)
 {
         struct session_exec *x = vm->step;
@@ -261,16 +308,15 @@ static bool turn_step(struct vm *vm)
                         feed(vm);
                 return true;
         }
-        if (session_exec_state(x) != SESSION_EXITED || session_exec_exit(x)->code != 0) {
+        bool good = session_exec_state(x) == SESSION_EXITED && session_exec_exit(x)->code == 0;
+        if (!good && steps[vm->step_at].only != VM_SAVE) {
                 console_line(vm, line, sizeof(line));
                 err_set(&e, ERR_INTERNAL_ERROR, 0, "what the virtual machine needs could not be written: %s",
                         session_exec_state(x) == SESSION_FAILED ? session_exec_failed(x)->message : line);
                 fail(vm, &e);
                 return false;
         }
-        session_exec_free(x);
-        vm->step = NULL;
-        vm->step_at++;
+        step_over(vm, good);
         return begin_step(vm);
 }
 
@@ -345,7 +391,7 @@ static bool advance(struct vm *vm)
 
         if (!vm->looked) {
                 vm->looked = true;
-                return machine ? carry(vm, machine) : begin_step(vm);
+                return machine ? carry(vm, machine) : begin(vm);
         }
         if (vm->step)
                 return turn_step(vm);
@@ -397,7 +443,7 @@ int vm_new(const struct vm_config *config, const struct vm_events *events, void 
                            .events = events,
                            .ctx = ctx,
                            .booting = config->booting };
-        vm->pump.fd = -1;
+        vm->pump.fd = vm->template = -1;
         snprintf(vm->hostname, sizeof(vm->hostname), "%s", config->hostname);
         if (session_new(stream, epoch, &vm->session, e) < 0) {
                 free(vm);
@@ -420,6 +466,7 @@ void vm_free(struct vm *vm)
         if (!vm)
                 return;
         pump_close(&vm->pump);
+        fd_close(&vm->template);
         watch_free(vm->watch);
         timer_free(vm->deadline);
         session_free(vm->session);

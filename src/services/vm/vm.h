@@ -15,7 +15,7 @@
 #include "base/loop.h"
 #include "domain/limits.h"
 
-enum { VM_VERSION_MAX = 64, VM_FRAME_MAX = 16384, VM_MEMORY_LEAST = 128 << 20 };
+enum { VM_VERSION_MAX = 64, VM_PATH_MAX = 340, VM_FRAME_MAX = 16384, VM_MEMORY_LEAST = 128 << 20 };
 
 /* What machines are made of, opened before the daemon gives up the right to open it. */
 struct vm_assets {
@@ -23,11 +23,12 @@ struct vm_assets {
         char version[VM_VERSION_MAX]; /* of the kernel: where its modules are */
         const char *qemu;             /* its path in the host's /usr */
         unsigned boot_seconds;        /* how long a machine may take to come up */
+        char templates[VM_PATH_MAX];  /* where machines that have booted are kept; "": nowhere */
         struct err why;               /* where the kernel is -1 */
 };
 
-/* Never fails: what is missing is in `why`. `kernel` "": the newest of Debian's cloud kernels. `qemu` is borrowed. */
-void vm_assets_open(struct vm_assets *a, const char *kernel, const char *qemu, unsigned boot_seconds);
+/* Never fails: what is missing is in `why`. `kernel` "": the newest of Debian's cloud kernels. `qemu` is borrowed, the directory `templates` is made. */
+void vm_assets_open(struct vm_assets *a, const char *kernel, const char *qemu, unsigned boot_seconds, const char *templates);
 void vm_assets_close(struct vm_assets *a);
 
 struct vm_config {

@@ -1,0 +1,122 @@
+/*
+ * Machines that were saved when they had booted and were nobody's yet: one file for each kind, in the daemon's own directory. What is in them was made of our
+ * programs and the host's kernel alone, before any command ran. Losing one costs a boot.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "services/vm/internal.h"
+
+enum { TEMPLATES_MAX = 8 };
+
+/* ---- its name ---- */
+
+static void mix(uint64_t *h, const void *data, size_t len)
+{
+        for (const uint8_t *p = data; len > 0; p++, len--)
+                *h = (*h ^ *p) * 1099511628211ULL;
+}
+
+static void mix_file(uint64_t *h, const struct stat *st)
+{
+        const uint64_t facts[] = { st->st_dev, st->st_ino, (uint64_t)st->st_size, (uint64_t)st->st_mtim.tv_sec,
+                                   (uint64_t)st->st_mtim.tv_nsec };
+
+        mix(h, facts, sizeof(facts));
+}
+
+/* Everything that a saved machine depends on; false where it cannot be known. */
+bool template_name(const struct vm_assets *a, const struct limits *limits, unsigned cpus, char out[VM_TEMPLATE_MAX])
+{
+        const uint64_t shape[] = { limits->value[LIMIT_MEMORY], limits->value[LIMIT_DISK], cpus };
+        const int files[] = { a->kernel, a->host, a->guest };
+        uint64_t h = 14695981039346656037ULL;
+        struct stat st;
+
+        if (!a->templates[0] || stat(a->qemu, &st) < 0)
+                return false;
+        mix_file(&h, &st);
+        for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+                if (fstat(files[i], &st) < 0)
+                        return false;
+                mix_file(&h, &st);
+        }
+        mix(&h, shape, sizeof(shape));
+        mix(&h, a->version, strlen(a->version));
+        snprintf(out, VM_TEMPLATE_MAX, "%s/%016llx", a->templates, (unsigned long long)h);
+        return true;
+}
+
+/* ---- the file ---- */
+
+int template_open(const char *name)
+{
+        int fd = open(name, O_RDONLY | O_CLOEXEC);
+
+        if (fd >= 0)
+                futimens(fd, NULL); /* what is used last goes last */
+        return fd;
+}
+
+static void temporary(const char *name, char out[VM_TEMPLATE_MAX + 8])
+{
+        snprintf(out, VM_TEMPLATE_MAX + 8, "%s.new", name);
+}
+
+int template_begin(const char *name)
+{
+        char path[VM_TEMPLATE_MAX + 8];
+
+        temporary(name, path);
+        unlink(path); /* another's, who goes on writing to a file without a name */
+        return open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+}
+
+/* Makes room for one more. */
+static void drop_oldest(const struct vm_assets *a)
+{
+        char oldest[VM_TEMPLATE_MAX], path[VM_TEMPLATE_MAX + 256];
+        time_t least = 0;
+        unsigned count = 0;
+        struct stat st;
+        DIR *d = opendir(a->templates);
+
+        for (const struct dirent *x; d && (x = readdir(d));) {
+                snprintf(path, sizeof(path), "%s/%s", a->templates, x->d_name);
+                if (x->d_name[0] == '.' || stat(path, &st) < 0 || strlen(path) >= sizeof(oldest))
+                        continue;
+                count++;
+                if (count == 1 || st.st_mtime < least) {
+                        least = st.st_mtime;
+                        memcpy(oldest, path, strlen(path) + 1);
+                }
+        }
+        if (d)
+                closedir(d);
+        if (count > TEMPLATES_MAX)
+                unlink(oldest);
+}
+
+bool template_end(const struct vm_assets *a, const char *name, bool good)
+{
+        char path[VM_TEMPLATE_MAX + 8];
+
+        temporary(name, path);
+        if (!good || rename(path, name) < 0) {
+                unlink(path);
+                return false;
+        }
+        drop_oldest(a);
+        return true;
+}
+
+void template_drop(const char *name)
+{
+        unlink(name);
+}
