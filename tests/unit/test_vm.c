@@ -239,5 +239,5 @@ TEST(machine_arguments)
         CHECK(strstr(all, " -accel tcg,") && strstr(all, " -smp 2 ") && strstr(all, " -m 256 ") && strstr(all, "socket,id=share,fd=9 "));
         CHECK(strstr(all, " -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny "));
         CHECK(strstr(all, " -nodefaults ") && strstr(all, " -no-user-config ") && strstr(all, " -no-reboot ") && !strstr(all, "netdev"));
-        CHECK(strstr(all, "file=/d,if=none,") && strstr(all, " -kernel /k -initrd /i -append "));
+        CHECK(strstr(all, "file=/d,if=none,") && strstr(all, " -kernel /k -initrd /i -append console="));
 }

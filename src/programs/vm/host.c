@@ -118,13 +118,15 @@ static void run(char *const argv[])
                 fail(EXIT_BAD, "mke2fs has failed");
 }
 
-static void make_disk(const char *path, const struct options *o)
+static void make_disk(const char *path, const struct options *o, bool formatted)
 {
         char inodes[32];
         auto_fd fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
         if (fd < 0 || ftruncate(fd, (off_t)o->disk) < 0)
                 fail(EXIT_BAD, "cannot make the disk");
+        if (!formatted)
+                return;
         snprintf(inodes, sizeof(inodes), "%llu", (unsigned long long)o->inodes + 16);
         run((char *[]){ (char *)"/usr/sbin/mke2fs", (char *)"-q", (char *)"-F", (char *)"-t", (char *)"ext4", (char *)"-m", (char *)"0",
                         (char *)"-N", inodes, (char *)"-O", (char *)"^has_journal", (char *)"-E",
@@ -229,14 +231,13 @@ static void tell_setup(const struct options *o, int setup)
 
 /* ---- the start ---- */
 
-static void prepare_files(const struct options *o, char paths[][PATH_CAP + 16])
+static void make_initrd(const struct options *o, char paths[][PATH_CAP + 16])
 {
         const struct initrd initrd = { .modules = o->modules, .guest = paths[3], .init = paths[4] };
         struct err e;
 
         if (initrd_write(paths[1], &initrd, &e) < 0)
                 fail(EXIT_BAD, e.msg);
-        make_disk(paths[2], o);
 }
 
 int main(int argc, char **argv)
@@ -256,14 +257,16 @@ int main(int argc, char **argv)
                 fail(EXIT_MISSING, "QEMU is not installed");
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
                 snprintf(paths[i], sizeof(paths[i]), "%s/%s", here, names[i]);
-        prepare_files(&o, paths);
         bool saves = strcmp(o.mode, "save") == 0, goes_on = strcmp(o.mode, "go-on") == 0;
+        if (!goes_on)
+                make_initrd(&o, paths);
+        make_disk(paths[2], &o, !saves);
         int setup = give_socket(SETUP_FD);
         m = (struct machine){ .qemu = o.qemu,
                               .name = o.hostname,
                               .accel = o.accel,
                               .kernel = paths[0],
-                              .initrd = paths[1],
+                              .initrd = goes_on ? NULL : paths[1],
                               .disk = paths[2],
                               .memory_mib = o.memory >> 20,
                               .cpus = o.cpus,

@@ -1,5 +1,6 @@
 #include "programs/vm/machine.h"
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,83 +9,75 @@
 
 enum { TB_MIB = 64 };
 
+#define CMDLINE                                                                                                                            \
+        "console=ttyS0 quiet panic=-1 random.trust_cpu=on tsc=reliable no_timer_check mitigations=off cryptomgr.notests audit=0 "          \
+        "lsm=landlock rcupdate.rcu_expedited=1 sysctl.vm.overcommit_memory=1"
+
+static void add(struct machine *m, const char *option, const char *value)
+{
+        m->argv[m->argc++] = option;
+        m->argv[m->argc++] = value;
+        m->argv[m->argc] = NULL;
+}
+
+__attribute__((format(printf, 3, 4))) static void add_text(struct machine *m, const char *option, const char *format, ...)
+{
+        char *text = m->text[m->argc / 2];
+        va_list args;
+
+        va_start(args, format);
+        vsnprintf(text, MACHINE_TEXT_MAX, format, args);
+        va_end(args);
+        add(m, option, text);
+}
+
+static void add_devices(struct machine *m)
+{
+        /* the guest protocol is this program's standard input and output; the console its standard error */
+        add(m, "-chardev", "stdio,id=guest,signal=off");
+        add_text(m, "-chardev", "socket,id=share,fd=%d", m->share_fd);
+        add_text(m, "-chardev", "socket,id=setup,fd=%d", m->setup_fd);
+        add(m, "-chardev", "file,id=console,path=/dev/stderr");
+        add(m, "-serial", "chardev:console");
+        add(m, "-device", "virtio-serial-pci");
+        add(m, "-device", "virtserialport,chardev=guest,name=" VM_PORT_GUEST);
+        add(m, "-device", "virtserialport,chardev=share,name=" VM_PORT_SHARE);
+        add(m, "-device", "virtserialport,chardev=setup,name=" VM_PORT_SETUP);
+        add_text(m, "-drive", "file=%s,if=none,id=disk,format=raw,cache=unsafe,discard=unmap", m->disk);
+        add(m, "-device", "virtio-blk-pci,drive=disk");
+}
+
 void machine_argv(struct machine *m)
 {
         bool tcg = strcmp(m->accel, "tcg") == 0;
 
-        snprintf(m->text[0], MACHINE_TEXT_MAX, "%llu", (unsigned long long)m->memory_mib);
-        snprintf(m->text[1], MACHINE_TEXT_MAX, "%llu", (unsigned long long)m->cpus);
+        m->argc = 0;
+        m->argv[m->argc++] = m->qemu;
+        add(m, "-name", m->name);
+        add(m, "-machine", "q35,usb=off,vmport=off,smbus=off,sata=off,i8042=off");
         if (tcg)
-                snprintf(m->text[2], MACHINE_TEXT_MAX, "tcg,thread=multi,tb-size=%d", TB_MIB);
+                add_text(m, "-accel", "tcg,thread=multi,tb-size=%d", TB_MIB);
         else
-                snprintf(m->text[2], MACHINE_TEXT_MAX, "%s", m->accel);
-        snprintf(m->text[3], MACHINE_TEXT_MAX, "socket,id=share,fd=%d", m->share_fd);
-        snprintf(m->text[4], MACHINE_TEXT_MAX, "file=%s,if=none,id=disk,format=raw,cache=unsafe,discard=unmap", m->disk);
-        snprintf(m->text[5], MACHINE_TEXT_MAX, "socket,id=setup,fd=%d", m->setup_fd);
-        const char *const common[] = {
-                m->qemu,
-                "-name",
-                m->name,
-                "-machine",
-                "q35,usb=off,vmport=off,smbus=off,sata=off,i8042=off",
-                "-accel",
-                m->text[2],
-                "-cpu",
-                tcg ? "max" : "host",
-                "-smp",
-                m->text[1],
-                "-m",
-                m->text[0],
-                "-nodefaults",
-                "-no-user-config",
-                "-display",
-                "none",
-                "-no-reboot",
-                "-sandbox",
-                "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-                /* the guest protocol is this program's standard input and output; the console its standard error */
-                "-chardev",
-                "stdio,id=guest,signal=off",
-                "-chardev",
-                m->text[3],
-                "-chardev",
-                m->text[5],
-                "-chardev",
-                "file,id=console,path=/dev/stderr",
-                "-serial",
-                "chardev:console",
-                "-device",
-                "virtio-serial-pci",
-                "-device",
-                "virtserialport,chardev=guest,name=" VM_PORT_GUEST,
-                "-device",
-                "virtserialport,chardev=share,name=" VM_PORT_SHARE,
-                "-device",
-                "virtserialport,chardev=setup,name=" VM_PORT_SETUP,
-                "-drive",
-                m->text[4],
-                "-device",
-                "virtio-blk-pci,drive=disk",
-                "-kernel",
-                m->kernel,
-                "-initrd",
-                m->initrd,
-                "-append",
-                "console=ttyS0 quiet panic=-1 random.trust_cpu=on tsc=reliable no_timer_check mitigations=off cryptomgr.notests audit=0 "
-                "lsm=landlock rcupdate.rcu_expedited=1 sysctl.vm.overcommit_memory=1",
-        };
-        unsigned n = sizeof(common) / sizeof(common[0]);
-
-        memcpy(m->argv, common, sizeof(common));
-        if (m->qmp_fd >= 0) {
-                snprintf(m->text[6], MACHINE_TEXT_MAX, "socket,id=qmp,fd=%d", m->qmp_fd);
-                memcpy(m->argv + n, (const char *[]){ "-chardev", m->text[6], "-mon", "chardev=qmp,mode=control" }, 4 * sizeof(char *));
-                n += 4;
-        }
+                add(m, "-accel", m->accel);
+        add(m, "-cpu", tcg ? "max" : "host");
+        add_text(m, "-smp", "%llu", (unsigned long long)m->cpus);
+        add_text(m, "-m", "%llu", (unsigned long long)m->memory_mib);
+        add(m, "-display", "none");
+        add(m, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+        add_devices(m);
+        add(m, "-kernel", m->kernel);
         if (m->state_fd >= 0) {
-                snprintf(m->text[7], MACHINE_TEXT_MAX, "fd:%d", m->state_fd);
-                memcpy(m->argv + n, (const char *[]){ "-incoming", m->text[7] }, 2 * sizeof(char *));
-                n += 2;
+                add_text(m, "-incoming", "fd:%d", m->state_fd);
+        } else {
+                add(m, "-initrd", m->initrd);
+                add(m, "-append", m->qmp_fd >= 0 ? CMDLINE " " VM_SAVED : CMDLINE);
         }
-        m->argv[n] = NULL;
+        if (m->qmp_fd >= 0) {
+                add_text(m, "-chardev", "socket,id=qmp,fd=%d", m->qmp_fd);
+                add(m, "-mon", "chardev=qmp,mode=control");
+        }
+        m->argv[m->argc++] = "-nodefaults";
+        m->argv[m->argc++] = "-no-user-config";
+        m->argv[m->argc++] = "-no-reboot";
+        m->argv[m->argc] = NULL;
 }

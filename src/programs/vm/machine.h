@@ -11,8 +11,9 @@ struct machine {
         int share_fd, setup_fd; /* sockets that QEMU is born with */
         int qmp_fd;             /* likewise, where somebody is to tell it what to do; else -1 */
         int state_fd;           /* a machine to go on with; else -1 */
+        unsigned argc;
         const char *argv[MACHINE_ARGS_MAX];
-        char text[8][MACHINE_TEXT_MAX];
+        char text[MACHINE_ARGS_MAX / 2][MACHINE_TEXT_MAX];
 };
 
 /* Fills argv, NULL-ended; it points into the struct. */

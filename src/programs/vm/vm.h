@@ -18,6 +18,9 @@
 /* As far as it comes without anything that is one sandbox's: a machine is saved here, and another goes on. */
 #define VM_READY 'r'
 
+/* On the kernel's command line, and so in the environment of pid 1: it will be saved. */
+#define VM_SAVED "creto_saved=1"
+
 enum { VM_SETUP_VERSION = 1, VM_SEED = 64, VM_HOSTNAME_MAX = 64, VM_FUSE_DATA = 128 * 1024, VM_MODULES_MAX = 64 };
 
 struct vm_setup {

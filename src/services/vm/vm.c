@@ -24,21 +24,27 @@ enum { MACHINE = 1000, CPUS_MAX = 16, ARG_MAX_LEN = 512, STATUS_MISSING = 127 };
 static const uint64_t memory_overhead = 224 * MIB, disk_overhead = 64 * MIB;
 static const uint64_t pids_outside = 128;
 
+/* KERNEL_HEAD: QEMU wants a kernel even where none is to be booted, and looks at its first sectors. */
+enum { BOOTS = 1 << VM_BOOT | 1 << VM_SAVE, ANY_MODE = BOOTS | 1 << VM_GO_ON, KERNEL_HEAD = 64 * 1024 };
+#define TEMPLATE SIZE_MAX
+
 /* What the sandbox is made to hold. */
 static const struct {
         const char *argv[4];
-        size_t file; /* what is written, of the assets; with VM_GO_ON the template */
+        size_t file; /* what is written, of the assets; of a machine that goes on, the template */
+        size_t most; /* bytes of it; 0: all */
         enum guest_kind kind;
-        enum vm_mode only; /* VM_BOOT: always */
+        unsigned modes; /* bits */
 } steps[] = {
-        { { PLACE, "0700", "p", NULL }, 0, GUEST_KIND_MKDIR, VM_BOOT },
-        { { PLACE "/host", "0700", NULL }, offsetof(struct vm_assets, host), GUEST_KIND_WRITE, VM_BOOT },
-        { { PLACE "/guest", "0600", NULL }, offsetof(struct vm_assets, guest), GUEST_KIND_WRITE, VM_BOOT },
-        { { PLACE "/init", "0600", NULL }, offsetof(struct vm_assets, init), GUEST_KIND_WRITE, VM_BOOT },
-        { { PLACE "/kernel", "0600", NULL }, offsetof(struct vm_assets, kernel), GUEST_KIND_WRITE, VM_BOOT },
-        { { PLACE "/state", "0600", NULL }, 0, GUEST_KIND_WRITE, VM_GO_ON },
-        { { NULL }, 0, GUEST_KIND_PROGRAM, VM_SAVE },
-        { { PLACE "/state", NULL }, 0, GUEST_KIND_READ, VM_SAVE },
+        { { PLACE, "0700", "p", NULL }, 0, 0, GUEST_KIND_MKDIR, ANY_MODE },
+        { { PLACE "/host", "0700", NULL }, offsetof(struct vm_assets, host), 0, GUEST_KIND_WRITE, ANY_MODE },
+        { { PLACE "/guest", "0600", NULL }, offsetof(struct vm_assets, guest), 0, GUEST_KIND_WRITE, BOOTS },
+        { { PLACE "/init", "0600", NULL }, offsetof(struct vm_assets, init), 0, GUEST_KIND_WRITE, BOOTS },
+        { { PLACE "/kernel", "0600", NULL }, offsetof(struct vm_assets, kernel), 0, GUEST_KIND_WRITE, BOOTS },
+        { { PLACE "/kernel", "0600", NULL }, offsetof(struct vm_assets, kernel), KERNEL_HEAD, GUEST_KIND_WRITE, 1 << VM_GO_ON },
+        { { PLACE "/state", "0600", NULL }, TEMPLATE, 0, GUEST_KIND_WRITE, 1 << VM_GO_ON },
+        { { NULL }, 0, 0, GUEST_KIND_PROGRAM, 1 << VM_SAVE },
+        { { PLACE "/state", NULL }, TEMPLATE, 0, GUEST_KIND_READ, 1 << VM_SAVE },
 };
 
 enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
@@ -240,7 +246,7 @@ static bool begin_step(struct vm *vm)
 
         vm->step_sent = 0;
         vm->step_eof = false;
-        while (vm->step_at < STEPS && steps[vm->step_at].only != VM_BOOT && steps[vm->step_at].only != vm->mode)
+        while (vm->step_at < STEPS && !(steps[vm->step_at].modes & 1U << vm->mode))
                 vm->step_at++;
         if (vm->step_at == STEPS && vm->mode == VM_SAVE)
                 vm->mode = VM_GO_ON;
@@ -268,10 +274,12 @@ static void feed(struct vm *vm)
         int fd = vm->template;
         size_t room;
 
-        if (steps[vm->step_at].only != VM_GO_ON)
+        if (steps[vm->step_at].file != TEMPLATE)
                 memcpy(&fd, (const char *)vm->assets + steps[vm->step_at].file, sizeof(fd));
         while (!vm->step_eof && (room = session_exec_room(vm->step)) > 0) {
-                ssize_t n = pread(fd, data, room < sizeof(data) ? room : sizeof(data), (off_t)vm->step_sent);
+                size_t most = steps[vm->step_at].most ? steps[vm->step_at].most - vm->step_sent : sizeof(data);
+                size_t want = room < sizeof(data) ? room : sizeof(data);
+                ssize_t n = pread(fd, data, want < most ? want : most, (off_t)vm->step_sent);
 
                 if (n > 0) {
                         session_exec_write(vm->step, data, (size_t)n);
@@ -288,9 +296,9 @@ static void step_over(struct vm *vm, bool good)
 {
         if (steps[vm->step_at].kind == GUEST_KIND_READ)
                 good = template_end(vm->assets, vm->template_path, good);
-        if (vm->mode == VM_SAVE && steps[vm->step_at].only == VM_SAVE && !good)
+        if (steps[vm->step_at].modes == 1U << VM_SAVE && !good)
                 vm->mode = VM_BOOT;
-        if (vm->template >= 0 && steps[vm->step_at].only != VM_BOOT)
+        if (steps[vm->step_at].file == TEMPLATE)
                 fd_close(&vm->template);
         session_exec_free(vm->step);
         vm->step = NULL;
@@ -308,8 +316,9 @@ static bool turn_step(struct vm *vm)
                         feed(vm);
                 return true;
         }
+        bool saving = steps[vm->step_at].modes == 1U << VM_SAVE;
         bool good = session_exec_state(x) == SESSION_EXITED && session_exec_exit(x)->code == 0;
-        if (!good && steps[vm->step_at].only != VM_SAVE) {
+        if (!good && !saving) {
                 console_line(vm, line, sizeof(line));
                 err_set(&e, ERR_INTERNAL_ERROR, 0, "what the virtual machine needs could not be written: %s",
                         session_exec_state(x) == SESSION_FAILED ? session_exec_failed(x)->message : line);
