@@ -44,11 +44,9 @@ enum { PORT_MS = 20000, STEP_MS = 2, TTY_GROUP = 5, CAPS_MAX = 64 };
 
 #define NEW "/new"
 #define DISK "/disk"
+#define HOME DISK "/home"
 #define GROUP "/group"
 
-#ifndef BLKFLSBUF
-#define BLKFLSBUF _IO(0x12, 97)
-#endif
 #ifndef RNDRESEEDCRNG
 #define RNDRESEEDCRNG _IO('R', 0x07)
 #endif
@@ -266,19 +264,14 @@ static void mount_disk(void)
         static const struct {
                 const char *from, *to;
                 mode_t mode;
-                bool own;
-        } places[] = { { DISK "/tmp", NEW "/tmp", 01777, false },
-                       { DISK "/var-tmp", NEW "/var/tmp", 01777, false },
-                       { DISK "/run", NEW "/run", 01777, false },
-                       { DISK "/home", NEW "/home/agent", 0700, true } };
+        } places[] = { { DISK "/tmp", NEW "/tmp", 01777 },
+                       { DISK "/var-tmp", NEW "/var/tmp", 01777 },
+                       { DISK "/run", NEW "/run", 01777 },
+                       { HOME, NEW "/home/agent", 0700 } };
 
-        auto_fd disk = open("/dev/vda", O_RDONLY | O_CLOEXEC);
-        if (disk < 0 || ioctl(disk, BLKFLSBUF) < 0) /* what was read of another disk */
-                fail("no disk");
         mount_or_fail("/dev/vda", DISK, "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, "nobarrier,noinit_itable");
         for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-                if (mkdir(places[i].from, places[i].mode) < 0 || chmod(places[i].from, places[i].mode) < 0 ||
-                    (places[i].own && chown(places[i].from, setup.boot.default_uid, setup.boot.default_gid) < 0))
+                if (mkdir(places[i].from, places[i].mode) < 0 || chmod(places[i].from, places[i].mode) < 0)
                         fail("cannot make %s", places[i].from);
                 mount_or_fail(places[i].from, places[i].to, NULL, MS_BIND, NULL);
         }
@@ -324,43 +317,55 @@ static void drop_caps(void)
         }
 }
 
-static void give_fds(int port)
-{
-        int null = open("/dev/null", O_RDWR | O_CLOEXEC), ends[2];
+struct init_fds {
+        int port, exe, config, group;
+};
 
-        if (null < 0 || pipe2(ends, O_CLOEXEC) < 0 || fd_write_all(ends[1], &setup.boot, sizeof(setup.boot)) < 0)
-                fail("cannot hand over the configuration");
-        int high = fcntl(port, F_DUPFD_CLOEXEC, 32), config = fcntl(ends[0], F_DUPFD_CLOEXEC, 32);
-        if (high < 0 || config < 0 || fd_move(high, BOOT_FD_STREAM) < 0 || fd_move(config, BOOT_FD_CONFIG) < 0 || fd_move(null, 0) < 0 ||
-            fd_move(null, 1) < 0)
+static void give_fds(const struct init_fds *f)
+{
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        int high = fcntl(f->port, F_DUPFD_CLOEXEC, 32), config = fcntl(f->config, F_DUPFD_CLOEXEC, 32);
+
+        if (null < 0 || high < 0 || config < 0 || fd_move(high, BOOT_FD_STREAM) < 0 || fd_move(config, BOOT_FD_CONFIG) < 0 ||
+            fd_move(null, 0) < 0 || fd_move(null, 1) < 0)
                 fail("cannot place descriptors");
 }
 
-/* How many processes there may be; creto-init is one more. */
+/* A group for creto-init and all below it; how many there may be is said later. */
+static int make_group(void)
+{
+        mount_or_fail("group", GROUP, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+        if (fd_write_file(AT_FDCWD, GROUP "/cgroup.subtree_control", "+pids") < 0 || mkdir(GROUP "/sandbox", 0700) < 0)
+                fail("cannot make a control group");
+        return open(GROUP "/sandbox/cgroup.procs", O_WRONLY | O_CLOEXEC);
+}
+
+/* creto-init is one more. */
 static void limit_pids(void)
 {
         char text[32];
 
         if (setup.pids == UINT64_MAX)
                 return;
-        mount_or_fail("group", GROUP, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
         snprintf(text, sizeof(text), "%llu", (unsigned long long)setup.pids + 1);
-        if (fd_write_file(AT_FDCWD, GROUP "/cgroup.subtree_control", "+pids") < 0 || mkdir(GROUP "/sandbox", 0700) < 0 ||
-            fd_write_file(AT_FDCWD, GROUP "/sandbox/pids.max", text) < 0)
+        if (fd_write_file(AT_FDCWD, GROUP "/sandbox/pids.max", text) < 0)
                 fail("cannot limit processes");
 }
 
+/* It sees nothing but the new root, and waits for its configuration. */
 static int init_main(void *arg)
 {
         char *argv[] = { (char *)"creto-init", NULL }, *env[] = { NULL };
-        const int *fds = arg; /* the port, creto-init, its group */
-        int exe = fcntl(fds[1], F_DUPFD_CLOEXEC, 64);
+        const struct init_fds *f = arg;
+        int exe = fcntl(f->exe, F_DUPFD_CLOEXEC, 64);
 
-        if (fds[2] >= 0 && write(fds[2], "0", 1) != 1)
+        if (write(f->group, "0", 1) != 1)
                 fail("cannot join the group");
+        if (chroot(NEW) < 0 || chdir("/") < 0)
+                fail("cannot enter the root");
         mount_or_fail("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
         setsid();
-        give_fds(fds[0]);
+        give_fds(f);
         drop_caps();
         int console = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 80);
         if (console < 0 || dup2(0, STDERR_FILENO) < 0)
@@ -371,51 +376,68 @@ static int init_main(void *arg)
         fail("cannot execute creto-init");
 }
 
-/* `group`: where it is to be counted, or -1. */
-static pid_t start_init(int port, int exe, int group)
+/* Returns the pipe that it gets its configuration from. */
+static int start_init(int port, pid_t *pid)
 {
         static uint8_t stack[65536] __attribute__((aligned(16)));
-        int fds[3] = { port, exe, group };
-        pid_t pid = clone(init_main, stack + sizeof(stack), CLONE_NEWPID | CLONE_NEWNS | SIGCHLD, fds);
+        int ends[2];
 
-        if (pid < 0)
+        if (pipe2(ends, O_CLOEXEC) < 0)
+                fail("no pipe");
+        struct init_fds f = { port, open("/" VM_FILE_INIT, O_RDONLY | O_CLOEXEC), ends[0], make_group() };
+        if (f.exe < 0 || f.group < 0 || (*pid = clone(init_main, stack + sizeof(stack), CLONE_NEWPID | SIGCHLD, &f)) < 0)
                 fail("cannot start creto-init");
-        return pid;
+        close(f.exe);
+        close(f.group);
+        close(ends[0]);
+        close(port);
+        return ends[1];
 }
 
-static void enter_root(void)
-{
-        if (chdir(NEW) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
-                fail("cannot enter the root");
-}
+/* ---- the order ---- */
 
-int main(void)
+/* All that is the same for every machine of a kind. */
+static int boot_machine(pid_t *init)
 {
-        if (getpid() != 1)
-                return 2;
         mount_or_fail("dev", "/dev", "devtmpfs", MS_NOSUID | MS_NOEXEC, NULL);
         mount_or_fail("sys", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
         load_modules();
         limit_thrashing();
         mount_share();
-        int port = open_port(VM_PORT_GUEST), exe = open("/" VM_FILE_INIT, O_RDONLY | O_CLOEXEC);
-        if (exe < 0)
-                fail("no creto-init");
-        if (getenv("creto_saved"))
-                forget_free_memory();
-        take_setup();
-        renew();
         mount_disk();
-        make_machine_id();
         make_dev();
         loopback_up();
+        int config = start_init(open_port(VM_PORT_GUEST), init);
+        if (getenv("creto_saved")) {
+                sync();
+                forget_free_memory();
+        }
+        return config;
+}
+
+/* And what is one sandbox's. */
+static void make_it_this_ones(int config)
+{
+        take_setup();
+        renew();
+        make_machine_id();
+        limit_pids();
+        if (chown(HOME, setup.boot.default_uid, setup.boot.default_gid) < 0)
+                fail("cannot give the home away");
         if (sethostname(setup.hostname, strlen(setup.hostname)) < 0)
                 fail("cannot set the hostname");
-        limit_pids();
-        auto_fd group = open(GROUP "/sandbox/cgroup.procs", O_WRONLY | O_CLOEXEC);
-        enter_root();
-        pid_t init = start_init(port, exe, group), ended;
-        close(port);
+        if (fd_write_all(config, &setup.boot, sizeof(setup.boot)) < 0)
+                fail("cannot hand over the configuration");
+        close(config);
+}
+
+int main(void)
+{
+        pid_t init, ended;
+
+        if (getpid() != 1)
+                return 2;
+        make_it_this_ones(boot_machine(&init));
         while ((ended = wait(NULL)) != init)
                 if (ended > 0) { /* the other child of ours: without a root nothing can go on */
                         errno = EIO;

@@ -22,6 +22,7 @@
 #include "base/str.h"
 #include "programs/vm/initrd.h"
 #include "programs/vm/machine.h"
+#include "programs/vm/pack.h"
 #include "programs/vm/share.h"
 #include "programs/vm/snapshot.h"
 
@@ -118,15 +119,20 @@ static void run(char *const argv[])
                 fail(EXIT_BAD, "mke2fs has failed");
 }
 
-static void make_disk(const char *path, const struct options *o, bool formatted)
+static int new_disk(const char *path, const struct options *o)
 {
-        char inodes[32];
-        auto_fd fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
         if (fd < 0 || ftruncate(fd, (off_t)o->disk) < 0)
                 fail(EXIT_BAD, "cannot make the disk");
-        if (!formatted)
-                return;
+        return fd;
+}
+
+static void make_disk(const char *path, const struct options *o)
+{
+        char inodes[32];
+
+        close(new_disk(path, o));
         snprintf(inodes, sizeof(inodes), "%llu", (unsigned long long)o->inodes + 16);
         run((char *[]){ (char *)"/usr/sbin/mke2fs", (char *)"-q", (char *)"-F", (char *)"-t", (char *)"ext4", (char *)"-m", (char *)"0",
                         (char *)"-N", inodes, (char *)"-O", (char *)"^has_journal", (char *)"-E",
@@ -190,7 +196,7 @@ static void start_share(int setup)
 #define STATE_NEW STATE ".new"
 #define STATE "state"
 
-static void start_snapshot(int setup)
+static void start_snapshot(const char *disk_path, int setup)
 {
         int qmp = give_socket(QMP_FD);
 
@@ -198,21 +204,22 @@ static void start_snapshot(int setup)
                 close(qmp);
                 return;
         }
-        int state = open(STATE_NEW, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        int state = open(STATE_NEW, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), disk = open(disk_path, O_RDONLY | O_CLOEXEC);
         for (int fd = QMP_FD; fd <= SHARE_FD; fd++)
                 close(fd);
         /* QEMU ends as soon as it is told to: what it wrote has its name before that */
-        if (state < 0 || snapshot_take(setup, qmp, state) < 0 || rename(STATE_NEW, STATE) < 0)
+        if (state < 0 || disk < 0 || snapshot_take(setup, qmp, state) < 0 || pack_disk(state, disk) < 0 || rename(STATE_NEW, STATE) < 0)
                 _exit(EXIT_BAD);
         snapshot_end(qmp);
         _exit(0);
 }
 
-static void open_state(void)
+static void open_state(const char *disk_path, const struct options *o)
 {
+        auto_fd disk = new_disk(disk_path, o);
         int state = open(STATE, O_RDONLY | O_CLOEXEC);
 
-        if (state < 0 || fd_move(state, STATE_FD) < 0)
+        if (state < 0 || unpack_disk(state, disk) < 0 || lseek(state, 0, SEEK_SET) < 0 || fd_move(state, STATE_FD) < 0)
                 fail(EXIT_BAD, "no machine to go on with");
 }
 
@@ -258,9 +265,12 @@ int main(int argc, char **argv)
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
                 snprintf(paths[i], sizeof(paths[i]), "%s/%s", here, names[i]);
         bool saves = strcmp(o.mode, "save") == 0, goes_on = strcmp(o.mode, "go-on") == 0;
-        if (!goes_on)
+        if (goes_on) {
+                open_state(paths[2], &o);
+        } else {
                 make_initrd(&o, paths);
-        make_disk(paths[2], &o, !saves);
+                make_disk(paths[2], &o);
+        }
         int setup = give_socket(SETUP_FD);
         m = (struct machine){ .qemu = o.qemu,
                               .name = o.hostname,
@@ -275,11 +285,9 @@ int main(int argc, char **argv)
                               .qmp_fd = saves ? QMP_FD : -1,
                               .state_fd = goes_on ? STATE_FD : -1 };
         if (saves)
-                start_snapshot(setup);
+                start_snapshot(paths[2], setup);
         else
                 tell_setup(&o, setup);
-        if (goes_on)
-                open_state();
         start_share(setup);
         machine_argv(&m);
         execv(m.qemu, (char *const *)m.argv);

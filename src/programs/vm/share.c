@@ -55,6 +55,12 @@ static int root_fd, out_fd;
 
 static const char *const hidden[] = { "/proc", "/dev", "/sys", "/tmp", "/run", "/var/tmp", "/home/agent" };
 
+/* What a guest looks up before it is saved. A server that comes after this one must know it by the same numbers. */
+static const struct {
+        uint32_t parent; /* FUSE_ROOT_ID is 1, and what stands here goes on from there */
+        const char *name;
+} first[] = { { 1, "proc" }, { 1, "dev" }, { 1, "tmp" }, { 1, "run" }, { 1, "var" }, { 1, "home" }, { 6, "tmp" }, { 7, "agent" } };
+
 /* ---- nodes ---- */
 
 static uint32_t hash(uint32_t parent, const char *name)
@@ -418,6 +424,9 @@ void share_run(int socket, int root)
         if (node_add(0, "") != FUSE_ROOT_ID)
                 return;
         memset(buckets, 0, sizeof(buckets));
+        for (size_t i = 0; i < sizeof(first) / sizeof(first[0]); i++)
+                if (!node_add(first[i].parent, first[i].name))
+                        return;
         while (take(buffer, &have, sizeof(buffer)))
                 ;
 }

@@ -34,8 +34,8 @@ static void mix_file(uint64_t *h, const struct stat *st)
 /* Everything that a saved machine depends on; false where it cannot be known. */
 bool template_name(const struct vm_assets *a, const struct limits *limits, unsigned cpus, char out[VM_TEMPLATE_MAX])
 {
-        const uint64_t shape[] = { limits->value[LIMIT_MEMORY], limits->value[LIMIT_DISK], cpus };
-        const int files[] = { a->kernel, a->host, a->guest };
+        const uint64_t shape[] = { limits->value[LIMIT_MEMORY], limits->value[LIMIT_DISK], limits->value[LIMIT_INODES], cpus };
+        const int files[] = { a->kernel, a->host, a->guest, a->init };
         uint64_t h = 14695981039346656037ULL;
         struct stat st;
 
