@@ -248,6 +248,33 @@ def one_under_way_outlives_daemons():
         check_equal(s.exec(sb, "echo", "up")["stdout"], b"up\n", "a command")
         check_equal(s.terminate(sb)["status"], "Terminated", "terminated")
         check_equal(processes(sb), {}, "what is left of it")
+        go_on_from_saved(s)
+
+
+def go_on_from_saved(s):
+    """The next ones need no boot; they are not each other; a saved one that is of no use is used once."""
+    spec = {"runtimeClass": "qemu", "resourceLimits": {"memoryBytes": MEMORY}}
+    saved = os.path.join(s.state_dir, "service/machines")
+    wait(lambda: len(os.listdir(saved)) == 1 and not os.listdir(saved)[0].endswith(".new"), 30, "it was saved")
+    before = os.stat(os.path.join(saved, os.listdir(saved)[0]))
+    two = [s.spawn(**spec), s.spawn(**spec)]
+    says = [s.exec(sb, "sh", "-c", "cat /proc/sys/kernel/random/boot_id /etc/machine-id /proc/sys/kernel/random/uuid; hostname; date +%s; ls -A /home/agent /tmp; stat -c %u:%a /home/agent")
+            ["stdout"].decode().split("\n") for sb in two]
+    for a, b in zip(says[0][:4], says[1][:4]):
+        check(a != b and a and b, f"both say {a}")
+    for sb, lines in zip(two, says):
+        check_equal(lines[3], sb, "hostname")
+        check(abs(int(lines[4]) - time.time()) < 60, f"the time is {lines[4]}")
+        check("1000:700" in lines, lines)
+    check_equal(s.exec(two[0], "sh", "-c", "echo mine > /home/agent/f; cat /home/agent/f")["stdout"], b"mine\n", "a file")
+    check_equal(s.exec(two[1], "ls", "/home/agent")["stdout"], b"", "the other's home")
+    check_equal(os.stat(os.path.join(saved, os.listdir(saved)[0])).st_ino, before.st_ino, "it was saved once")
+    for sb in two:
+        s.terminate(sb)
+    os.truncate(os.path.join(saved, os.listdir(saved)[0]), 1 << 20)
+    e = s.call("POST", "/v1/sandboxes", {"spec": spec}).json["error"]
+    check("no machine to go on with" in e["message"], e)
+    check_equal(os.listdir(saved), [], "what is of no use is gone")
 
 
 def reachable(s):

@@ -44,7 +44,7 @@ static void add_devices(struct machine *m)
         add(m, "-device", "virtserialport,chardev=share,name=" VM_PORT_SHARE);
         add(m, "-device", "virtserialport,chardev=setup,name=" VM_PORT_SETUP);
         add_text(m, "-drive", "file=%s,if=none,id=disk,format=raw,cache=unsafe,discard=unmap", m->disk);
-        add(m, "-device", "virtio-blk-pci,drive=disk");
+        add(m, "-device", "virtio-blk-pci,drive=disk,werror=report,rerror=report");
 }
 
 void machine_argv(struct machine *m)

@@ -20,8 +20,8 @@ enum { MACHINE = 1000, CPUS_MAX = 16, ARG_MAX_LEN = 512, STATUS_MISSING = 127 };
 #define MIB (1024ULL * 1024)
 #define PLACE "/tmp/vm"
 
-/* QEMU itself, its translated code, and what the kernel keeps for it. */
-static const uint64_t memory_overhead = 224 * MIB, disk_overhead = 64 * MIB;
+/* Memory: QEMU itself, its translated code, and what the kernel keeps for it. Disk: what a machine is made of, until it is there, the saved one in it. */
+static const uint64_t memory_overhead = 224 * MIB, disk_overhead = 160 * MIB;
 static const uint64_t pids_outside = 128;
 
 /* KERNEL_HEAD: QEMU wants a kernel even where none is to be booted, and looks at its first sectors. */
@@ -63,7 +63,7 @@ int vm_limits(const struct limits *inside, struct limits *outside, struct err *e
                 return err_set(e, ERR_INVALID_SPEC, 0, "the disk of a virtual machine needs a limit");
         *outside = *inside;
         outside->value[LIMIT_MEMORY] += memory_overhead;
-        outside->value[LIMIT_DISK] += disk_overhead;
+        outside->value[LIMIT_DISK] += disk_overhead + in[LIMIT_MEMORY] / 32;
         outside->value[LIMIT_INODES] = 4096;
         outside->value[LIMIT_PIDS] = pids_outside;
         outside->value[LIMIT_SWAP] = 0;
@@ -173,12 +173,6 @@ static void on_deadline(void *ctx)
         err_set(&e, ERR_TIMEOUT, 0, "the virtual machine has not come up within %u s%s%s", vm->assets->boot_seconds,
                 line[0] ? "; its console: " : "", line);
         fail(vm, &e);
-}
-
-void vm_greeted(struct vm *vm)
-{
-        timer_stop(vm->deadline);
-        vm->booting = false;
 }
 
 /* ---- making it ---- */
@@ -378,13 +372,28 @@ static bool carry(struct vm *vm, struct session_exec *machine)
         return false;
 }
 
+/* QEMU has read all that it was given; the disk it keeps open, and it goes with it. */
+void vm_greeted(struct vm *vm)
+{
+        struct session_exec *x;
+        struct err ignored; /* what is left takes room and does no harm */
+
+        timer_stop(vm->deadline);
+        if (!vm->booting)
+                return;
+        vm->booting = false;
+        if (start(vm, GUEST_KIND_REMOVE, false, "/", (const char *const[]){ PLACE, "r", NULL }, &x, &ignored) == 0)
+                session_flush(vm->session);
+        set_watches(vm);
+}
+
 /* Of what an earlier daemon began, all but the machine is of no use: it is done again. */
 static void on_adopt(void *ctx, struct session_exec *x, const struct guest_channel_state *state)
 {
         struct vm *vm = ctx;
 
         session_exec_bind(x, on_output, vm);
-        if (state->channel >= MACHINE) {
+        if (state->channel == MACHINE) {
                 vm->pump.machine = x;
                 vm->pump.passed = vm->pump.whole = state->stdout_acked;
         } else {
