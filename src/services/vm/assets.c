@@ -12,7 +12,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "services/driver/driver.h"
-#include "services/vm/vm.h"
+#include "services/vm/internal.h"
 
 #define KERNELS "/boot/vmlinuz-*-cloud-amd64"
 #define PREFIX "vmlinuz-"
@@ -75,6 +75,7 @@ void vm_assets_open(struct vm_assets *a, const char *kernel, const char *qemu, u
         find_kernel(a, kernel);
         if ((mkdir(templates, 0700) == 0 || errno == EEXIST) && strlen(templates) < sizeof(a->templates))
                 snprintf(a->templates, sizeof(a->templates), "%s", templates);
+        template_sweep(a);
         if (a->kernel < 0 || (a->host >= 0 && a->guest >= 0 && a->init >= 0))
                 return;
         fd_close(&a->kernel);

@@ -13,7 +13,9 @@
 #include "base/fd.h"
 #include "services/vm/internal.h"
 
-enum { TEMPLATES_MAX = 8 };
+#define TEMPORARY ".new"
+
+enum { TEMPLATES_MAX = 8, TEMPORARY_MAX = VM_TEMPLATE_MAX + 96 };
 
 /* ---- its name ---- */
 
@@ -64,18 +66,33 @@ int template_open(const char *name)
         return fd;
 }
 
-static void temporary(const char *name, char out[VM_TEMPLATE_MAX + 8])
+static void temporary(const char *name, const char *who, char out[TEMPORARY_MAX])
 {
-        snprintf(out, VM_TEMPLATE_MAX + 8, "%s.new", name);
+        snprintf(out, TEMPORARY_MAX, "%s.%s" TEMPORARY, name, who);
 }
 
-int template_begin(const char *name)
+int template_begin(const char *name, const char *who)
 {
-        char path[VM_TEMPLATE_MAX + 8];
+        char path[TEMPORARY_MAX];
 
-        temporary(name, path);
-        unlink(path); /* another's, who goes on writing to a file without a name */
-        return open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        temporary(name, who, path);
+        return open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+}
+
+void template_sweep(const struct vm_assets *a)
+{
+        char path[VM_TEMPLATE_MAX + 256];
+        DIR *d = opendir(a->templates);
+
+        for (const struct dirent *x; d && (x = readdir(d));) {
+                size_t len = strlen(x->d_name);
+
+                snprintf(path, sizeof(path), "%s/%s", a->templates, x->d_name);
+                if (len > strlen(TEMPORARY) && strcmp(x->d_name + len - strlen(TEMPORARY), TEMPORARY) == 0)
+                        unlink(path);
+        }
+        if (d)
+                closedir(d);
 }
 
 /* Makes room for one more. */
@@ -103,17 +120,15 @@ static void drop_oldest(const struct vm_assets *a)
                 unlink(oldest);
 }
 
-bool template_end(const struct vm_assets *a, const char *name, bool good)
+void template_end(const struct vm_assets *a, const char *name, const char *who, bool good)
 {
-        char path[VM_TEMPLATE_MAX + 8];
+        char path[TEMPORARY_MAX];
 
-        temporary(name, path);
-        if (!good || rename(path, name) < 0) {
+        temporary(name, who, path);
+        if (good && rename(path, name) == 0)
+                drop_oldest(a);
+        else
                 unlink(path);
-                return false;
-        }
-        drop_oldest(a);
-        return true;
 }
 
 void template_drop(const char *name)

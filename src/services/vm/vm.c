@@ -125,8 +125,9 @@ static ssize_t on_output(void *ctx, int stream, const void *data, size_t len)
 
         if (stream == GUEST_STDOUT && vm->pump.machine)
                 return pump_take(&vm->pump, data, len);
-        if (stream == GUEST_STDOUT && vm->step && steps[vm->step_at].kind == GUEST_KIND_READ)
-                return fd_write_all(vm->template, data, len) == 0 ? (ssize_t)len : -1;
+        if (stream == GUEST_STDOUT && vm->step && steps[vm->step_at].kind == GUEST_KIND_READ && vm->template >= 0 &&
+            fd_write_all(vm->template, data, len) < 0)
+                fd_close(&vm->template); /* it is not kept */
         if (stream == GUEST_STDERR)
                 console_add(vm, data, len);
         return (ssize_t)len;
@@ -228,8 +229,8 @@ static int start_step(struct vm *vm, struct err *e)
 
         if (kind == GUEST_KIND_PROGRAM)
                 return start_machine(vm, &vm->step, e);
-        if (kind == GUEST_KIND_READ && (vm->template = template_begin(vm->template_path)) < 0)
-                return err_sys(e, "cannot make %s", vm->template_path);
+        if (kind == GUEST_KIND_READ)
+                vm->template = template_begin(vm->template_path, vm->hostname);
         return start(vm, kind, kind == GUEST_KIND_WRITE, "/", steps[vm->step_at].argv, &vm->step, e);
 }
 
@@ -285,12 +286,12 @@ static void feed(struct vm *vm)
         }
 }
 
-/* A machine that cannot be saved, or whose saved state cannot be kept, is booted. */
+/* A machine that cannot be saved is booted. One that was saved goes on, whether its state can be kept for others or not. */
 static void step_over(struct vm *vm, bool good)
 {
         if (steps[vm->step_at].kind == GUEST_KIND_READ)
-                good = template_end(vm->assets, vm->template_path, good);
-        if (steps[vm->step_at].modes == 1U << VM_SAVE && !good)
+                template_end(vm->assets, vm->template_path, vm->hostname, good && vm->template >= 0);
+        if (steps[vm->step_at].kind == GUEST_KIND_PROGRAM && !good)
                 vm->mode = VM_BOOT;
         if (steps[vm->step_at].file == TEMPLATE)
                 fd_close(&vm->template);
