@@ -184,17 +184,16 @@ static void take_setup(void)
 /* Random numbers and the time of a machine that was saved are those of then. */
 static void renew(void)
 {
-        struct {
-                struct rand_pool_info head;
-                uint8_t seed[VM_SEED];
-        } pool = { .head = { .entropy_count = VM_SEED * 8, .buf_size = VM_SEED } };
+        static _Alignas(struct rand_pool_info) uint8_t space[sizeof(struct rand_pool_info) + VM_SEED];
+        struct rand_pool_info *pool = (void *)space;
         const struct timespec now = { .tv_sec = (time_t)(setup.wall_ns / 1000000000), .tv_nsec = (long)(setup.wall_ns % 1000000000) };
         auto_fd fd = open("/dev/random", O_RDWR | O_CLOEXEC);
 
-        memcpy(pool.seed, setup.seed, VM_SEED);
-        if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
+        *pool = (struct rand_pool_info){ .entropy_count = VM_SEED * 8, .buf_size = VM_SEED };
+        memcpy(pool->buf, setup.seed, VM_SEED);
+        if (fd < 0 || ioctl(fd, RNDADDENTROPY, pool) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
                 fail("cannot seed the random numbers");
-        explicit_bzero(&pool, sizeof(pool));
+        explicit_bzero(space, sizeof(space));
         explicit_bzero(setup.seed, VM_SEED);
         if (clock_settime(CLOCK_REALTIME, &now) < 0)
                 fail("cannot set the clock");
