@@ -84,8 +84,8 @@ def ten_thousand_connections():
         try:
             for i in range(want):
                 c = socket.socket(socket.AF_UNIX)
+                c.connect(s.socket)  # without a time limit: with one it does not wait where the queue is full
                 c.settimeout(20)
-                c.connect(s.socket)
                 if i % 2:
                     c.sendall(b"GET /v1/sandboxes HTTP/1.1\r\nHost: x\r\n")  # and no more: it stays half a request
                 held.append(c)

@@ -231,6 +231,8 @@ static bool payload(enum ipc_type type, struct rbuf *body, struct link_answer *a
                 return ipc_get_id(body, id) == 0 && a->fd >= 0;
         case IPC_FROZEN:
                 return ipc_get_freeze(body, &m.freeze) == 0;
+        case IPC_LIMITED:
+                return ipc_get_limited(body, &a->limits_missing) == 0;
         case IPC_IMAGE_DONE:
                 return ipc_get_status(body, &a->status) == 0;
         default:
@@ -520,6 +522,17 @@ void link_freeze(struct link *l, const char *id, bool frozen, link_done_fn *done
         snprintf(freeze.id, sizeof(freeze.id), "%s", id);
         ipc_put_freeze(&w, &freeze);
         ask(l, &w, IPC_FREEZE, IPC_FROZEN, done, ctx);
+}
+
+void link_limit(struct link *l, const char *id, const uint64_t limits[IPC_LIMITS], uint32_t wanted, link_done_fn *done, void *ctx)
+{
+        struct ipc_limit limit = { .limits_wanted = wanted };
+        struct wbuf w = begin(l, IPC_LIMIT);
+
+        snprintf(limit.id, sizeof(limit.id), "%s", id);
+        memcpy(limit.limits, limits, sizeof(limit.limits));
+        ipc_put_limit(&w, &limit);
+        ask(l, &w, IPC_LIMIT, IPC_LIMITED, done, ctx);
 }
 
 void link_image(struct link *l, const struct ipc_image *req, const int fds[2], link_done_fn *done, void *ctx)

@@ -160,13 +160,7 @@ static int check_spawn(struct monitor *m, const struct ipc_spawn *req, size_t nf
                 return err_set(e, ERR_INVALID_SPEC, 0, "the root does not fit its kind");
         if (req->root == IPC_ROOT_DIR && !m->config.peer_is_root && !m->config.user)
                 return err_set(e, ERR_AUTHORIZATION_DENIED, 0, "only root may name a directory as root");
-        for (unsigned i = 0; i < LIMIT_COUNT; i++) {
-                if (!limits_wanted(&l, (enum limit)i) || l.value[i] == LIMIT_UNLIMITED || (nest_limits(&m->nest) & (1U << i)))
-                        continue;
-                err_set(e, ERR_NOT_SUPPORTED, 0, "--%s cannot be enforced here: it needs a control group", limit_table[i].flag);
-                return err_hint(e, "run as root, or under 'systemd-run --user --scope -p Delegate=yes'; 'creto-runtime doctor' says more");
-        }
-        return 0;
+        return limits_check_enforced(&l, nest_limits(&m->nest), e);
 }
 
 /* What the sandbox's root is made of: *hold with the layers of an image, or the directory that came with the message. */
@@ -351,6 +345,32 @@ static bool on_freeze(struct monitor *m, struct message *msg)
         return answer(m, &w, NULL, 0);
 }
 
+static bool on_limit(struct monitor *m, struct message *msg)
+{
+        struct ipc_limit req;
+        struct err e;
+
+        if (ipc_get_limit(&msg->body, &req) < 0)
+                return false;
+        struct nest_box *box = nest_find(&m->nest, req.id);
+        struct limits l = { .wanted = req.limits_wanted };
+        memcpy(l.value, req.limits, sizeof(l.value));
+        int r = 0;
+        if (!box || box->state != NEST_RUNNING)
+                r = err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "no running sandbox '%s'", req.id);
+        if (r == 0)
+                r = limits_check_change(&box->limits, &l, &e);
+        if (r == 0)
+                r = limits_check_enforced(&l, nest_limits(&m->nest), &e);
+        if (r == 0)
+                r = nest_limit(&m->nest, box, &l, &e);
+        if (r < 0)
+                return answer_error(m, msg->head.serial, &e);
+        struct wbuf w = begin(out, IPC_LIMITED, msg->head.serial);
+        ipc_put_limited(&w, limits_missing(&l, nest_limits(&m->nest)));
+        return answer(m, &w, NULL, 0);
+}
+
 /* Who may say what, with how many descriptors, in which state. */
 static const struct {
         enum ipc_type type;
@@ -366,6 +386,7 @@ static const struct {
         { IPC_LIST, PEER_OPEN, 0, 0, on_list },
         { IPC_ATTACH, PEER_OPEN, 0, 0, on_attach },
         { IPC_FREEZE, PEER_OPEN, 0, 0, on_freeze },
+        { IPC_LIMIT, PEER_OPEN, 0, 0, on_limit },
 };
 
 static bool dispatch(struct monitor *m, struct message *msg)

@@ -483,7 +483,7 @@ static void fill_boot(const struct nest *n, const struct ipc_spawn *req, uint32_
         *c = (struct boot_config){
                 .size = sizeof(*c),
                 .version = BOOT_VERSION,
-                .flags = BOOT_NOTIFY | BOOT_OOM_SCORE | (n->config.user ? BOOT_ONE_UID : 0) |
+                .flags = BOOT_NOTIFY | (n->config.user ? BOOT_ONE_UID : 0) |
                          (n->config.private ? BOOT_DIE_ALONE : BOOT_LISTEN | BOOT_SLOT),
                 .default_uid = req->uid,
                 .default_gid = req->gid,
@@ -528,21 +528,29 @@ static int make_stream(struct nest *n, const char *id, int ends[2], struct err *
         return ends[0] < 0 ? ends[0] : 0;
 }
 
-/* From now on our successor knows of it; *hold keeps its id range for as long as it lives. */
-static int keep(struct nest *n, struct nest_box *b, const char *id, int *hold, struct err *e)
+static int write_record(const struct nest *n, const struct nest_box *b, struct err *e)
 {
-        struct record r = {
-                .size = sizeof(r), .version = RECORD_VERSION, .pid = b->pid, .slot = b->slot, .pid_start = record_pid_start(b->pid)
-        };
+        struct record r = { .size = sizeof(r),
+                            .version = RECORD_VERSION,
+                            .pid = b->pid,
+                            .slot = b->slot,
+                            .pid_start = record_pid_start(b->pid),
+                            .started_ms = b->started_ms };
 
-        memcpy(b->id, id, sizeof(b->id));
-        memcpy(r.id, id, sizeof(r.id));
+        memcpy(r.id, b->id, sizeof(r.id));
         if (b->group.used)
                 memcpy(r.group, b->group.name, sizeof(r.group));
         memcpy(r.limits, b->limits.value, sizeof(r.limits));
-        r.started_ms = b->started_ms = clock_ms(CLOCK_BOOTTIME);
+        return record_write(&n->kept, &r, e);
+}
+
+/* From now on our successor knows of it; *hold keeps its id range for as long as it lives. */
+static int keep(struct nest *n, struct nest_box *b, const char *id, int *hold, struct err *e)
+{
+        memcpy(b->id, id, sizeof(b->id));
+        b->started_ms = clock_ms(CLOCK_BOOTTIME);
         *hold = space_slot_hold(&n->slots, b->slot, e);
-        return *hold < 0 ? *hold : record_write(&n->kept, &r, e);
+        return *hold < 0 ? *hold : write_record(n, b, e);
 }
 
 static int send_off(struct nest *n, struct nest_box *b, const struct ipc_spawn *req, uint32_t missing, int *stream, struct err *e)
@@ -585,16 +593,12 @@ static struct nest_box *find_prepared(struct nest *n, const struct limits *l)
 int nest_spawn(struct nest *n, const struct ipc_spawn *req, const int *layers, unsigned layer_count, struct nest_box **box, int *stream,
                uint32_t *missing, struct err *e)
 {
-        uint32_t lacking = ((1U << LIMIT_COUNT) - 1) & ~nest_limits(n);
+        struct limits l = { .wanted = req->limits_wanted };
         struct nest_box *b = NULL;
-        struct limits l;
         int r = 0;
 
         memcpy(l.value, req->limits, sizeof(l.value));
-        l.wanted = req->limits_wanted;
-        for (unsigned i = 0; i < LIMIT_COUNT; i++)
-                if (l.value[i] == LIMIT_UNLIMITED)
-                        lacking &= ~(1U << i);
+        uint32_t lacking = limits_missing(&l, nest_limits(n));
         if (layer_count == 0 && req->uid == DEFAULT_UID)
                 b = find_prepared(n, &l);
         if (b && memcmp(b->limits.value, l.value, sizeof(l.value)) != 0)
@@ -669,6 +673,21 @@ int nest_freeze(struct nest *n, struct nest_box *box, bool frozen, struct err *e
 
         if (r == 0)
                 box->frozen = frozen;
+        return r;
+}
+
+int nest_limit(struct nest *n, struct nest_box *b, const struct limits *to, struct err *e)
+{
+        struct limits before = b->limits;
+        struct err ignored;
+        int r = cgroup_can_limit(&n->cgroups, &b->group, wanted_controllers(to) & n->cgroups.controllers, e);
+
+        if (r == 0)
+                r = write_limits(n, b, to, e);
+        if (r == 0 && !n->config.private)
+                r = write_record(n, b, e);
+        if (r < 0)
+                write_limits(n, b, &before, &ignored);
         return r;
 }
 

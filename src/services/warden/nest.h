@@ -81,6 +81,9 @@ void nest_leave(struct nest *n);
 int nest_attach(struct nest *n, const struct nest_box *box, struct err *e);
 int nest_freeze(struct nest *n, struct nest_box *box, bool frozen, struct err *e);
 
+/* Puts a sandbox under other limits, from its record on. What fails changes nothing. */
+int nest_limit(struct nest *n, struct nest_box *box, const struct limits *to, struct err *e);
+
 /* Which limits can be enforced on this host and in this mode: bit per limit. */
 uint32_t nest_limits(const struct nest *n);
 

@@ -292,22 +292,57 @@ static void format_limit(uint64_t value, const char *unlimited, char *out, size_
                 snprintf(out, cap, "%llu", (unsigned long long)value);
 }
 
-static int limit_memory(int dir, bool v2, const struct cgroup_limits *l, struct err *e)
+static int too_full(uint64_t wanted, uint64_t used, struct err *e)
+{
+        char a[32], b[32];
+
+        str_format_bytes(wanted, a, sizeof(a));
+        str_format_bytes(used, b, sizeof(b));
+        err_set(e, ERR_SANDBOX_NOT_READY, EBUSY, "memory: %s is too little for the %s that the sandbox uses and cannot give back", a, b);
+        return err_hint(e, "end some of its processes, or leave it more");
+}
+
+/* Below what is in use the kernel would kill. `high` takes back what can be taken, and kills nothing. */
+static int shrink_v2(int dir, uint64_t bytes, const char *text, struct err *e)
+{
+        uint64_t used = read_figure(dir, "memory.current", NULL);
+
+        if (used == UINT64_MAX || used <= bytes)
+                return 0;
+        if (write_limit(dir, "memory.high", text, false, e) < 0)
+                return -(int)e->code;
+        used = read_figure(dir, "memory.current", NULL);
+        return used <= bytes ? 0 : too_full(bytes, used, e);
+}
+
+static int limit_memory_v2(int dir, const struct cgroup_limits *l, struct err *e)
 {
         char memory[32], swap[32];
+        struct err ignored;
 
-        format_limit(l->memory, v2 ? "max" : "-1", memory, sizeof(memory));
-        if (v2) {
-                format_limit(l->swap, "max", swap, sizeof(swap));
-                if (write_limit(dir, "memory.max", memory, false, e) < 0)
-                        return -(int)e->code;
-                return write_limit(dir, "memory.swap.max", swap, true, e);
-        }
+        format_limit(l->memory, "max", memory, sizeof(memory));
+        format_limit(l->swap, "max", swap, sizeof(swap));
+        int r = shrink_v2(dir, l->memory, memory, e);
+        if (r == 0)
+                r = write_limit(dir, "memory.max", memory, false, e);
+        write_limit(dir, "memory.high", "max", false, &ignored);
+        return r < 0 ? r : write_limit(dir, "memory.swap.max", swap, true, e);
+}
+
+/* Memory may never be more than its sum with swap, which makes room first where both grow. */
+static int limit_memory_v1(int dir, const struct cgroup_limits *l, struct err *e)
+{
         bool no_sum = l->memory == UINT64_MAX || l->swap == UINT64_MAX;
-        format_limit(no_sum ? UINT64_MAX : l->memory + l->swap, "-1", swap, sizeof(swap));
-        if (write_limit(dir, "memory.limit_in_bytes", memory, false, e) < 0)
-                return -(int)e->code;
-        return write_limit(dir, "memory.memsw.limit_in_bytes", swap, true, e);
+        char memory[32], sum[32];
+
+        format_limit(l->memory, "-1", memory, sizeof(memory));
+        format_limit(no_sum ? UINT64_MAX : l->memory + l->swap, "-1", sum, sizeof(sum));
+        int r = write_limit(dir, "memory.limit_in_bytes", memory, false, e);
+        if (r < 0 && e->sys == EINVAL && write_limit(dir, "memory.memsw.limit_in_bytes", "-1", true, e) == 0)
+                r = write_limit(dir, "memory.limit_in_bytes", memory, false, e);
+        if (r == 0)
+                r = write_limit(dir, "memory.memsw.limit_in_bytes", sum, true, e);
+        return r < 0 && e->sys == EBUSY ? too_full(l->memory, read_figure(dir, "memory.usage_in_bytes", NULL), e) : r;
 }
 
 static int limit_cpu(int dir, bool v2, uint64_t millis, struct err *e)
@@ -335,13 +370,27 @@ int cgroup_limit(const struct cgroup_host *h, const struct cgroup *g, const stru
 
                 if (dir < 0)
                         continue;
-                if ((t->controllers & CGROUP_MEMORY) && limit_memory(dir, t->v2, l, e) < 0)
+                if ((t->controllers & CGROUP_MEMORY) && (t->v2 ? limit_memory_v2 : limit_memory_v1)(dir, l, e) < 0)
                         return -(int)e->code;
                 if ((t->controllers & CGROUP_CPU) && limit_cpu(dir, t->v2, l->cpu_millis, e) < 0)
                         return -(int)e->code;
                 format_limit(l->pids, "max", text, sizeof(text));
                 if ((t->controllers & CGROUP_PIDS) && write_limit(dir, "pids.max", text, false, e) < 0)
                         return -(int)e->code;
+        }
+        return 0;
+}
+
+int cgroup_can_limit(const struct cgroup_host *h, const struct cgroup *g, unsigned wanted, struct err *e)
+{
+        for (unsigned i = 0; i < h->count && g->used; i++)
+                if (g->dirs[i] >= 0)
+                        wanted &= ~h->trees[i].controllers;
+        for (size_t i = 0; i < sizeof(controllers) / sizeof(controllers[0]); i++) {
+                if (!(wanted & controllers[i].bit & ~(unsigned)CGROUP_CPUACCT))
+                        continue;
+                err_set(e, ERR_NOT_SUPPORTED, 0, "%s: it was unlimited when the sandbox was made, and has no group", controllers[i].name);
+                return err_hint(e, "make the sandbox with some limit, which can then be changed");
         }
         return 0;
 }

@@ -71,6 +71,9 @@ bool cgroup_is_frozen(const struct cgroup_host *h, const struct cgroup *g);
 /* Writes the limits; only trees that were created are touched. */
 int cgroup_limit(const struct cgroup_host *h, const struct cgroup *g, const struct cgroup_limits *l, struct err *e);
 
+/* 0 where the group has all of `controllers`; else NOT_SUPPORTED. */
+int cgroup_can_limit(const struct cgroup_host *h, const struct cgroup *g, unsigned controllers, struct err *e);
+
 /* Moves a process in. With `skip_v2`, not in v2 (it was cloned into it). */
 int cgroup_attach(const struct cgroup_host *h, const struct cgroup *g, pid_t pid, bool skip_v2, struct err *e);
 
