@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Each process of the service is killed at random, under load; then it is counted what became of what had been promised. CRETO_CHAOS_SECONDS (120),
+"""Each process of the service is killed at random, under load; then it is counted what became of what had been promised. CRETO_CHAOS_SECONDS (30),
 CRETO_CHAOS_CLIENTS (20), CRETO_CHAOS_SEED."""
 import base64
 import collections
@@ -18,7 +18,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 from chaos import BROKEN, Killed  # noqa: E402
 from harness import IS_ROOT, Failed, Host, check, check_equal, main, poll, skip, test  # noqa: E402
 
-SECONDS = float(os.environ.get("CRETO_CHAOS_SECONDS", "120"))
+SECONDS = float(os.environ.get("CRETO_CHAOS_SECONDS", "30"))
 CLIENTS = int(os.environ.get("CRETO_CHAOS_CLIENTS", "20"))
 SEED = int(os.environ.get("CRETO_CHAOS_SEED", str(random.SystemRandom().randrange(1 << 30))))
 GIVE_UP = 60  # seconds that a call is tried again
