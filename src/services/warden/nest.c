@@ -483,8 +483,7 @@ static void fill_boot(const struct nest *n, const struct ipc_spawn *req, uint32_
         *c = (struct boot_config){
                 .size = sizeof(*c),
                 .version = BOOT_VERSION,
-                .flags = BOOT_NOTIFY | (n->config.user ? BOOT_ONE_UID : 0) |
-                         (n->config.private ? BOOT_DIE_ALONE : BOOT_LISTEN | BOOT_SLOT),
+                .flags = BOOT_NOTIFY | (n->config.user ? BOOT_ONE_UID : 0) | (n->config.private ? BOOT_DIE_ALONE : BOOT_LISTEN | BOOT_SLOT),
                 .default_uid = req->uid,
                 .default_gid = req->gid,
                 .disk_watch = 1,
