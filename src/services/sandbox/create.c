@@ -376,6 +376,18 @@ static unsigned of_owner(const struct sandboxes *all, const char *owner)
         return n;
 }
 
+/* What nobody waits for leaves a place like its own to what somebody asks for. */
+static int leave_a_place(struct sandboxes *all, const struct limits *l, const char **resource, struct err *e)
+{
+        struct admission_promised with = all->promised;
+
+        admission_add(&with, l);
+        if (admission_check(&all->config.rules, &all->host, &with, l, resource, e) == 0)
+                return 0;
+        err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "there is room for one more sandbox (%s), and no pool takes the last place", *resource);
+        return err_hint(e, "end sandboxes, or let the pool be smaller");
+}
+
 static int admit(struct sandboxes *all, const struct sandbox_request *req, struct err *e)
 {
         const char *resource;
@@ -386,7 +398,8 @@ static int admit(struct sandboxes *all, const struct sandbox_request *req, struc
         }
         host_look(all);
         all->promised.of_owner = req->pool ? 0 : of_owner(all, req->owner);
-        if (admission_check(&all->config.rules, &all->host, &all->promised, &req->spec->limits, &resource, e) == 0)
+        if (admission_check(&all->config.rules, &all->host, &all->promised, &req->spec->limits, &resource, e) == 0 &&
+            (!req->background || leave_a_place(all, &req->spec->limits, &resource, e) == 0))
                 return 0;
         all->config.count(all->config.ctx, SANDBOX_COUNT_REFUSED, resource, 1);
         return -(int)e->code;
