@@ -65,6 +65,7 @@ void sandbox_died(struct sandbox *sb, const struct err *e)
 static void drop_session(struct sandbox *sb)
 {
         execs_unbind(sb);
+        prewarm_unbind(sb);
         watch_free(sb->watch);
         session_free(sb->session);
         sb->watch = NULL;
@@ -89,10 +90,10 @@ static void on_session(void *ctx)
         if (r == 0 && session_greeted(sb->session)) {
                 set_adopting(sb, false);
                 sb->attach_tries = 0;
-                if (sb->info.state == SANDBOX_CREATING)
-                        sandbox_ready(sb);
+                prewarm_begin(sb);
         }
         if (r == 0) {
+                prewarm_check(sb);
                 execs_check(sb);
                 if (sb->watch)
                         watch_set(sb->watch, session_events(sb->session));
