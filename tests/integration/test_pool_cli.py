@@ -223,6 +223,14 @@ def an_image_that_cannot_be_had():
         check(p.returncode in (69, 75) and "127.0.0.1:1/none:1" in p.stderr, f"a claim that would wait is told, tried for or not: {p}")
 
 
+@test
+def an_import_that_is_not_there():
+    with service() as (s, c, d):
+        template = put(f"{d}/t.yaml", "prewarm:\n  interpreter: python\n  imports: [json, no_such_module]\n")
+        c("pool", "create", "--id", "p", "--template", template, "--min-ready", "1", "--max-ready", "2")
+        wait(lambda: "no_such_module" in c.out("pool", "logs", "p", "--phase", "Warming"), 60, "the import is named")
+
+
 # ---- what is typed wrongly ----
 
 WRONG = [  # exit status, what is said, the line; T is a template, D a directory
