@@ -69,6 +69,7 @@ static void drop_session(struct sandbox *sb)
 {
         execs_unbind(sb);
         claim_dropped(sb);
+        prewarm_unbind(sb);
         watch_free(sb->watch);
         session_free(sb->session);
         sb->watch = NULL;
@@ -93,12 +94,13 @@ static void on_session(void *ctx)
         if (r == 0 && session_greeted(sb->session)) {
                 set_adopting(sb, false);
                 sb->attach_tries = 0;
-                if (sb->info.state == SANDBOX_CREATING && !claim_binds_first(sb))
-                        sandbox_ready(sb);
-                else
+                if (sb->info.state != SANDBOX_CREATING || !claim_binds_first(sb)) {
+                        prewarm_begin(sb);
                         claim_stepped(sb);
+                }
         }
         if (r == 0) {
+                prewarm_check(sb);
                 execs_check(sb);
                 if (sb->watch)
                         watch_set(sb->watch, session_events(sb->session));

@@ -123,6 +123,7 @@ void sandbox_free(struct sandbox *sb)
                 all->last = sb->prev;
         all->counts[sb->info.state]--;
         execs_free(sb);
+        prewarm_free(sb);
         watch_free(sb->watch);
         session_free(sb->session);
         timer_free(sb->timer);
