@@ -203,7 +203,8 @@ bool request_gone(const struct request *r)
 
 bool request_left(const struct request *r)
 {
-        const union MHD_ConnectionInfo *fd = r->connection ? MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD) : NULL;
+        const union MHD_ConnectionInfo *fd = r->connection ? MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD)
+                                                           : NULL;
         struct pollfd p = { .fd = fd ? fd->connect_fd : -1, .events = POLLRDHUP };
 
         return !r->connection || (fd && poll(&p, 1, 0) > 0);
