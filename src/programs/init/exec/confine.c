@@ -1,6 +1,7 @@
 #include "programs/init/exec/confine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/securebits.h>
 #include <sys/prctl.h>
@@ -69,9 +70,10 @@ static void prepare_landlock(void)
                 return;
         uint64_t all = handled_rights(abi);
         struct landlock_ruleset_attr attr = { .handled_access_fs = all };
-        ruleset = sys_landlock_create_ruleset(&attr, sizeof(attr.handled_access_fs), 0);
-        if (ruleset < 0)
+        auto_fd made = sys_landlock_create_ruleset(&attr, sizeof(attr.handled_access_fs), 0);
+        if (made < 0)
                 return;
+        ruleset = fcntl(made, F_DUPFD_CLOEXEC, CONFINE_FD);
         allow_below("/", READ_RIGHTS | LANDLOCK_ACCESS_FS_EXECUTE);
         allow_below("/dev", all & (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_TRUNCATE |
                                    LANDLOCK_ACCESS_FS_IOCTL_DEV));
