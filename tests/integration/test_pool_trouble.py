@@ -63,7 +63,7 @@ def warming_errors(s, pool):
 
 def members(s, pool):
     """{id: claimed?} of all of its sandboxes that are not ended."""
-    return {x["sandboxId"]: bool(x["claimedAt"]) for x in s.good("GET", "/v1/sandboxes?limit=1000")["sandboxes"] if x["poolId"] == pool}
+    return {x["sandboxId"]: bool(x["claimedAt"]) for x in s.good("GET", f"/v1/sandboxes?pool={pool}&limit=1000")["sandboxes"]}
 
 
 def works(s, sandbox):
