@@ -32,9 +32,6 @@ void confine_leave(void);
 /* False where a command may not be `id`: pid 1's own uid, or with BOOT_ONE_UID any other. */
 bool confine_may_be(const struct identity *id);
 
-/* What pid 1 keeps for its children has no number below: those are what a child gives to its command. */
-enum { CONFINE_FD = 16 };
-
 /*
  * In the child, in this order; each returns 0 or an errno. They share pid 1's memory where the child does (spawn.c) and change none
  * of it. confine_become() also drops every capability. confine_landlock() is the last thing before the command.

@@ -12,7 +12,6 @@
 #include "programs/init/exec/spawn.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -51,20 +50,19 @@ static bool is_program(const struct spawn *s)
 
 /* The child */
 
-/* Once the first stream to the host is gone, the numbers from 3 on are anybody's: what is to be moved there goes out of its own way first. */
 static int place(const struct child *c)
 {
-        bool serves = c->order->kind == GUEST_KIND_PREWARM;
-        int report = fcntl(c->report, F_DUPFD_CLOEXEC, CONFINE_FD),
-            server = serves ? fcntl(c->order->server, F_DUPFD_CLOEXEC, CONFINE_FD) : -1;
+        int report = c->report;
 
-        if (report < 0 || (serves && server < 0))
-                return errno;
         for (int i = 0; i < 3; i++)
                 if (c->order->fds[i] != i && dup2(c->order->fds[i], i) < 0)
                         return errno;
-        close(PREWARM_FD);
-        if ((serves && dup2(server, PREWARM_FD) < 0) || dup3(report, REPORT_FD, O_CLOEXEC) < 0)
+        if (report == PREWARM_FD && (report = fcntl(report, F_DUPFD_CLOEXEC, REPORT_FD + 1)) < 0)
+                return errno;
+        close(PREWARM_FD); /* the stream to the host, so that nothing of the below has this number */
+        if (c->order->kind == GUEST_KIND_PREWARM && dup2(c->order->server, PREWARM_FD) < 0)
+                return errno;
+        if (report != REPORT_FD && dup3(report, REPORT_FD, O_CLOEXEC) < 0)
                 return errno;
         if (c->order->tty && ioctl(1, TIOCSCTTY, 0) < 0)
                 return errno;
