@@ -16,7 +16,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 
-enum { TABLE_MAX = 65536, CPU_PERIOD_US = 100000, DESTROY_WAIT_MS = 1000, CREATE_TRIES = 4, FREEZE_WAIT_MS = 50 };
+enum { TABLE_MAX = 65536, CPU_PERIOD_US = 100000, CREATE_TRIES = 4, FREEZE_WAIT_MS = 50 };
 
 static const struct {
         const char *name;
@@ -160,6 +160,18 @@ static void find_v2(struct cgroup_host *h, const char *mount, const char *own, b
         add_tree(h, base, here != 0 ? enable_v2(base) : 0, true);
 }
 
+/* Version 2 counts CPU time, whatever its controllers. */
+static void drop_cpuacct(struct cgroup_host *h)
+{
+        for (unsigned i = 0; i + 1 < h->count && h->trees[h->count - 1].v2; i++) {
+                if (h->trees[i].controllers != CGROUP_CPUACCT)
+                        continue;
+                close(h->trees[i].base);
+                h->count--;
+                memmove(&h->trees[i], &h->trees[i + 1], (h->count - i) * sizeof(h->trees[0]));
+        }
+}
+
 void cgroup_host_init(struct cgroup_host *h, bool root)
 {
         static char mounts[TABLE_MAX], own[4096];
@@ -190,6 +202,7 @@ void cgroup_host_init(struct cgroup_host *h, bool root)
         }
         if (v2_mount[0] && own_path(own, 0, true, path, sizeof(path)))
                 find_v2(h, v2_mount, path, root, by_v1);
+        drop_cpuacct(h);
         h->version = h->controllers == 0 ? 0 : by_v1 != 0 ? 1 : 2;
 }
 
@@ -232,16 +245,10 @@ int cgroup_create(const struct cgroup_host *h, struct cgroup *g, const char *nam
                 if (wanted == 0 || (!t->v2 && (t->controllers & wanted) == 0))
                         continue;
                 g->dirs[i] = make_dir(t->base, g->name);
-                if (g->dirs[i] < 0) {
-                        err_sys(e, "cgroup: cannot make '%s'", g->name);
-                        goto fail;
-                }
+                if (g->dirs[i] < 0)
+                        return err_sys(e, "cgroup: cannot make '%s'", g->name);
         }
         return 0;
-fail:;
-        struct err ignored;
-        cgroup_destroy(h, g, &ignored);
-        return -(int)e->code;
 }
 
 void cgroup_adopt(const struct cgroup_host *h, struct cgroup *g, const char *name)
@@ -395,18 +402,23 @@ int cgroup_can_limit(const struct cgroup_host *h, const struct cgroup *g, unsign
         return 0;
 }
 
-int cgroup_attach(const struct cgroup_host *h, const struct cgroup *g, pid_t pid, bool skip_v2, struct err *e)
+int cgroup_doors(const struct cgroup_host *h, const struct cgroup *g, int doors[CGROUP_TREES_MAX], struct err *e)
 {
-        char text[16];
+        int count = 0;
 
-        snprintf(text, sizeof(text), "%d", pid);
         for (unsigned i = 0; i < h->count; i++) {
-                if (g->dirs[i] < 0 || (h->trees[i].v2 && skip_v2))
+                if (!g->used || g->dirs[i] < 0 || h->trees[i].v2)
                         continue;
-                if (fd_write_file(g->dirs[i], "cgroup.procs", text) < 0)
-                        return err_sys(e, "cgroup: cannot attach the sandbox to '%s'", g->name);
+                doors[count] = openat(g->dirs[i], "tasks", O_WRONLY | O_CLOEXEC);
+                if (doors[count] < 0) {
+                        err_sys(e, "cgroup: cannot open '%s'", g->name);
+                        while (count > 0)
+                                close(doors[--count]);
+                        return -(int)e->code;
+                }
+                count++;
         }
-        return 0;
+        return count;
 }
 
 int cgroup_clone_fd(const struct cgroup_host *h, const struct cgroup *g)
@@ -488,35 +500,22 @@ static void kill_members(int dir)
         }
 }
 
-static bool remove_dir(int base, const char *name, int dir)
+bool cgroup_destroy(const struct cgroup_host *h, struct cgroup *g)
 {
-        for (int waited = 0; unlinkat(base, name, AT_REMOVEDIR) < 0; waited++) {
-                if (errno == ENOENT)
-                        return true;
-                if (errno != EBUSY || waited == DESTROY_WAIT_MS)
-                        return false;
-                if (dir >= 0)
-                        kill_members(dir);
-                nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
-        }
-        return true;
-}
-
-int cgroup_destroy(const struct cgroup_host *h, struct cgroup *g, struct err *e)
-{
-        int r = 0;
-
         if (!g->used)
-                return 0;
+                return true;
+        g->used = false;
         for (unsigned i = 0; i < h->count; i++) {
                 if (g->dirs[i] < 0)
                         continue;
-                if (!remove_dir(h->trees[i].base, g->name, g->dirs[i]))
-                        r = err_sys(e, "cgroup: cannot remove '%s'", g->name);
-                fd_close(&g->dirs[i]);
+                if (unlinkat(h->trees[i].base, g->name, AT_REMOVEDIR) < 0 && errno == EBUSY) {
+                        kill_members(g->dirs[i]);
+                        g->used = true;
+                } else {
+                        fd_close(&g->dirs[i]);
+                }
         }
-        g->used = false;
-        return r;
+        return !g->used;
 }
 
 /* Whose group "creto-PID-N" is; 0 where it is not of that form. */
