@@ -170,6 +170,9 @@ static int read_claim(struct reading *r, const struct json_node *body, char *are
         const struct json_node *fallback = json_get(body, "fallback");
 
         spec_init(&r->spec);
+        r->faults.count = 0;
+        r->file_count = r->file_bytes = 0;
+        r->runtime[0] = '\0';
         r->at = arena + cap;
         r->left = cap;
         r->fallback = true;
@@ -226,7 +229,7 @@ static bool has_left(void *ctx)
 
 static void claim(struct call *c)
 {
-        static struct reading r;
+        static struct reading r; /* large, and set up again for each */
         struct pool *p = call_pool(c);
         const struct json_node *body = p ? call_object(c, true) : NULL;
         size_t cap = request_body(c->request).len + 1;
@@ -236,7 +239,6 @@ static void claim(struct call *c)
         if (!body || !call_idempotency_key(c, &key))
                 return;
         char *arena = malloc(2 * cap);
-        memset(&r, 0, sizeof(r));
         if (!arena) {
                 err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
                 call_error(c, &e);

@@ -54,18 +54,17 @@ static void take_output(struct claim *c, char said[SAID_MAX])
         said[len] = '\0';
 }
 
-/* As much as there is room for, a frame at a time. */
-static void write_some(struct claim *c, const struct claim_file *f)
+/* A frame at a time, as long as there is room: more room is told of only where there was none. */
+static void feed(struct claim *c, const struct claim_file *f)
 {
-        size_t left = c->mkdir ? 0 : f->len - c->sent;
+        size_t room;
 
-        for (size_t room; left > 0 && (room = exec_room(c->exec)) > 0;) {
-                size_t n = left < room ? left : room;
+        while (c->sent < f->len && (room = exec_room(c->exec)) > 0) {
+                size_t n = f->len - c->sent < room ? f->len - c->sent : room;
 
                 exec_write(c->exec, (const char *)f->data + c->sent, n);
                 c->sent += n;
-                left -= n;
-                if (left == 0)
+                if (c->sent == f->len)
                         exec_eof(c->exec);
         }
 }
@@ -78,7 +77,8 @@ static void on_ready(void *ctx)
         char said[SAID_MAX] = "";
 
         if (x->state == EXEC_STARTING || x->state == EXEC_RUNNING) {
-                write_some(c, f);
+                if (!c->mkdir)
+                        feed(c, f);
                 return;
         }
         take_output(c, said);
