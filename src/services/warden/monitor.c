@@ -634,7 +634,7 @@ static int patience(struct monitor *m)
 
         if (nest_next(&m->nest, true))
                 return 0;
-        return m->nest.count[NEST_CLEARING] > 0 && (ms < 0 || ms > CLEAR_MS) ? CLEAR_MS : ms;
+        return (m->nest.count[NEST_CLEARING] > 0 || m->nest.sweeps > 0) && (ms < 0 || ms > CLEAR_MS) ? CLEAR_MS : ms;
 }
 
 /* With nothing else to do. */
@@ -647,6 +647,7 @@ static bool on_idle(struct monitor *m)
                 if (c->state == NEST_CLEARING && !on_gone(m, c))
                         return false;
         }
+        nest_sweep(&m->nest);
         if (!b && m->state == PEER_OPEN)
                 b = nest_prepare(&m->nest);
         m->idle = !b;

@@ -33,7 +33,8 @@ enum {
         MAKING_MIN = 4,
         MAKING_MAX = 32,
         WAITING_MAX = 65536,
-        CLEAR_TRIES = 1000
+        CLEAR_TRIES = 1000,
+        SWEEPS = 500,
 };
 
 /* ---- start and end ---- */
@@ -173,7 +174,7 @@ static int take_over(struct nest *n, struct err *e)
         if (record_dirs_open(n->config.run_dir, &n->kept, e) < 0)
                 return -(int)e->code;
         record_each(&n->kept, adopt, n);
-        cgroup_sweep(&n->cgroups, 0);
+        n->sweeps = cgroup_sweep(&n->cgroups, 0) > 0 ? SWEEPS : 0;
         return 0;
 }
 
@@ -689,6 +690,12 @@ bool nest_clear(struct nest *n, struct nest_box *b)
         b->slot = -1;
         set_state(n, b, NEST_DEAD);
         return true;
+}
+
+void nest_sweep(struct nest *n)
+{
+        if (n->sweeps > 0)
+                n->sweeps = cgroup_sweep(&n->cgroups, 0) > 0 ? n->sweeps - 1 : 0;
 }
 
 void nest_forget(struct nest *n, struct nest_box *box)

@@ -83,6 +83,7 @@ struct nest {
         bool grouped;        /* groups have been made */
         bool told;           /* the zygote, as janitor, knows where */
         unsigned making_max; /* at once, of background ones; of all twice as many */
+        unsigned sweeps;     /* left: of groups of wardens before us, whose embryos were not dead yet */
         unsigned count[NEST_STATES];
         struct nest_box *boxes; /* newest first */
 };
@@ -129,6 +130,8 @@ void nest_read_usage(struct nest *n, struct nest_box *box);
 void nest_reap(struct nest *n, struct nest_box *box);
 /* Takes back everything that it had. False: NEST_CLEARING, to be tried again in a moment. */
 bool nest_clear(struct nest *n, struct nest_box *box);
+/* In a moment again, as long as there are sweeps left. */
+void nest_sweep(struct nest *n);
 /* Forgets a cleared box. */
 void nest_forget(struct nest *n, struct nest_box *box);
 

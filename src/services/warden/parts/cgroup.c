@@ -544,8 +544,11 @@ static unsigned sweep_tree(int base, pid_t own)
                 pid_t owner = owner_of(entry->d_name);
                 auto_fd dir = owner > 0 ? openat(base, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
 
-                if (dir >= 0 && (flock(dir, LOCK_EX | LOCK_NB) < 0 || unlinkat(base, entry->d_name, AT_REMOVEDIR) < 0) && owner == own)
-                        left++;
+                if (dir < 0)
+                        continue;
+                bool held = flock(dir, LOCK_EX | LOCK_NB) < 0;
+                if (held || unlinkat(base, entry->d_name, AT_REMOVEDIR) < 0)
+                        left += owner == own || (own == 0 && !held);
         }
         closedir(d);
         return left;

@@ -87,5 +87,5 @@ void cgroup_usage(const struct cgroup_host *h, const struct cgroup *g, struct cg
 bool cgroup_destroy(const struct cgroup_host *h, struct cgroup *g);
 
 /* Group names are "creto-PID-N", PID being the warden's as it sees itself. Removes the empty groups that nobody holds: those of wardens that are gone.
- * Returns how many of `own` are left: they are held, or not empty yet. */
+ * Returns how many of `own` are left: they are held, or not empty yet; with `own` 0, how many that nobody holds are not empty yet. */
 unsigned cgroup_sweep(const struct cgroup_host *h, pid_t own);
