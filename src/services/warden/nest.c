@@ -332,7 +332,8 @@ static int begin_box(struct nest *n, struct nest_box *b, struct err *e)
 
 static int send_order(struct nest *n, struct nest_box *b, int sock, const int *doors, int door_count, struct err *e)
 {
-        int fds[SOCK_FDS_MAX] = { sock }, group = cgroup_clone_fd(&n->cgroups, &b->group);
+        int fds[SOCK_FDS_MAX] = { sock };
+        auto_fd group = cgroup_clone_fd(&n->cgroups, &b->group);
         size_t count = 1;
         struct zygote_make make = {
                 .flags = (n->config.user ? ZYGOTE_USER : 0U) | (b->limits.value[LIMIT_MEMORY] == LIMIT_UNLIMITED ? ZYGOTE_MEMORY : 0U) |
@@ -345,7 +346,7 @@ static int send_order(struct nest *n, struct nest_box *b, int sock, const int *d
                 .disk_inodes = b->limits.value[LIMIT_INODES],
         };
 
-        if (b->group.used && group >= 0) {
+        if (group >= 0) {
                 make.flags |= ZYGOTE_CGROUP;
                 fds[count++] = group;
         }

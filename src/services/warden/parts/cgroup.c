@@ -262,9 +262,17 @@ void cgroup_adopt(const struct cgroup_host *h, struct cgroup *g, const char *nam
         }
 }
 
+static int v2_dir(const struct cgroup_host *h, const struct cgroup *g)
+{
+        for (unsigned i = 0; i < h->count && g->used; i++)
+                if (h->trees[i].v2)
+                        return g->dirs[i];
+        return -1;
+}
+
 int cgroup_freeze(const struct cgroup_host *h, const struct cgroup *g, bool frozen, struct err *e)
 {
-        int dir = g->used ? cgroup_clone_fd(h, g) : -1;
+        int dir = v2_dir(h, g);
 
         if (dir < 0) {
                 err_set(e, ERR_NOT_SUPPORTED, 0, "cgroup: this host cannot freeze a sandbox");
@@ -279,7 +287,7 @@ int cgroup_freeze(const struct cgroup_host *h, const struct cgroup *g, bool froz
 
 bool cgroup_is_frozen(const struct cgroup_host *h, const struct cgroup *g)
 {
-        int dir = g->used ? cgroup_clone_fd(h, g) : -1;
+        int dir = v2_dir(h, g);
 
         return dir >= 0 && read_figure(dir, "cgroup.events", "frozen") == 1;
 }
@@ -423,10 +431,9 @@ int cgroup_doors(const struct cgroup_host *h, const struct cgroup *g, int doors[
 
 int cgroup_clone_fd(const struct cgroup_host *h, const struct cgroup *g)
 {
-        for (unsigned i = 0; i < h->count; i++)
-                if (h->trees[i].v2)
-                        return g->dirs[i];
-        return -1;
+        int dir = v2_dir(h, g);
+
+        return dir < 0 ? -1 : openat(dir, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
 /* The number behind `key` in a file of "key value" lines, or the file's only number where key is NULL. */

@@ -78,7 +78,7 @@ int cgroup_can_limit(const struct cgroup_host *h, const struct cgroup *g, unsign
  * the kernel.) Returns how many, or a negative code. */
 int cgroup_doors(const struct cgroup_host *h, const struct cgroup *g, int doors[CGROUP_TREES_MAX], struct err *e);
 
-/* The v2 directory to clone into, or -1. */
+/* The v2 directory to clone into, opened so that it does not hold the group; or -1. */
 int cgroup_clone_fd(const struct cgroup_host *h, const struct cgroup *g);
 
 void cgroup_usage(const struct cgroup_host *h, const struct cgroup *g, struct cgroup_usage *u);
