@@ -272,17 +272,18 @@ def limits_change():
         change(memory=128 << 20, cpu=2500, pids=100)
         change(memory=256 << 20, swap=64 << 20)
         change(memory=16 << 20, swap=1 << 20, cpu=10, pids=1)
-        change(memory=UNLIMITED, cpu=UNLIMITED, pids=UNLIMITED, output=UNLIMITED)
-        change(memory=32 << 20, nofile=64)
+        change(memory=UNLIMITED, cpu=UNLIMITED, pids=UNLIMITED)
+        change(memory=32 << 20)
         before = kept(pid)
         for to, why in ((limits(memory=1), "memoryBytes"), (limits(pids=0), "pidLimit"), (limits(disk=32 << 20), "diskBytes"),
-                        (limits(inodes=4096), "diskInodes"), (limits(nofile=UNLIMITED), "openFiles")):
+                        (limits(inodes=4096), "diskInodes"), (limits(nofile=UNLIMITED), "openFiles"), (limits(nofile=64), "openFiles"),
+                        (limits(core=4096), "coreBytes"), (limits(output=UNLIMITED), "outputBytesPerSecond")):
             try:
                 p.limit("elastic", to)
                 check(False, f"{why} was taken")
             except Refused as e:
                 check(why in str(e), e)
-        check_equal((kept(pid), recorded(s, "elastic")), (before, limits(memory=32 << 20, nofile=64)), "after refusals")
+        check_equal((kept(pid), recorded(s, "elastic")), (before, limits(memory=32 << 20)), "after refusals")
         p = s.restart()
         check_equal(kept(pid), before, "after a restart")
         change(memory=64 << 20, pids=20)

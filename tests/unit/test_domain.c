@@ -95,7 +95,10 @@ TEST(limits_change_within_what_can_change)
                 { LIMIT_DISK, 1ULL << 30, NULL }, /* as it is */
                 { LIMIT_DISK, 2ULL << 30, "diskBytes: it is 1 GiB and cannot become 2 GiB while the sandbox runs" },
                 { LIMIT_INODES, 64, "diskInodes: it is 65536 and cannot become 64 while the sandbox runs" },
-                { LIMIT_OUTPUT, 4096, NULL },
+                { LIMIT_NOFILE, 64,
+                  "openFiles: it is 1024 and cannot become 64 while the sandbox runs" }, /* creto-init was told at its start */
+                { LIMIT_CORE, 1 << 20, "coreBytes: it is 0 bytes and cannot become 1 MiB while the sandbox runs" },
+                { LIMIT_OUTPUT, 4096, "outputBytesPerSecond: it is 256 MiB and cannot become 4 KiB while the sandbox runs" },
         };
 
         for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -184,6 +184,20 @@ struct sandbox *call_sandbox(struct call *c)
         return NULL;
 }
 
+struct sandbox *call_claimed(struct call *c)
+{
+        struct sandbox *sb = call_sandbox(c);
+        const struct sandbox_info *i = sb ? sandbox_info(sb) : NULL;
+        struct err e;
+
+        if (!i || !i->pool[0] || i->claimed_ms)
+                return sb;
+        err_set(&e, ERR_SANDBOX_NOT_READY, 0, "sandbox %s waits in pool '%s', and is nobody's until it is claimed", i->id, i->pool);
+        err_hint(&e, "creto-runtime pool claim %s", i->pool);
+        call_error(c, &e);
+        return NULL;
+}
+
 struct exec *call_exec(struct call *c, struct sandbox *sb)
 {
         const char *id = c->params[1];

@@ -7,7 +7,7 @@
 
 #include "services/pool/internal.h"
 
-enum { FILE_MODE = 0644, SAID_MAX = 160, WRITE_MS = 10000 };
+enum { SAID_MAX = 160, WRITE_MS = 10000 };
 
 static void next_step(struct claim *c);
 
@@ -100,7 +100,7 @@ static void next_step(struct claim *c)
                 claim_finish(c, NULL);
                 return;
         }
-        snprintf(mode, sizeof(mode), "%o", f->mode ? f->mode : FILE_MODE);
+        snprintf(mode, sizeof(mode), "%o", f->mode);
         snprintf(folder, sizeof(folder), "%s", f->path);
         *strrchr(folder, '/') = '\0';
         if (c->mkdir && folder[0] == '\0')

@@ -25,6 +25,7 @@
 #include "base/sys.h"
 #include "programs/init/files/files.h"
 #include "wire/guest.h"
+#include "wire/prewarm.h"
 
 #ifdef __has_feature
 #if __has_feature(address_sanitizer)
@@ -35,20 +36,28 @@
 #define SANITIZED 1
 #endif
 
-enum { STACK = 256 * 1024, PATH_SIZE = 4096, REPORT_FD = 3, STEP_MS = 1 };
+enum { STACK = 256 * 1024, PATH_SIZE = 4096, REPORT_FD = 4, STEP_MS = 1 };
 
 struct child {
         const struct spawn *order;
         int report;
 };
 
+static bool is_program(const struct spawn *s)
+{
+        return s->kind == GUEST_KIND_PROGRAM || s->kind == GUEST_KIND_PREWARM;
+}
+
 /* The child */
 
 static int place(const struct child *c)
 {
         for (int i = 0; i < 3; i++)
-                if (dup2(c->order->fds[i], i) < 0)
+                if (c->order->fds[i] != i && dup2(c->order->fds[i], i) < 0)
                         return errno;
+        close(PREWARM_FD); /* the stream to the host, so that nothing of the below has this number */
+        if (c->order->kind == GUEST_KIND_PREWARM && dup2(c->order->server, PREWARM_FD) < 0)
+                return errno;
         if (c->report != REPORT_FD && dup3(c->report, REPORT_FD, O_CLOEXEC) < 0)
                 return errno;
         if (c->order->tty && ioctl(1, TIOCSCTTY, 0) < 0)
@@ -148,7 +157,7 @@ static int child_main(void *arg)
         must(confine_landlock(), GUEST_STAGE_CONFINE);
         sys_close_range(REPORT_FD + 1, ~0U, 0);
         reset_signals();
-        if (s->kind == GUEST_KIND_PROGRAM)
+        if (is_program(s))
                 must(run_program(s), GUEST_STAGE_EXEC);
         close(REPORT_FD);
         _exit(files_run(s->kind, s->argc, s->argv));
@@ -167,7 +176,7 @@ static pid_t start(struct child *c)
 #else
         static uint8_t stack[STACK] __attribute__((aligned(4096)));
 
-        return clone(child_main, stack + STACK, SIGCHLD | (c->order->kind == GUEST_KIND_PROGRAM ? CLONE_VM : 0), c);
+        return clone(child_main, stack + STACK, SIGCHLD | (is_program(c->order) ? CLONE_VM : 0), c);
 #endif
 }
 
