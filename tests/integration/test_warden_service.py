@@ -14,7 +14,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
-from warden import (ATTACH, BACKGROUND, ERROR, FREEZE, GONE, LIMIT, LIMITS, LIST, RUNNING, SPAWN, SPAWNED, STOPPED, TERMINATE, TERMINATED,  # noqa: E402
+from warden import (ATTACH, BACKGROUND, ERROR, FREEZE, FROZEN, GONE, LIMIT, LIMITED, LIMITS, LIST, RUNNING, SPAWN, SPAWNED, STOPPED, TERMINATE, TERMINATED,  # noqa: E402
                     UNLIMITED, USAGE, Peer, Refused, spawn_request, text)
 from harness import BUILD, IS_ROOT, alive, check, check_equal, main, poll, skip, test  # noqa: E402
 
@@ -396,6 +396,33 @@ def groups_of(pid):
     for top, folders, _ in os.walk("/sys/fs/cgroup"):
         found += [os.path.join(top, f) for f in folders if f.startswith(f"creto-{pid}-")]
     return found
+
+
+@test
+def changes_under_way():
+    """A sandbox that is ended, and a connection that ends, while the kernel still works on a change."""
+    with service() as s:
+        p = Peer(s.path)
+        for i in range(10):
+            pid, stream = p.spawn("busy")
+            check(greet(stream, 1), "no greeting")
+            asked = [p.send(FREEZE, text("busy") + b"\1"), p.send(FREEZE, text("busy") + b"\1")] if i % 2 else [p.send(LIMIT, text("busy") + struct.pack("<9QI", *limits(memory=16 << 20), 0))]
+            if i % 3 == 2:
+                p.close()
+                p = Peer(s.path)
+                p.terminate("busy")
+                check(not alive(pid), "alive")
+                continue
+            end, said = p.send(TERMINATE, text("busy")), {}
+            while len(said) < len(asked) + 1:
+                kind, serial, _, _ = p.receive()
+                said[serial] = kind
+            check_equal(said[end], TERMINATED, "the end")
+            check(all(said[n] in (FROZEN, LIMITED, ERROR) for n in asked), f"{said}")
+            check(not alive(pid), "alive")
+        check_equal((p.list(), s.names("sandboxes"), s.names("guest")), ({}, [], []), "what is left")
+        check(poll(lambda: not groups_of(s.process.pid)), f"groups: {groups_of(s.process.pid)}")
+        p.close()
 
 
 MANY = 100  # several times what is made at once
