@@ -52,13 +52,17 @@ static bool is_program(const struct spawn *s)
 
 static int place(const struct child *c)
 {
+        int report = c->report;
+
         for (int i = 0; i < 3; i++)
                 if (c->order->fds[i] != i && dup2(c->order->fds[i], i) < 0)
                         return errno;
+        if (report == PREWARM_FD && (report = fcntl(report, F_DUPFD_CLOEXEC, REPORT_FD + 1)) < 0)
+                return errno;
         close(PREWARM_FD); /* the stream to the host, so that nothing of the below has this number */
         if (c->order->kind == GUEST_KIND_PREWARM && dup2(c->order->server, PREWARM_FD) < 0)
                 return errno;
-        if (c->report != REPORT_FD && dup3(c->report, REPORT_FD, O_CLOEXEC) < 0)
+        if (report != REPORT_FD && dup3(report, REPORT_FD, O_CLOEXEC) < 0)
                 return errno;
         if (c->order->tty && ioctl(1, TIOCSCTTY, 0) < 0)
                 return errno;
