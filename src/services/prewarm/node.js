@@ -113,7 +113,13 @@ if (require('worker_threads').isMainThread) {
   const before = { ...process.env };
   const ownPath = process.env.PATH;
   const load = Module.createRequire(path.join(process.cwd(), 'prewarm'));
-  for (const name of process.argv.slice(evaluates ? 1 : 2)) load(name);
+  for (const name of process.argv.slice(evaluates ? 1 : 2)) {
+    try {
+      load(name);
+    } catch (error) {
+      fail(`${error?.stack ?? error}\n${String(error).split('\n')[0]}`);
+    }
+  }
   const changed = Object.entries(process.env).filter(([name, value]) => before[name] !== value);
   for (const name of Object.keys(before)) if (!(name in process.env)) changed.push([name, undefined]);
 
