@@ -1,6 +1,7 @@
 #include "base/str.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool parse_digits(const char **s, uint64_t *out)
@@ -118,4 +119,30 @@ bool str_is_id(const char *s, size_t max)
                 if (!((*s >= 'a' && *s <= 'z') || (*s >= '0' && *s <= '9') || *s == '-'))
                         return false;
         return n > 0 && n <= max;
+}
+
+void str_hex(const void *data, size_t len, char *out)
+{
+        static const char digits[] = "0123456789abcdef";
+        const uint8_t *p = data;
+
+        for (size_t i = 0; i < len; i++) {
+                *out++ = digits[p[i] >> 4];
+                *out++ = digits[p[i] & 15];
+        }
+        *out = '\0';
+}
+
+bool str_unhex(const char *hex, void *out, size_t len)
+{
+        uint8_t *p = out;
+
+        if (strlen(hex) != 2 * len || strspn(hex, "0123456789abcdefABCDEF") != 2 * len)
+                return false;
+        for (size_t i = 0; i < len; i++) {
+                const char pair[3] = { hex[2 * i], hex[2 * i + 1], '\0' };
+
+                p[i] = (uint8_t)strtoul(pair, NULL, 16);
+        }
+        return true;
 }

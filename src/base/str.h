@@ -21,6 +21,11 @@ void str_format_bytes(uint64_t bytes, char *out, size_t cap);
 /* True where s is 1 to max bytes of [a-z0-9-], not beginning with '-'. */
 bool str_is_id(const char *s, size_t max);
 
+/* Writes 2 × len digits and a NUL. */
+void str_hex(const void *data, size_t len, char *out);
+/* True where `hex` is exactly 2 × len digits. */
+bool str_unhex(const char *hex, void *out, size_t len);
+
 static inline bool str_has_prefix(const char *s, const char *prefix)
 {
         while (*prefix)

@@ -36,6 +36,7 @@ struct limit_info {
         bool is_bytes;     /* printed and read with binary suffixes */
         bool may_unlimited;
         bool needs_cgroup; /* only a cgroup can enforce it */
+        bool fixed;        /* cannot be changed while the sandbox runs */
         uint64_t min, max, def;
 };
 
@@ -48,6 +49,16 @@ int limits_set(struct limits *l, enum limit which, const char *text, struct err 
 
 /* True where every value stands within its bounds. */
 bool limits_valid(const struct limits *l);
+
+/* May a sandbox that runs under `from` be put under `to`? INVALID_SPEC names the field: one out of bounds, or one that stays as it is for the life of a
+ * sandbox (diskBytes, diskInodes). */
+int limits_check_change(const struct limits *from, const struct limits *to, struct err *e);
+
+/* Which limits are asked for and cannot be enforced where only those of `can` can: bit per limit. */
+uint32_t limits_missing(const struct limits *l, uint32_t can);
+
+/* NOT_SUPPORTED where one of them was named by the caller. */
+int limits_check_enforced(const struct limits *l, uint32_t can, struct err *e);
 
 static inline bool limits_wanted(const struct limits *l, enum limit which)
 {

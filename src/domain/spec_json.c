@@ -14,18 +14,20 @@ struct reader {
 
 typedef void read_fn(struct reader *r, const char *field, const struct json_node *value);
 
-__attribute__((format(printf, 3, 4))) static void fault(struct reader *r, const char *field, const char *fmt, ...)
+void spec_fault(struct spec_faults *faults, const char *field, const char *fmt, ...)
 {
         va_list ap;
 
-        if (r->faults->count == SPEC_FAULTS_MAX)
+        if (faults->count == SPEC_FAULTS_MAX)
                 return;
-        struct spec_fault *f = &r->faults->list[r->faults->count++];
+        struct spec_fault *f = &faults->list[faults->count++];
         snprintf(f->field, sizeof(f->field), "%s", field);
         va_start(ap, fmt);
         vsnprintf(f->message, sizeof(f->message), fmt, ap);
         va_end(ap);
 }
+
+#define fault(r, ...) spec_fault((r)->faults, __VA_ARGS__)
 
 static const char *string(struct reader *r, const char *field, const struct json_node *value)
 {
@@ -389,31 +391,55 @@ static const struct {
 
 enum { FIELDS = sizeof(fields) / sizeof(fields[0]) };
 
-int spec_json_read(const struct json_node *node, struct spec *s, char *arena, size_t cap, struct spec_faults *faults, struct err *e)
+int spec_faults_err(const struct spec_faults *faults, bool unsupported, struct err *e)
+{
+        err_set(e, unsupported ? ERR_NOT_SUPPORTED : ERR_INVALID_SPEC, 0, "%s %s%s", faults->list[0].field, faults->list[0].message,
+                faults->count > 1 ? ", and more" : "");
+        return err_hint(e, unsupported ? "leave it out; a setting that cannot be honoured is refused, never ignored"
+                                       : "/openapi.json says what is taken");
+}
+
+static bool among(const char *const *names, const struct json_node *key)
+{
+        while (names && *names && !json_str_is(key, *names))
+                names++;
+        return names && *names;
+}
+
+static void read_field(struct reader *r, const struct spec_place *place, const struct json_node *key)
+{
+        char name[SPEC_FIELD_MAX];
+        unsigned i = 0;
+
+        if (among(place->others, key))
+                return;
+        while (i < FIELDS && !json_str_is(key, fields[i].name))
+                i++;
+        snprintf(name, sizeof(name), "%s%s%.*s", place->where, *place->where ? "." : "", key->len < 64 ? (int)key->len : 64, key->text);
+        if (i == FIELDS || (place->only && !among(place->only, key)))
+                fault(r, name, "there is no such field");
+        else if (!json_is_null(json_value(key)))
+                fields[i].read(r, name, json_value(key));
+}
+
+int spec_json_read_at(const struct spec_place *place, const struct json_node *node, struct spec *s, char *arena, size_t cap,
+                      struct spec_faults *faults, struct err *e)
 {
         struct reader r = { .s = s, .arena = arena, .left = cap, .faults = faults };
-        char name[SPEC_FIELD_MAX];
 
         faults->count = 0;
         if (node && !json_is_object(node) && !json_is_null(node))
-                fault(&r, "spec", "must be an object");
-        for (const struct json_node *m = json_first(node); m && json_is_object(node); m = json_next(node, m)) {
-                unsigned i = 0;
+                fault(&r, place->where, "must be an object");
+        for (const struct json_node *m = json_first(node); m && json_is_object(node); m = json_next(node, m))
+                read_field(&r, place, m);
+        return faults->count == 0 ? 0 : spec_faults_err(faults, r.unsupported, e);
+}
 
-                while (i < FIELDS && !json_str_is(m, fields[i].name))
-                        i++;
-                snprintf(name, sizeof(name), "spec.%.*s", m->len < 64 ? (int)m->len : 64, m->text);
-                if (i == FIELDS)
-                        fault(&r, name, "there is no such field");
-                else if (!json_is_null(json_value(m)))
-                        fields[i].read(&r, name, json_value(m));
-        }
-        if (faults->count == 0)
-                return 0;
-        err_set(e, r.unsupported ? ERR_NOT_SUPPORTED : ERR_INVALID_SPEC, 0, "%s %s%s", faults->list[0].field, faults->list[0].message,
-                faults->count > 1 ? ", and more" : "");
-        return err_hint(e, r.unsupported ? "leave it out; a setting that cannot be honoured is refused, never ignored"
-                                         : "/openapi.json says what is taken");
+int spec_json_read(const struct json_node *node, struct spec *s, char *arena, size_t cap, struct spec_faults *faults, struct err *e)
+{
+        static const struct spec_place whole = { "spec", NULL, NULL };
+
+        return spec_json_read_at(&whole, node, s, arena, cap, faults, e);
 }
 
 /* ---- and back ---- */

@@ -23,5 +23,20 @@ struct spec_faults {
  * or INVALID_SPEC or NOT_SUPPORTED with *faults filled. */
 int spec_json_read(const struct json_node *node, struct spec *s, char *arena, size_t cap, struct spec_faults *faults, struct err *e);
 
+/* Where a spec stands by another name, or some of its fields among others. */
+struct spec_place {
+        const char *where;         /* "template"; "": its fields are those of the whole body */
+        const char *const *only;   /* NULL-ended: the fields that are taken; NULL: all */
+        const char *const *others; /* NULL-ended: fields of somebody else, not looked at; NULL: none */
+};
+
+int spec_json_read_at(const struct spec_place *place, const struct json_node *node, struct spec *s, char *arena, size_t cap,
+                      struct spec_faults *faults, struct err *e);
+
+/* For who reads more than a spec. Beyond SPEC_FAULTS_MAX they are not kept. */
+__attribute__((format(printf, 3, 4))) void spec_fault(struct spec_faults *faults, const char *field, const char *fmt, ...);
+/* INVALID_SPEC, or NOT_SUPPORTED, that tells of the first. */
+int spec_faults_err(const struct spec_faults *faults, bool unsupported, struct err *e);
+
 /* The whole spec. `runtime` is the class that was chosen. */
 void spec_json_put(struct json_put *j, const struct spec *s, const char *runtime);

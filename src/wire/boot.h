@@ -16,15 +16,14 @@ enum boot_fd {
 };
 
 enum boot_flag {
-        BOOT_LISTEN = 1,     /* BOOT_FD_STREAM listens: connections come and go, the sandbox stays */
-        BOOT_NOTIFY = 2,     /* BOOT_FD_NOTIFY is there */
-        BOOT_DIE_ALONE = 4,  /* exit when the stream ends, and die with the parent (private warden) */
-        BOOT_ONE_UID = 8,    /* only one uid is mapped: every command runs as the uid creto-init has */
-        BOOT_SLOT = 32,      /* BOOT_FD_SLOT is there */
-        BOOT_OOM_SCORE = 16, /* raise oom_score_adj of commands, so that they go before creto-init does */
+        BOOT_LISTEN = 1,    /* BOOT_FD_STREAM listens: connections come and go, the sandbox stays */
+        BOOT_NOTIFY = 2,    /* BOOT_FD_NOTIFY is there */
+        BOOT_DIE_ALONE = 4, /* exit when the stream ends, and die with the parent (private warden) */
+        BOOT_ONE_UID = 8,   /* only one uid is mapped: every command runs as the uid creto-init has */
+        BOOT_SLOT = 16,     /* BOOT_FD_SLOT is there */
 };
 
-enum { BOOT_VERSION = 1, BOOT_WRITABLE_MAX = 16, BOOT_PATH_MAX = 64 };
+enum { BOOT_VERSION = 2, BOOT_WRITABLE_MAX = 16, BOOT_PATH_MAX = 64 };
 
 #define BOOT_UNLIMITED UINT64_MAX
 

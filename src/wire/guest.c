@@ -72,6 +72,14 @@ static int done(const struct rbuf *r, bool valid)
         return rbuf_done(r) && valid ? 0 : -1;
 }
 
+static void get_bytes(struct rbuf *r, uint8_t *out, size_t len)
+{
+        struct bytes b = rbuf_bytes(r, len);
+
+        if (b.len == len)
+                memcpy(out, b.data, len);
+}
+
 void guest_put_hello(struct wbuf *w, const struct guest_hello *m)
 {
         wbuf_u32(w, m->version);
@@ -100,6 +108,7 @@ void guest_put_hello_ok(struct wbuf *w, const struct guest_hello_ok *m)
         wbuf_u32(w, m->max_frame);
         wbuf_u64(w, m->epoch);
         wbuf_u32(w, m->last);
+        wbuf_bytes(w, m->bound, GUEST_CLAIM);
         wbuf_u32(w, m->count);
         for (uint32_t i = 0; i < m->count && i < GUEST_EXECS_MAX; i++) {
                 const struct guest_channel_state *c = &m->channels[i];
@@ -123,6 +132,7 @@ int guest_get_hello_ok(struct bytes payload, struct guest_hello_ok *m)
         m->max_frame = rbuf_u32(&r);
         m->epoch = rbuf_u64(&r);
         m->last = rbuf_u32(&r);
+        get_bytes(&r, m->bound, GUEST_CLAIM);
         m->count = rbuf_u32(&r);
         valid = max_frame_valid(m->max_frame) && m->count <= GUEST_EXECS_MAX;
         for (uint32_t i = 0; valid && !r.bad && i < m->count; i++) {
@@ -417,6 +427,26 @@ int guest_get_u32(struct bytes payload, uint32_t *v)
 
         *v = rbuf_u32(&r);
         return done(&r, true);
+}
+
+bool guest_claim_is_none(const uint8_t claim[GUEST_CLAIM])
+{
+        static const uint8_t none[GUEST_CLAIM];
+
+        return memcmp(claim, none, GUEST_CLAIM) == 0;
+}
+
+void guest_put_claim(struct wbuf *w, const uint8_t claim[GUEST_CLAIM])
+{
+        wbuf_bytes(w, claim, GUEST_CLAIM);
+}
+
+int guest_get_claim(struct bytes payload, uint8_t claim[GUEST_CLAIM])
+{
+        struct rbuf r = rbuf_over(payload.data, payload.len);
+
+        get_bytes(&r, claim, GUEST_CLAIM);
+        return done(&r, !r.bad && !guest_claim_is_none(claim));
 }
 
 void guest_put_text(struct wbuf *w, const char *text)

@@ -12,7 +12,7 @@
 #include "base/buf.h"
 
 enum {
-        GUEST_VERSION = 1,
+        GUEST_VERSION = 2,
         GUEST_HEADER = 12,
         GUEST_FRAME_MAX = 32768, /* payload */
         GUEST_FRAME_MIN_MAX =
@@ -26,6 +26,7 @@ enum {
         GUEST_USER_MAX = 255,
         GUEST_PATH_MAX = 4095,
         GUEST_CALLS_MAX = 64, /* kinds of attack call listed in one STATS_REPLY */
+        GUEST_CLAIM = 16,     /* bytes of a claim's id; all zero: none */
 };
 
 #define GUEST_ID_LOOKUP UINT32_MAX /* uid, gid: look `user` up inside */
@@ -42,6 +43,7 @@ enum guest_type {
         GUEST_STATS = 0x09,
         GUEST_PING = 0x0a,
         GUEST_SHUTDOWN = 0x0b,
+        GUEST_BIND = 0x0c,
 
         GUEST_HELLO_OK = 0x81,
         GUEST_STARTED = 0x82,
@@ -51,6 +53,7 @@ enum guest_type {
         GUEST_FAILED = 0x86,
         GUEST_STATS_REPLY = 0x87,
         GUEST_PONG = 0x88,
+        GUEST_BOUND = 0x89,
         GUEST_PROTOCOL_ERROR = 0x8f,
 };
 
@@ -127,6 +130,7 @@ struct guest_hello_ok {
         uint32_t max_frame;
         uint64_t epoch;
         uint32_t last; /* the greatest channel number used so far; 0: none */
+        uint8_t bound[GUEST_CLAIM];
         uint32_t count;
         struct guest_channel_state channels[GUEST_EXECS_MAX];
 };
@@ -223,6 +227,10 @@ int guest_get_u64(struct bytes payload, uint64_t *v);
 /* STARTED */
 void guest_put_u32(struct wbuf *w, uint32_t v);
 int guest_get_u32(struct bytes payload, uint32_t *v);
+/* BIND, BOUND: any claim but none */
+void guest_put_claim(struct wbuf *w, const uint8_t claim[GUEST_CLAIM]);
+int guest_get_claim(struct bytes payload, uint8_t claim[GUEST_CLAIM]);
+bool guest_claim_is_none(const uint8_t claim[GUEST_CLAIM]);
 /* PROTOCOL_ERROR */
 void guest_put_text(struct wbuf *w, const char *text);
 int guest_get_text(struct bytes payload, char *out, size_t cap);

@@ -57,6 +57,20 @@ int ipc_get_hello_ok(struct rbuf *r, struct ipc_hello_ok *m)
         return m->version == IPC_VERSION && m->mode <= IPC_MODE_USER && m->cgroup_version <= 2 ? done(r) : -1;
 }
 
+static void put_limits(struct wbuf *w, const uint64_t limits[IPC_LIMITS], uint32_t wanted)
+{
+        for (size_t i = 0; i < IPC_LIMITS; i++)
+                wbuf_u64(w, limits[i]);
+        wbuf_u32(w, wanted);
+}
+
+static void get_limits(struct rbuf *r, uint64_t limits[IPC_LIMITS], uint32_t *wanted)
+{
+        for (size_t i = 0; i < IPC_LIMITS; i++)
+                limits[i] = rbuf_u64(r);
+        *wanted = rbuf_u32(r);
+}
+
 void ipc_put_spawn(struct wbuf *w, const struct ipc_spawn *m)
 {
         wbuf_str(w, m->id);
@@ -68,9 +82,8 @@ void ipc_put_spawn(struct wbuf *w, const struct ipc_spawn *m)
         wbuf_u32(w, m->uid);
         wbuf_u32(w, m->gid);
         wbuf_str(w, m->home);
-        for (size_t i = 0; i < IPC_LIMITS; i++)
-                wbuf_u64(w, m->limits[i]);
-        wbuf_u32(w, m->limits_wanted);
+        put_limits(w, m->limits, m->limits_wanted);
+        wbuf_u32(w, m->flags);
 }
 
 int ipc_get_spawn(struct rbuf *r, struct ipc_spawn *m)
@@ -86,10 +99,9 @@ int ipc_get_spawn(struct rbuf *r, struct ipc_spawn *m)
         m->uid = rbuf_u32(r);
         m->gid = rbuf_u32(r);
         rbuf_str(r, m->home, sizeof(m->home));
-        for (size_t i = 0; i < IPC_LIMITS; i++)
-                m->limits[i] = rbuf_u64(r);
-        m->limits_wanted = rbuf_u32(r);
-        return done(r);
+        get_limits(r, m->limits, &m->limits_wanted);
+        m->flags = rbuf_u32(r);
+        return m->flags > IPC_SPAWN_BACKGROUND ? -1 : done(r);
 }
 
 void ipc_put_spawned(struct wbuf *w, const struct ipc_spawned *m)
@@ -222,6 +234,30 @@ int ipc_get_freeze(struct rbuf *r, struct ipc_freeze *m)
         rbuf_str(r, m->id, sizeof(m->id));
         m->frozen = rbuf_u8(r);
         return m->frozen > 1 ? -1 : done(r);
+}
+
+void ipc_put_limit(struct wbuf *w, const struct ipc_limit *m)
+{
+        wbuf_str(w, m->id);
+        put_limits(w, m->limits, m->limits_wanted);
+}
+
+int ipc_get_limit(struct rbuf *r, struct ipc_limit *m)
+{
+        rbuf_str(r, m->id, sizeof(m->id));
+        get_limits(r, m->limits, &m->limits_wanted);
+        return done(r);
+}
+
+void ipc_put_limited(struct wbuf *w, uint32_t limits_missing)
+{
+        wbuf_u32(w, limits_missing);
+}
+
+int ipc_get_limited(struct rbuf *r, uint32_t *limits_missing)
+{
+        *limits_missing = rbuf_u32(r);
+        return done(r);
 }
 
 void ipc_put_image(struct wbuf *w, const struct ipc_image *m)

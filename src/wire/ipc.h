@@ -10,7 +10,7 @@
 #include "base/err.h"
 
 enum {
-        IPC_VERSION = 1,
+        IPC_VERSION = 2,
         IPC_HEADER = 8,
         IPC_MESSAGE_MAX = 65536,
         IPC_FDS_MAX = 6,
@@ -36,6 +36,7 @@ enum ipc_type {
         IPC_LIST = 6,
         IPC_ATTACH = 7,
         IPC_FREEZE = 8,
+        IPC_LIMIT = 9,
 
         IPC_HELLO_OK = 0x81,
         IPC_SPAWNED = 0x82,
@@ -46,10 +47,12 @@ enum ipc_type {
         IPC_LISTED = 0x87,
         IPC_ATTACHED = 0x88,
         IPC_FROZEN = 0x89,
+        IPC_LIMITED = 0x8a,
         IPC_ERROR = 0x8f,
 };
 
 enum ipc_hello_flag { IPC_PRIVATE = 1 };
+enum ipc_spawn_flag { IPC_SPAWN_BACKGROUND = 1 }; /* nobody waits for it */
 enum ipc_mode { IPC_MODE_ROOT, IPC_MODE_USER };
 enum ipc_root { IPC_ROOT_HOST, IPC_ROOT_LAYERS, IPC_ROOT_DIR };
 enum ipc_box { IPC_BOX_RUNNING = 1, IPC_BOX_FROZEN = 2, IPC_BOX_DYING = 3, IPC_BOX_EXITED = 4 };
@@ -87,6 +90,7 @@ struct ipc_spawn {
         char home[IPC_HOME_MAX + 1];
         uint64_t limits[IPC_LIMITS];
         uint32_t limits_wanted;
+        uint32_t flags; /* enum ipc_spawn_flag */
 };
 
 struct ipc_spawned {
@@ -133,6 +137,12 @@ struct ipc_freeze {
         uint8_t frozen;
 };
 
+struct ipc_limit {
+        char id[IPC_ID_MAX + 1];
+        uint64_t limits[IPC_LIMITS]; /* all of them, as they shall be */
+        uint32_t limits_wanted;
+};
+
 /* Begins a message in `w`. */
 void ipc_put_header(struct wbuf *w, enum ipc_type type, uint32_t serial);
 /* Reads the header of a packet and leaves the payload in *payload. Returns 0, or -1. */
@@ -168,5 +178,9 @@ int ipc_get_listed(struct rbuf *r, struct ipc_listed *m);
 /* FREEZE, FROZEN */
 void ipc_put_freeze(struct wbuf *w, const struct ipc_freeze *m);
 int ipc_get_freeze(struct rbuf *r, struct ipc_freeze *m);
+void ipc_put_limit(struct wbuf *w, const struct ipc_limit *m);
+int ipc_get_limit(struct rbuf *r, struct ipc_limit *m);
+void ipc_put_limited(struct wbuf *w, uint32_t limits_missing);
+int ipc_get_limited(struct rbuf *r, uint32_t *limits_missing);
 void ipc_put_error(struct wbuf *w, const struct err *e);
 int ipc_get_error(struct rbuf *r, struct err *e);

@@ -59,6 +59,7 @@ static void again_small(struct bytes p)
         uint32_t word;
         uint8_t small;
         char text[64];
+        uint8_t claim[GUEST_CLAIM];
 
         if (guest_get_ack(p, &small, &offset) == 0)
                 guest_put_ack(&w, small, offset), same(&w, p), w.len = 0;
@@ -70,6 +71,8 @@ static void again_small(struct bytes p)
                 guest_put_u64(&w, offset), same(&w, p), w.len = 0;
         if (guest_get_u32(p, &word) == 0)
                 guest_put_u32(&w, word), same(&w, p), w.len = 0;
+        if (guest_get_claim(p, claim) == 0)
+                guest_put_claim(&w, claim), same(&w, p), w.len = 0;
         if (guest_get_text(p, text, sizeof(text)) == 0)
                 guest_put_text(&w, text), same(&w, p);
 }

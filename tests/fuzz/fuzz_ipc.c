@@ -37,6 +37,7 @@ AGAIN(exited)
 AGAIN(image)
 AGAIN(listed)
 AGAIN(freeze)
+AGAIN(limit)
 
 static void again_small(const struct rbuf *packet)
 {
@@ -69,6 +70,12 @@ static void again_small(const struct rbuf *packet)
                 ipc_put_list(&w, first);
                 same(&w, packet);
         }
+        r = *packet;
+        w.len = 0;
+        if (ipc_get_limited(&r, &first) == 0) {
+                ipc_put_limited(&w, first);
+                same(&w, packet);
+        }
 }
 
 static void again_error(const struct rbuf *packet)
@@ -88,7 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
         static void (*const all[])(const struct rbuf *) = { again_hello,  again_hello_ok, again_spawn, again_spawned,
                                                             again_usage,  again_exited,   again_image, again_listed,
-                                                            again_freeze, again_small,    again_error };
+                                                            again_freeze, again_limit,    again_small, again_error };
         struct ipc_header head;
         struct rbuf body;
 

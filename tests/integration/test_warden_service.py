@@ -14,7 +14,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
-from warden import ATTACH, FREEZE, GONE, LIST, RUNNING, STOPPED, TERMINATE, Peer, Refused, text  # noqa: E402
+from warden import ATTACH, FREEZE, GONE, LIMIT, LIMITS, LIST, RUNNING, STOPPED, TERMINATE, UNLIMITED, Peer, Refused, text  # noqa: E402
 from harness import BUILD, IS_ROOT, alive, check, check_equal, main, poll, skip, test  # noqa: E402
 
 WARDEN = os.path.join(BUILD, "src/programs/warden/creto-warden")
@@ -25,7 +25,7 @@ def greet(stream, epoch):
     """True where creto-init answers."""
     stream.setblocking(True)
     stream.settimeout(10)
-    payload = struct.pack("<IIQ", 1, 32768, epoch)
+    payload = struct.pack("<IIQ", 2, 32768, epoch)
     stream.sendall(struct.pack("<IHBBI", len(payload), 0x01, 0, 0, 0) + payload)
     head = stream.recv(12, socket.MSG_WAITALL)
     if len(head) < 12:
@@ -213,6 +213,121 @@ def freeze():
         p.close()
 
 
+def group_of(pid, controller):
+    """The directory where that controller of a process is, with cgroup version 1 and 2."""
+    with open("/proc/mounts") as f:
+        mounts = [line.split()[1:4] for line in f if line.split()[2].startswith("cgroup")]
+    with open(f"/proc/{pid}/cgroup") as f:
+        lines = [line.rstrip("\n").split(":", 2) for line in f]
+    for _, names, path in lines:
+        if controller in names.split(","):
+            return next(m[0] for m in mounts if m[1] == "cgroup" and controller in m[2].split(",")) + path, 1
+    return next(m[0] for m in mounts if m[1] == "cgroup2") + next(path for _, names, path in lines if names == ""), 2
+
+
+def kept(pid):
+    """What the kernel holds a sandbox to: memory and swap together, millicores, processes."""
+    def number(controller, v1, v2):
+        place, version = group_of(pid, controller)
+        try:
+            with open(os.path.join(place, v1 if version == 1 else v2)) as f:
+                said = f.read().split()[0]
+        except FileNotFoundError:
+            return None
+        return UNLIMITED if said in ("max", "-1") or int(said) > 2**62 else int(said)
+    memory, cpu = number("memory", "memory.limit_in_bytes", "memory.max"), number("cpu", "cpu.cfs_quota_us", "cpu.max")
+    both = number("memory", "memory.memsw.limit_in_bytes", "memory.swap.max")
+    if both is not None and group_of(pid, "memory")[1] == 2:
+        both = memory + both if both != UNLIMITED else UNLIMITED
+    return memory, both, cpu if cpu == UNLIMITED else cpu // 100, number("pids", "pids.max", "pids.max")
+
+
+def recorded(s, name):
+    with open(os.path.join(s.run, "sandboxes", name), "rb") as f:
+        return list(struct.unpack("<9Q", f.read()[-72:]))
+
+
+def limits(**changed):
+    names = ["memory", "swap", "cpu", "pids", "disk", "inodes", "nofile", "core", "output"]
+    return [changed.get(n, LIMITS[i]) for i, n in enumerate(names)]
+
+
+@test
+def limits_change():
+    """Live, up and down, and again after a restart; what is refused changes nothing."""
+    with service() as s:
+        p = Peer(s.path)
+        pid, stream = p.spawn("elastic")
+        check(greet(stream, 1), "no greeting")
+        swaps = kept(pid)[1] is not None
+
+        def change(**to):
+            check_equal(p.limit("elastic", limits(**to)), 0, "limits missing")
+            want = dict(zip(("memory", "swap", "cpu", "pids"), limits(**to)))
+            both = UNLIMITED if UNLIMITED in (want["memory"], want["swap"]) else want["memory"] + want["swap"]
+            pids = UNLIMITED if want["pids"] == UNLIMITED else want["pids"] + 1
+            check_equal(kept(pid), (want["memory"], both if swaps else None, want["cpu"], pids), f"the kernel, for {to}")
+            check_equal(recorded(s, "elastic"), limits(**to), "the record")
+        change(memory=128 << 20, cpu=2500, pids=100)
+        change(memory=256 << 20, swap=64 << 20)
+        change(memory=16 << 20, swap=1 << 20, cpu=10, pids=1)
+        change(memory=UNLIMITED, cpu=UNLIMITED, pids=UNLIMITED)
+        change(memory=32 << 20)
+        before = kept(pid)
+        for to, why in ((limits(memory=1), "memoryBytes"), (limits(pids=0), "pidLimit"), (limits(disk=32 << 20), "diskBytes"),
+                        (limits(inodes=4096), "diskInodes"), (limits(nofile=UNLIMITED), "openFiles"), (limits(nofile=64), "openFiles"),
+                        (limits(core=4096), "coreBytes"), (limits(output=UNLIMITED), "outputBytesPerSecond")):
+            try:
+                p.limit("elastic", to)
+                check(False, f"{why} was taken")
+            except Refused as e:
+                check(why in str(e), e)
+        check_equal((kept(pid), recorded(s, "elastic")), (before, limits(memory=32 << 20)), "after refusals")
+        p = s.restart()
+        check_equal(kept(pid), before, "after a restart")
+        change(memory=64 << 20, pids=20)
+        p.spawn("loose", limits=limits(memory=UNLIMITED))
+        try:
+            p.limit("loose", LIMITS)
+            check(False, "a limit without a group was taken")
+        except Refused as e:
+            check("unlimited when the sandbox was made" in str(e), e)
+        for name in ("elastic", "loose"):
+            p.terminate(name)
+        p.close()
+
+
+@test
+def a_limit_below_what_is_used():
+    """What cannot be taken back is not taken by killing."""
+    with service() as s:
+        p = Peer(s.path)
+        pid, stream = p.spawn("full")
+        check(greet(stream, 1), "no greeting")
+        place, _ = group_of(pid, "memory")
+        eater = subprocess.Popen([sys.executable, "-c", "import sys; b = bytearray(40 << 20); b[::4096] = b'x' * len(b[::4096]); print(len(b), flush=True); sys.stdin.read()"],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=lambda: open(os.path.join(place, "cgroup.procs"), "w").write(str(os.getpid())))
+        try:
+            eater.stdout.readline()
+            before = kept(pid)
+            try:
+                p.limit("full", limits(memory=20 << 20))
+                check(False, "20 MiB for what uses 40")
+            except Refused as e:
+                check("too little" in str(e), e)
+            check_equal((kept(pid), recorded(s, "full"), eater.poll()), (before, LIMITS, None), "after the refusal")
+            check_equal(p.limit("full", limits(memory=100 << 20)), 0, "limits missing")
+        finally:
+            eater.kill()
+            eater.wait()
+            eater.stdin.close()
+            eater.stdout.close()
+        check_equal(p.limit("full", limits(memory=20 << 20)), 0, "limits missing")
+        check_equal(kept(pid)[0], 20 << 20, "memory, when nobody uses it any more")
+        p.terminate("full")
+        p.close()
+
+
 @test
 def who_may_speak():
     with service() as s:
@@ -245,13 +360,14 @@ def who_may_speak():
             check(False, "the older connection still serves")
         except (Refused, OSError):
             pass
-        for kind, payload, why in ((ATTACH, text("nobody"), "unknown"), (FREEZE, text("nobody") + b"\1", "unknown"), (TERMINATE, text("nobody"), "unknown")):
+        for kind, payload, why in ((ATTACH, text("nobody"), "unknown"), (FREEZE, text("nobody") + b"\1", "unknown"), (TERMINATE, text("nobody"), "unknown"),
+                                   (LIMIT, text("nobody") + struct.pack("<9QI", *LIMITS, 0), "unknown")):
             try:
                 new.ask(kind, payload, 0)
                 check(False, f"{kind}: {why} was taken")
             except Refused as e:
                 check("no " in str(e), e)
-        for junk in (b"", b"\0" * 8, struct.pack("<HHI", LIST, 0, 1), struct.pack("<HHI", FREEZE, 0, 1) + text("mine") + b"\2", struct.pack("<HHI", 99, 0, 1), b"x" * 60000):
+        for junk in (b"", b"\0" * 8, struct.pack("<HHI", LIST, 0, 1), struct.pack("<HHI", FREEZE, 0, 1) + text("mine") + b"\2", struct.pack("<HHI", LIMIT, 0, 1) + text("mine") + b"\0" * 8, struct.pack("<HHI", 99, 0, 1), b"x" * 60000):
             bad = Peer(s.path)
             bad.s.send(junk or b"\0")
             check_equal(bad.s.recv(100), b"", f"junk {junk[:12]!r}")

@@ -4,8 +4,8 @@ import struct
 
 from harness import check_equal
 
-HELLO, SPAWN, USAGE, TERMINATE, LIST, ATTACH, FREEZE = 1, 2, 3, 4, 6, 7, 8
-HELLO_OK, SPAWNED, TERMINATED, EXITED, LISTED, ATTACHED, FROZEN, ERROR = 0x81, 0x82, 0x84, 0x85, 0x87, 0x88, 0x89, 0x8F
+HELLO, SPAWN, USAGE, TERMINATE, LIST, ATTACH, FREEZE, LIMIT = 1, 2, 3, 4, 6, 7, 8, 9
+HELLO_OK, SPAWNED, TERMINATED, EXITED, LISTED, ATTACHED, FROZEN, LIMITED, ERROR = 0x81, 0x82, 0x84, 0x85, 0x87, 0x88, 0x89, 0x8A, 0x8F
 RUNNING, STOPPED, GONE = 1, 2, 4
 UNLIMITED = 2**64 - 1
 #         memory     swap cpu   pids disk       inodes nofile core output: domain/limits.h
@@ -45,7 +45,7 @@ class Peer:
         self.s.settimeout(20)
         self.s.connect(path)
         if greet:
-            self.ask(HELLO, struct.pack("<III", 1, flags, prepared), HELLO_OK)
+            self.ask(HELLO, struct.pack("<III", 2, flags, prepared), HELLO_OK)
 
     def ask(self, kind, payload, wanted):
         self.serial += 1
@@ -65,9 +65,9 @@ class Peer:
             check_equal((got, serial), (wanted, self.serial), "answer")
             return body, fds
 
-    def spawn(self, name):
+    def spawn(self, name, flags=0, limits=None):
         payload = text(name) + struct.pack("<BI", 0, 0) + text(name) + struct.pack("<II", 1000, 1000) + text("/home/agent")
-        payload += struct.pack("<9Q", *LIMITS) + struct.pack("<I", 0)
+        payload += struct.pack("<9Q", *(limits or LIMITS)) + struct.pack("<II", 0, flags)
         body, fds = self.ask(SPAWN, payload, SPAWNED)
         check_equal(body.text(), name, "id")
         return body.take("<I"), socket.socket(fileno=fds[0])
@@ -91,6 +91,11 @@ class Peer:
 
     def freeze(self, name, frozen):
         self.ask(FREEZE, text(name) + struct.pack("<B", frozen), FROZEN)
+
+    def limit(self, name, limits, wanted=0):
+        """Which limits are missing: bits."""
+        body, _ = self.ask(LIMIT, text(name) + struct.pack("<9QI", *limits, wanted), LIMITED)
+        return body.take("<I")
 
     def terminate(self, name):
         self.ask(TERMINATE, text(name), TERMINATED)

@@ -78,6 +78,45 @@ TEST(limits_are_read_and_bounded)
         }
 }
 
+TEST(limits_change_within_what_can_change)
+{
+        static const struct {
+                enum limit which;
+                uint64_t value;
+                const char *said; /* NULL: it may */
+        } cases[] = {
+                { LIMIT_MEMORY, 64ULL << 20, NULL },
+                { LIMIT_MEMORY, LIMIT_UNLIMITED, NULL },
+                { LIMIT_MEMORY, 1, "memoryBytes: 1 bytes is out of range: 16 MiB to 16 TiB, or unlimited" },
+                { LIMIT_CPU, 10, NULL },
+                { LIMIT_CPU, 9, "cpuMillicores: 9 is out of range: 10 to 1024000, or unlimited" },
+                { LIMIT_PIDS, 0, "pidLimit: 0 is out of range: 1 to 4194304, or unlimited" },
+                { LIMIT_NOFILE, LIMIT_UNLIMITED, "openFiles: unlimited is out of range: 16 to 1048576" },
+                { LIMIT_DISK, 1ULL << 30, NULL }, /* as it is */
+                { LIMIT_DISK, 2ULL << 30, "diskBytes: it is 1 GiB and cannot become 2 GiB while the sandbox runs" },
+                { LIMIT_INODES, 64, "diskInodes: it is 65536 and cannot become 64 while the sandbox runs" },
+                { LIMIT_NOFILE, 64,
+                  "openFiles: it is 1024 and cannot become 64 while the sandbox runs" }, /* creto-init was told at its start */
+                { LIMIT_CORE, 1 << 20, "coreBytes: it is 0 bytes and cannot become 1 MiB while the sandbox runs" },
+                { LIMIT_OUTPUT, 4096, "outputBytesPerSecond: it is 256 MiB and cannot become 4 KiB while the sandbox runs" },
+        };
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                struct limits from, to;
+                struct err e;
+
+                limits_default(&from);
+                to = from;
+                to.value[cases[i].which] = cases[i].value;
+                CHECK_INT(limits_check_change(&from, &to, &e), cases[i].said ? -(int)ERR_INVALID_SPEC : 0);
+                if (cases[i].said)
+                        CHECK_STR(e.msg, cases[i].said);
+                to = from;
+                to.wanted = 1U << LIMIT_COUNT;
+                CHECK_INT(limits_check_change(&from, &to, &e), -(int)ERR_INVALID_SPEC);
+        }
+}
+
 TEST(an_end_is_named)
 {
         struct limits l;

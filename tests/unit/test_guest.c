@@ -130,21 +130,45 @@ TEST(hello_ok_message)
 
         for (uint32_t i = 0; i < GUEST_EXECS_MAX; i++)
                 m.channels[i] = (struct guest_channel_state){ i + 1, (uint8_t)(1 + i % 2), i, 2 * i, UINT64_MAX - i };
+        memset(m.bound, 0xb0, sizeof(m.bound));
         guest_put_hello_ok(&w, &m);
-        CHECK_INT(w.len, 24 + 29 * GUEST_EXECS_MAX);
+        CHECK_INT(w.len, 40 + 29 * GUEST_EXECS_MAX);
+        CHECK(GUEST_FRAME_MIN_MAX >= w.len);
         CHECK(exact(&w, get_hello_ok));
         CHECK(get_hello_ok(written(&w)) == 0 && hello_ok.channels[127].stderr_acked == UINT64_MAX - 127);
-        mem[28] = 3; /* no such state */
+        CHECK(memcmp(hello_ok.bound, m.bound, GUEST_CLAIM) == 0);
+        mem[44] = 3; /* no such state */
         CHECK_INT(get_hello_ok(written(&w)), -1);
-        mem[28] = 1;
-        memset(mem + 24, 0, 4); /* channel 0 is no exec */
+        mem[44] = 1;
+        memset(mem + 40, 0, 4); /* channel 0 is no exec */
         CHECK_INT(get_hello_ok(written(&w)), -1);
         m.count++;
         w = fresh();
         guest_put_hello_ok(&w, &m);
         CHECK(w.bad);
-        memset(mem, 0xff, 24);
-        CHECK_INT(get_hello_ok((struct bytes){ mem, 24 + 29 * GUEST_EXECS_MAX }), -1);
+        memset(mem, 0xff, 40);
+        CHECK_INT(get_hello_ok((struct bytes){ mem, 40 + 29 * GUEST_EXECS_MAX }), -1);
+}
+
+static uint8_t claim[GUEST_CLAIM];
+static int get_claim(struct bytes p)
+{
+        return guest_get_claim(p, claim);
+}
+
+TEST(claim_message)
+{
+        const uint8_t one[GUEST_CLAIM] = { [GUEST_CLAIM - 1] = 1 }, none[GUEST_CLAIM] = { 0 };
+        struct wbuf w = fresh();
+
+        guest_put_claim(&w, one);
+        CHECK_INT(w.len, GUEST_CLAIM);
+        CHECK(exact(&w, get_claim));
+        CHECK(get_claim(written(&w)) == 0 && memcmp(claim, one, GUEST_CLAIM) == 0);
+        CHECK(!guest_claim_is_none(one) && guest_claim_is_none(none));
+        w = fresh();
+        guest_put_claim(&w, none);
+        CHECK_INT(get_claim(written(&w)), -1);
 }
 
 static struct guest_exec exec;

@@ -143,7 +143,7 @@ static bool take_params(struct call *c, const struct segments *want, const struc
         return true;
 }
 
-static const struct route *const tables[] = { sandbox_routes, exec_routes, file_routes, other_routes };
+static const struct route *const tables[] = { sandbox_routes, exec_routes, file_routes, pool_routes, claim_routes, other_routes };
 
 /* *allowed gets the methods that the path has. */
 static const struct route *find_route(struct call *c, const char *method, const char *path, char *allowed, size_t cap)

@@ -7,6 +7,7 @@
 #include "services/events/events.h"
 #include "services/keys/keys.h"
 #include "services/metrics/metrics.h"
+#include "services/pool/pool.h"
 #include "services/sandbox/sandbox.h"
 #include "wire/json.h"
 
@@ -15,6 +16,7 @@ enum { API_PARAMS_MAX = 2, API_NODES_MAX = 16384, API_EXECS_OUT_MAX = 4 * 1024 *
 struct api_config {
         struct loop *loop;
         struct sandboxes *sandboxes;
+        struct pools *pools;
         struct events *events;
         struct keys *keys;
         struct metrics *metrics;

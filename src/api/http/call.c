@@ -64,32 +64,39 @@ void call_empty(struct call *c)
         request_answer(c->request, 204, NULL, "", 0);
 }
 
-void call_bad_field(struct call *c, const char *field, const char *fmt, ...)
+void call_faults(struct call *c, const struct spec_faults *faults, const struct err *e)
 {
         auto_text w = text_new();
         struct json_put j = json_put_over(&w);
-        char message[256];
+
+        json_put_object(&j);
+        json_put_key(&j, "fields");
+        json_put_array(&j);
+        for (unsigned i = 0; i < faults->count; i++) {
+                json_put_object(&j);
+                put_text(&j, "field", faults->list[i].field);
+                put_text(&j, "message", faults->list[i].message);
+                json_put_end(&j);
+        }
+        json_put_end(&j);
+        json_put_end(&j);
+        const char *details = text_c(&w);
+        call_error_details(c, e, details ? details : "{}");
+}
+
+void call_bad_field(struct call *c, const char *field, const char *fmt, ...)
+{
+        struct spec_faults faults = { 0 };
+        char message[sizeof(faults.list[0].message)];
         struct err e;
         va_list ap;
 
         va_start(ap, fmt);
         vsnprintf(message, sizeof(message), fmt, ap);
         va_end(ap);
-        err_set(&e, ERR_INVALID_SPEC, 0, "%s %s", field, message);
-        err_hint(&e, "/openapi.json says what is taken");
-        json_put_object(&j);
-        json_put_key(&j, "fields");
-        json_put_array(&j);
-        json_put_object(&j);
-        json_put_key(&j, "field");
-        json_put_string(&j, field);
-        json_put_key(&j, "message");
-        json_put_string(&j, message);
-        json_put_end(&j);
-        json_put_end(&j);
-        json_put_end(&j);
-        const char *details = text_c(&w);
-        call_error_details(c, &e, details ? details : "{}");
+        spec_fault(&faults, field, "%s", message);
+        spec_faults_err(&faults, false, &e);
+        call_faults(c, &faults, &e);
 }
 
 /* ---- reading ---- */
@@ -137,6 +144,27 @@ bool call_known_fields(struct call *c, const struct json_node *object, const cha
         return true;
 }
 
+bool call_idempotency_key(struct call *c, const char **out)
+{
+        const char *key = request_header(c->request, "Idempotency-Key");
+        size_t n = key ? strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-") : 0;
+
+        *out = key;
+        if (!key || (n > 0 && n <= SANDBOX_KEY_MAX && key[n] == '\0'))
+                return true;
+        call_bad_field(c, "Idempotency-Key", "is 1 to %d of letters, digits and ._:-", SANDBOX_KEY_MAX);
+        return false;
+}
+
+int call_check_env(const struct spec *s, struct err *e)
+{
+        static struct spec whole;
+
+        whole = (struct spec){ .image = "-", .env_count = s->env_count };
+        memcpy(whole.env, s->env, sizeof(whole.env));
+        return spec_check(&whole, e);
+}
+
 bool call_may_see(const struct call *c, const struct sandbox *sb)
 {
         return c->who.role >= ROLE_OPERATOR || strcmp(sandbox_info(sb)->owner, c->who.name) == 0;
@@ -152,6 +180,20 @@ struct sandbox *call_sandbox(struct call *c)
                 return sb;
         err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "no sandbox '%.64s'", c->params[0]);
         err_hint(&e, "creto-runtime list --all");
+        call_error(c, &e);
+        return NULL;
+}
+
+struct sandbox *call_claimed(struct call *c)
+{
+        struct sandbox *sb = call_sandbox(c);
+        const struct sandbox_info *i = sb ? sandbox_info(sb) : NULL;
+        struct err e;
+
+        if (!i || !i->pool[0] || i->claimed_ms)
+                return sb;
+        err_set(&e, ERR_SANDBOX_NOT_READY, 0, "sandbox %s waits in pool '%s', and is nobody's until it is claimed", i->id, i->pool);
+        err_hint(&e, "creto-runtime pool claim %s", i->pool);
         call_error(c, &e);
         return NULL;
 }
@@ -295,6 +337,8 @@ void put_sandbox(struct json_put *j, const struct sandbox_info *s, bool usage)
         json_put_key(j, "spec");
         json_put_raw(j, s->spec, s->spec_len);
         put_words(j, "notEnforced", s->missing);
+        put_text(j, "poolId", s->pool);
+        put_time(j, "claimedAt", s->claimed_ms);
         json_put_key(j, "failure");
         if (s->failure != ERR_NONE) {
                 json_put_object(j);

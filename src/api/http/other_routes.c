@@ -64,6 +64,24 @@ static void set_sandboxes(const struct api *api)
         }
 }
 
+static void set_pools(const struct api *api)
+{
+        struct metrics *m = api->config.metrics;
+
+        for (struct pool *p = pools_first(api->config.pools); p; p = pools_next(p)) {
+                const struct pool_info *i = pool_info(p);
+                const char *const id[] = { i->id, NULL };
+
+                metrics_set(m, METRIC_POOL_READY, id, i->ready);
+                metrics_set(m, METRIC_POOL_CLAIMED, id, i->claimed);
+                metrics_set(m, METRIC_POOL_WARMING, id, i->warming);
+                metrics_set(m, METRIC_POOL_MIN_READY, id, (double)i->settings.min_ready);
+                metrics_set(m, METRIC_POOL_CLAIM_RATE, id, i->claims_per_minute);
+                metrics_add(m, METRIC_POOL_COLD_CLAIMS, id, 0); /* they are there from the beginning */
+                metrics_add(m, METRIC_POOL_FAILURES, id, 0);
+        }
+}
+
 static void show_metrics(struct call *c)
 {
         struct api *api = c->api;
@@ -78,6 +96,7 @@ static void show_metrics(struct call *c)
                 metrics_set(api->config.metrics, METRIC_SANDBOXES_TOTAL, state, n);
         }
         set_sandboxes(api);
+        set_pools(api);
         metrics_set(api->config.metrics, METRIC_HTTP_CONNECTIONS, NULL, server_connections(api->server));
         metrics_render(api->config.metrics, &w);
         char *data = text_take(&w, &len);

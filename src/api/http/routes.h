@@ -5,6 +5,7 @@
 
 #include "api/http/api.h"
 #include "base/text.h"
+#include "domain/spec_json.h"
 
 struct api {
         struct api_config config;
@@ -37,7 +38,7 @@ struct route {
         const char *const *query;     /* names that it takes, NULL-ended; NULL: none */
 };
 
-extern const struct route sandbox_routes[], exec_routes[], file_routes[], other_routes[];
+extern const struct route sandbox_routes[], exec_routes[], file_routes[], pool_routes[], claim_routes[], other_routes[];
 
 struct call *call_of(const struct request *r);
 void call_own(struct call *c, void *own, void (*release)(void *own));
@@ -59,6 +60,8 @@ void put_error(struct json_put *j, const struct err *e, const char *details, con
 const struct json_node *call_object(struct call *c, bool may_miss);
 /* The sandbox of the path, if the caller may know of it; NULL where it was answered that there is none. */
 struct sandbox *call_sandbox(struct call *c);
+/* The same, for what leaves traces in it: one that still waits in its pool is refused. */
+struct sandbox *call_claimed(struct call *c);
 struct exec *call_exec(struct call *c, struct sandbox *sb);
 bool call_may_see(const struct call *c, const struct sandbox *sb);
 /* A field or a query that is none of those that are known, or of the wrong kind. */
@@ -68,6 +71,15 @@ bool call_query_u64(struct call *c, const char *name, uint64_t max, uint64_t *ou
 bool call_query_bool(struct call *c, const char *name, bool *out);
 /* The members of `object` are all among `names`, NULL-ended. */
 bool call_known_fields(struct call *c, const struct json_node *object, const char *where, const char *const *names);
+
+/* The pool of the path; NULL where it was answered that there is none. */
+struct pool *call_pool(struct call *c);
+/* The header Idempotency-Key, or NULL; false where it was answered that it is none. */
+bool call_idempotency_key(struct call *c, const char **out);
+/* `e` with all that is wrong, field by field. */
+void call_faults(struct call *c, const struct spec_faults *faults, const struct err *e);
+/* Whether the environment of what was read fits; the command that comes with it later has the rest of the room. */
+int call_check_env(const struct spec *s, struct err *e);
 
 /* Answers with 101, and makes the connection the reader and writer of the command. */
 void websocket_attach(struct call *c, struct exec *x, uint64_t stdout_offset, uint64_t stderr_offset);

@@ -8,9 +8,8 @@
 #include "api/http/routes.h"
 #include "base/str.h"
 #include "base/time.h"
-#include "domain/spec_json.h"
 
-enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 1000, KEY_MAX = SANDBOX_KEY_MAX };
+enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 1000 };
 
 /* ---- one of them, answered later ---- */
 
@@ -53,50 +52,16 @@ static void on_created(void *ctx, struct sandbox *sb, const struct err *e)
 
 /* ---- create ---- */
 
-static void bad_spec(struct call *c, const struct spec_faults *faults, const struct err *e)
-{
-        auto_text w = text_new();
-        struct json_put j = json_put_over(&w);
-
-        json_put_object(&j);
-        json_put_key(&j, "fields");
-        json_put_array(&j);
-        for (unsigned i = 0; i < faults->count; i++) {
-                json_put_object(&j);
-                put_text(&j, "field", faults->list[i].field);
-                put_text(&j, "message", faults->list[i].message);
-                json_put_end(&j);
-        }
-        json_put_end(&j);
-        json_put_end(&j);
-        const char *details = text_c(&w);
-        call_error_details(c, e, details ? details : "{}");
-}
-
-static const char *idempotency_key(struct call *c, bool *bad)
-{
-        const char *key = request_header(c->request, "Idempotency-Key");
-        size_t n = key ? strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-") : 0;
-
-        *bad = key && (n == 0 || n > KEY_MAX || key[n] != '\0');
-        if (*bad)
-                call_bad_field(c, "Idempotency-Key", "is 1 to %d of letters, digits and ._:-", KEY_MAX);
-        return key;
-}
-
 static void create(struct call *c)
 {
         static const char *const known[] = { "spec", NULL };
         static struct spec spec;
         const struct json_node *body = call_object(c, true);
         struct spec_faults faults;
+        const char *key;
         struct err e;
-        bool bad;
 
-        if (!body || !call_known_fields(c, body, "", known))
-                return;
-        const char *key = idempotency_key(c, &bad);
-        if (bad)
+        if (!body || !call_known_fields(c, body, "", known) || !call_idempotency_key(c, &key))
                 return;
         size_t cap = request_body(c->request).len + 1;
         char *arena = malloc(cap);
@@ -107,10 +72,9 @@ static void create(struct call *c)
         }
         spec = c->api->config.defaults;
         spec.command = NULL;
-        struct spec whole = { .image = "-" };
         if (spec_json_read(json_get(body, "spec"), &spec, arena, cap, &faults, &e) < 0) {
-                bad_spec(c, &faults, &e);
-        } else if (memcpy(whole.env, spec.env, sizeof(whole.env)), whole.env_count = spec.env_count, spec_check(&whole, &e) < 0) {
+                call_faults(c, &faults, &e);
+        } else if (call_check_env(&spec, &e) < 0) {
                 call_error(c, &e);
         } else {
                 const struct sandbox_request req = {
@@ -133,7 +97,7 @@ struct bound {
 struct list {
         struct request *request;
         struct bound cpu, memory;
-        const char *status, *runtime, *label, *sort, *cursor;
+        const char *status, *runtime, *label, *pool, *sort, *cursor;
         bool all, usage, descending;
         uint64_t limit;
         struct sandbox **found;
@@ -208,6 +172,8 @@ static bool selected(const struct call *c, const struct list *l, const struct sa
         if (!call_may_see(c, sb))
                 return false;
         if (l->status ? strcmp(lifecycle_name(s->state), l->status) != 0 : !l->all && s->state == SANDBOX_TERMINATED)
+                return false;
+        if (l->pool && strcmp(s->pool, l->pool) != 0)
                 return false;
         return (!l->runtime || strcmp(l->runtime, "native") == 0) && (!l->label || has_label(s, l->label));
 }
@@ -320,6 +286,7 @@ static bool read_list(struct call *c, struct list *l)
         l->descending = order && strcmp(order, "desc") == 0;
         l->runtime = request_query(c->request, "runtimeClass");
         l->label = request_query(c->request, "label");
+        l->pool = request_query(c->request, "pool");
         l->cursor = request_query(c->request, "cursor");
         l->usage |= l->cpu.set || l->memory.set || (l->sort && strcmp(l->sort, "age") != 0);
         return true;
@@ -426,7 +393,7 @@ static void terminate(struct call *c)
 static void renew(struct call *c)
 {
         static const char *const known[] = { "ttlSeconds", NULL };
-        struct sandbox *sb = call_sandbox(c);
+        struct sandbox *sb = call_claimed(c);
         const struct json_node *body = sb ? call_object(c, false) : NULL, *ttl;
         double seconds = 0;
 
@@ -487,7 +454,7 @@ static void logs(struct call *c)
 }
 
 static const char *const list_query[] = { "status",      "runtimeClass", "agentNhi", "label", "sortBy", "order", "cpuUsage",
-                                          "memoryUsage", "limit",        "cursor",   "all",   "usage",  NULL };
+                                          "memoryUsage", "limit",        "cursor",   "all",   "usage",  "pool",  NULL };
 static const char *const force_query[] = { "force", NULL }, *const tail_query[] = { "tail", NULL };
 
 const struct route sandbox_routes[] = {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "programs/init/bind.h"
 #include "programs/init/channel.h"
 #include "programs/init/files/dir.h"
 #include "programs/init/exec/exec.h"
@@ -112,6 +113,19 @@ static const char *on_ping(const struct guest_frame *f)
         return NULL;
 }
 
+static const char *on_bind(const struct guest_frame *f)
+{
+        uint8_t claim[GUEST_CLAIM];
+
+        if (guest_get_claim(f->payload, claim) < 0)
+                return "malformed BIND";
+        bind_take(claim);
+        struct wbuf w = stream_begin();
+        guest_put_claim(&w, bind_claim());
+        stream_end(GUEST_BOUND, 0, &w);
+        return NULL;
+}
+
 static const char *on_shutdown(const struct guest_frame *f)
 {
         if (f->payload.len != 0)
@@ -136,6 +150,7 @@ static const struct {
         [GUEST_STATS] = { .act = on_stats, .answers = true },
         [GUEST_PING] = { .act = on_ping, .answers = true },
         [GUEST_SHUTDOWN] = { .act = on_shutdown },
+        [GUEST_BIND] = { .act = on_bind, .answers = true },
 };
 
 const char *protocol_frame(const struct guest_frame *f)

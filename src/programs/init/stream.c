@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "programs/init/bind.h"
 #include "programs/init/channel.h"
 #include "programs/init/init.h"
 #include "programs/init/protocol.h"
@@ -17,7 +18,7 @@
 enum {
         OUT_MAX = 2 * (GUEST_HEADER + GUEST_FRAME_MAX),
         HELLO_SIZE = GUEST_HEADER + 16,
-        HELLO_OK_MAX = 24 + GUEST_EXECS_MAX * 29,
+        HELLO_OK_MAX = 24 + GUEST_CLAIM + GUEST_EXECS_MAX * 29,
 };
 
 static int listener = -1;
@@ -164,6 +165,7 @@ static void greet(const struct guest_hello *h)
         host_max = h->max_frame;
         greeted = true;
         ok = (struct guest_hello_ok){ .version = GUEST_VERSION, .max_frame = GUEST_FRAME_MAX, .epoch = epoch };
+        memcpy(ok.bound, bind_claim(), GUEST_CLAIM);
         channel_resume(&ok);
         struct wbuf w = stream_begin();
         guest_put_hello_ok(&w, &ok);

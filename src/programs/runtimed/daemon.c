@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "api/http/api.h"
@@ -18,6 +19,7 @@
 #include "programs/runtimed/confine.h"
 #include "programs/runtimed/monitor.h"
 #include "programs/runtimed/systemd.h"
+#include "services/pool/pool.h"
 #include "services/store/store.h"
 #include "services/token/token.h"
 
@@ -32,6 +34,7 @@ struct daemon {
         struct token_keys *tokens;
         struct metrics *metrics;
         struct sandboxes *sandboxes;
+        struct pools *pools;
         struct api *api;
         struct server *server;
         struct timer *settle, *deadline;
@@ -77,7 +80,34 @@ static void on_count(void *ctx, enum sandbox_count what, const char *label, doub
                 metrics_add(d->metrics, METRIC_WARDEN_RESTARTS, NULL, value);
                 break;
         case SANDBOX_COUNT_GONE:
-                metrics_forget(d->metrics, label);
+                metrics_forget(d->metrics, "sandbox_id", label);
+                break;
+        }
+}
+
+static void on_pool_log(void *ctx, bool bad, const char *pool, const char *text)
+{
+        (void)ctx;
+        log_event(bad ? LOG_WARNING : LOG_INFO, text, "pool", pool);
+}
+
+static void on_pool_count(void *ctx, enum pool_count what, const char *pool, double value)
+{
+        struct daemon *d = ctx;
+        const char *const labels[] = { pool, NULL };
+
+        switch (what) {
+        case POOL_COUNT_CLAIM:
+                metrics_observe(d->metrics, METRIC_POOL_CLAIM_LATENCY, labels, value);
+                break;
+        case POOL_COUNT_COLD:
+                metrics_add(d->metrics, METRIC_POOL_COLD_CLAIMS, labels, 1);
+                break;
+        case POOL_COUNT_FAILED:
+                metrics_add(d->metrics, METRIC_POOL_FAILURES, labels, 1);
+                break;
+        case POOL_COUNT_GONE:
+                metrics_forget(d->metrics, "pool_id", pool);
                 break;
         }
 }
@@ -166,6 +196,7 @@ static void on_terminate(void *ctx)
         d->began_ms = clock_ms(CLOCK_MONOTONIC);
         systemd_say("STOPPING=1");
         server_stop_listening(d->server);
+        pools_stop(d->pools);
         sandboxes_drain(d->sandboxes, true);
         if (d->keep) {
                 log_event(LOG_INFO, "stopped", "sandboxes", "kept");
@@ -296,7 +327,19 @@ static int open_services(struct daemon *d, struct err *e)
                 .count = on_count,
                 .ctx = d,
         };
-        return take_auth(d, e) < 0 || open_tokens(d, e) < 0 ? -(int)e->code : sandboxes_open(&sandboxes, &d->sandboxes, e);
+        if (take_auth(d, e) < 0 || open_tokens(d, e) < 0 || sandboxes_open(&sandboxes, &d->sandboxes, e) < 0)
+                return -(int)e->code;
+        const struct pools_config pools = {
+                .loop = d->loop,
+                .store = d->store,
+                .events = d->events,
+                .sandboxes = d->sandboxes,
+                .cores = (unsigned)get_nprocs(),
+                .log = on_pool_log,
+                .count = on_pool_count,
+                .ctx = d,
+        };
+        return pools_open(&pools, &d->pools, e);
 }
 
 static int open_api(struct daemon *d, struct err *e)
@@ -306,6 +349,7 @@ static int open_api(struct daemon *d, struct err *e)
 
         api = (struct api_config){ .loop = d->loop,
                                    .sandboxes = d->sandboxes,
+                                   .pools = d->pools,
                                    .events = d->events,
                                    .keys = d->keys,
                                    .metrics = d->metrics,

@@ -42,6 +42,18 @@ int session_held(const struct session *s);
 /* Reads and writes what is possible now. Returns 0, 1 where the stream has ended, or a negative code. */
 int session_step(struct session *s, struct err *e);
 
+/* Writes what is queued, as far as the stream takes it now, so that it need not wait for the loop's next turn. What goes wrong is said by session_step(). */
+void session_flush(struct session *s);
+
+/*
+ * Binds the sandbox to a claim (not all zero), or asks once more; flushed at once. The answer is in session_bound() after one of the next
+ * steps: this claim, or the one that the sandbox was bound to before.
+ */
+void session_bind(struct session *s, const uint8_t claim[GUEST_CLAIM]);
+
+/* The claim that the sandbox has said it is bound to, GUEST_CLAIM bytes; NULL until it has greeted, and while it is bound to none. Does not change once it is set. */
+const uint8_t *session_bound(const struct session *s);
+
 /* Starts a command. The handle lives until session_exec_free() or the end of the session. */
 int session_exec_new(struct session *s, const struct guest_exec *req, const char *const *argv, const char *const *env,
                      session_output_fn *output, void *ctx, struct session_exec **out, struct err *e);

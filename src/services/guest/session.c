@@ -33,6 +33,8 @@ struct session {
         uint32_t max_frame;
         uint32_t last_id;
         struct session_exec *execs;
+        uint32_t binds;                                 /* BIND frames that were not answered yet */
+        uint8_t asked[GUEST_CLAIM], bound[GUEST_CLAIM]; /* the first of them; what the sandbox has said */
         bool have_stats;
         struct guest_stats stats;
         session_adopt_fn *adopt;
@@ -222,11 +224,27 @@ static int on_greeting(struct session *s, const struct guest_frame *f, struct er
                 return broken(e, "no greeting");
         s->greeted = true;
         s->max_frame = ok.max_frame;
+        memcpy(s->bound, ok.bound, GUEST_CLAIM);
         for (uint32_t i = 0; i < ok.count; i++)
                 if (adopt(s, &ok.channels[i], e) < 0)
                         return -(int)e->code;
         if (ok.last > s->last_id)
                 s->last_id = ok.last;
+        return 0;
+}
+
+/* Unbound it must take what it was asked first; bound it stays so. */
+static int on_bound(struct session *s, struct bytes payload, struct err *e)
+{
+        const uint8_t *expected = guest_claim_is_none(s->bound) ? s->asked : s->bound;
+        uint8_t claim[GUEST_CLAIM];
+
+        if (s->binds == 0)
+                return broken(e, "bound without being asked");
+        if (guest_get_claim(payload, claim) < 0 || memcmp(claim, expected, GUEST_CLAIM) != 0)
+                return broken(e, "bound to another claim than it can be");
+        s->binds--;
+        memcpy(s->bound, claim, GUEST_CLAIM);
         return 0;
 }
 
@@ -245,6 +263,8 @@ static int on_frame(struct session *s, const struct guest_frame *f, struct err *
                 s->have_stats = true;
                 return 0;
         }
+        if (f->type == GUEST_BOUND && f->channel == 0)
+                return on_bound(s, f->payload, e);
         struct session_exec *x = find(s, f->channel);
         if (x)
                 return exec_frame(x, f, e);
@@ -389,6 +409,27 @@ short session_events(const struct session *s)
 int session_held(const struct session *s)
 {
         return s->held;
+}
+
+void session_flush(struct session *s)
+{
+        struct err ignored; /* it comes again with the next step */
+
+        write_out(s, &ignored);
+}
+
+void session_bind(struct session *s, const uint8_t claim[GUEST_CLAIM])
+{
+        if (guest_claim_is_none(s->asked))
+                memcpy(s->asked, claim, GUEST_CLAIM);
+        s->binds++;
+        put(s, GUEST_BIND, 0, 0, claim, GUEST_CLAIM);
+        session_flush(s);
+}
+
+const uint8_t *session_bound(const struct session *s)
+{
+        return guest_claim_is_none(s->bound) ? NULL : s->bound;
 }
 
 /* A request goes out in pieces of the size that any peer takes, since its own maximum is not known yet. */

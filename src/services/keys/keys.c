@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/str.h"
 #include "base/text.h"
 #include "base/time.h"
 #include "wire/json.h"
@@ -45,24 +46,6 @@ static bool digest_of(const char *text, uint8_t out[DIGEST])
         return EVP_Digest(text, strlen(text), out, NULL, EVP_sha256(), NULL) == 1;
 }
 
-static void to_hex(const uint8_t *data, size_t len, char *out)
-{
-        for (size_t i = 0; i < len; i++)
-                snprintf(out + 2 * i, 3, "%02x", data[i]);
-}
-
-static bool from_hex(const char *hex, uint8_t *out, size_t len)
-{
-        if (strlen(hex) != 2 * len || strspn(hex, "0123456789abcdefABCDEF") != 2 * len)
-                return false;
-        for (size_t i = 0; i < len; i++) {
-                const char pair[3] = { hex[2 * i], hex[2 * i + 1], '\0' };
-
-                out[i] = (uint8_t)strtoul(pair, NULL, 16);
-        }
-        return true;
-}
-
 static struct key *add(struct keys *k)
 {
         if (k->count == k->cap) {
@@ -95,7 +78,7 @@ static bool load_one(void *ctx, const struct store_kv *kv)
         if (!key)
                 return false;
         bool good = json_parse(kv->value, kv->len, nodes, NODES, NULL) > 0 && json_str(json_get(nodes, "sha256"), hex, sizeof(hex)) &&
-                    from_hex(hex, key->digest, DIGEST) && json_str(json_get(nodes, "name"), key->info.name, sizeof(key->info.name)) &&
+                    str_unhex(hex, key->digest, DIGEST) && json_str(json_get(nodes, "name"), key->info.name, sizeof(key->info.name)) &&
                     json_str(json_get(nodes, "role"), role, sizeof(role)) && json_u64(json_get(nodes, "created"), &key->info.created_ms) &&
                     json_u64(json_get(nodes, "expires"), &key->info.expires_ms);
         snprintf(key->info.id, sizeof(key->info.id), "%.8s", kv->key + strlen("apikeys/"));
@@ -129,7 +112,7 @@ int keys_add_fixed(struct keys *k, const char *name, enum key_role role, const c
         uint8_t digest[DIGEST];
         struct key *key;
 
-        if (!from_hex(sha256, digest, DIGEST) || role == ROLE_NONE || strlen(name) > KEY_NAME_MAX || !*name)
+        if (!str_unhex(sha256, digest, DIGEST) || role == ROLE_NONE || strlen(name) > KEY_NAME_MAX || !*name)
                 return err_set(e, ERR_INVALID_SPEC, 0, "key '%.64s': it needs a name, a role, and the 64 hex digits of its SHA-256", name);
         if (!(key = add(k)))
                 return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory, or more than %d keys", KEYS_MAX);
@@ -137,7 +120,7 @@ int keys_add_fixed(struct keys *k, const char *name, enum key_role role, const c
         key->info.role = role;
         memcpy(key->digest, digest, DIGEST);
         snprintf(key->info.name, sizeof(key->info.name), "%s", name);
-        to_hex(digest, KEY_ID_MAX / 2, key->info.id);
+        str_hex(digest, KEY_ID_MAX / 2, key->info.id);
         return 0;
 }
 
@@ -180,8 +163,8 @@ static bool make_text(struct key_info *info, char text[KEY_TEXT_MAX])
 
         if (getrandom(id, sizeof(id), 0) != (ssize_t)sizeof(id) || getrandom(secret, sizeof(secret), 0) != (ssize_t)sizeof(secret))
                 return false;
-        to_hex(id, sizeof(id), info->id);
-        to_hex(secret, sizeof(secret), hex);
+        str_hex(id, sizeof(id), info->id);
+        str_hex(secret, sizeof(secret), hex);
         snprintf(text, KEY_TEXT_MAX, "creto_%s_%s", info->id, hex);
         OPENSSL_cleanse(hex, sizeof(hex));
         return true;
@@ -194,7 +177,7 @@ static void save(struct keys *k, const struct key *key, struct making *m)
         struct json_put j = json_put_over(&w);
         char hex[2 * DIGEST + 1], at[32];
 
-        to_hex(key->digest, DIGEST, hex);
+        str_hex(key->digest, DIGEST, hex);
         json_put_object(&j);
         json_put_key(&j, "name");
         json_put_string(&j, key->info.name);

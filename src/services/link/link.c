@@ -110,7 +110,8 @@ static void finish(struct link *l, struct request *r, const struct link_answer *
 {
         if (r->type == IPC_IMAGE)
                 l->image_busy = false;
-        r->done(r->ctx, a);
+        if (r->done)
+                r->done(r->ctx, a);
         free(r);
 }
 
@@ -231,6 +232,8 @@ static bool payload(enum ipc_type type, struct rbuf *body, struct link_answer *a
                 return ipc_get_id(body, id) == 0 && a->fd >= 0;
         case IPC_FROZEN:
                 return ipc_get_freeze(body, &m.freeze) == 0;
+        case IPC_LIMITED:
+                return ipc_get_limited(body, &a->limits_missing) == 0;
         case IPC_IMAGE_DONE:
                 return ipc_get_status(body, &a->status) == 0;
         default:
@@ -428,7 +431,8 @@ static void refuse(link_done_fn *done, void *ctx, enum err_code code, const char
 
         err_set(&e, code, 0, "%s", why);
         a.error = &e;
-        done(ctx, &a);
+        if (done)
+                done(ctx, &a);
 }
 
 static struct request *make(struct link *l, const struct wbuf *w, enum ipc_type type, enum ipc_type answer, link_done_fn *done, void *ctx)
@@ -445,7 +449,7 @@ static struct request *make(struct link *l, const struct wbuf *w, enum ipc_type 
                 .serial = l->serial,
                 .type = type,
                 .answer = answer,
-                .repeatable = type != IPC_SPAWN && type != IPC_IMAGE,
+                .repeatable = done && type != IPC_SPAWN && type != IPC_IMAGE && type != IPC_LIST,
                 .deadline_ms = clock_ms(CLOCK_MONOTONIC) + LINK_WAIT_MS,
                 .done = done,
                 .ctx = ctx,
@@ -520,6 +524,17 @@ void link_freeze(struct link *l, const char *id, bool frozen, link_done_fn *done
         snprintf(freeze.id, sizeof(freeze.id), "%s", id);
         ipc_put_freeze(&w, &freeze);
         ask(l, &w, IPC_FREEZE, IPC_FROZEN, done, ctx);
+}
+
+void link_limit(struct link *l, const char *id, const uint64_t limits[IPC_LIMITS], uint32_t wanted, link_done_fn *done, void *ctx)
+{
+        struct ipc_limit limit = { .limits_wanted = wanted };
+        struct wbuf w = begin(l, IPC_LIMIT);
+
+        snprintf(limit.id, sizeof(limit.id), "%s", id);
+        memcpy(limit.limits, limits, sizeof(limit.limits));
+        ipc_put_limit(&w, &limit);
+        ask(l, &w, IPC_LIMIT, IPC_LIMITED, done, ctx);
 }
 
 void link_image(struct link *l, const struct ipc_image *req, const int fds[2], link_done_fn *done, void *ctx)

@@ -36,6 +36,21 @@ static const struct family {
                                      "The same under the name that dashboards know.",
                                      { "status" } },
         [METRIC_VIOLATIONS] = { "creto_runtime_syscall_violations_total", COUNTER, "Attack calls that were refused.", { "sandbox_id" } },
+        [METRIC_POOL_CLAIM_LATENCY] = { "creto_runtime_pool_claim_latency_seconds",
+                                        HISTOGRAM,
+                                        "From a claim to the answer of the sandbox.",
+                                        { "pool_id" } },
+        /* gauges, but promtool takes a gauge's name for a histogram's where it ends with _count */
+        [METRIC_POOL_READY] = { "creto_runtime_pool_ready_count", UNTYPED, "Sandboxes of a pool that wait for a claim.", { "pool_id" } },
+        [METRIC_POOL_CLAIMED] = { "creto_runtime_pool_claimed_count", UNTYPED, "Sandboxes of a pool that are claimed.", { "pool_id" } },
+        [METRIC_POOL_WARMING] = { "creto_runtime_pool_warming_count", UNTYPED, "Sandboxes of a pool that are being made.", { "pool_id" } },
+        [METRIC_POOL_MIN_READY] = { "creto_runtime_pool_min_ready", GAUGE, "How many a pool keeps ready at least.", { "pool_id" } },
+        [METRIC_POOL_CLAIM_RATE] = { "creto_runtime_pool_claims_per_minute", GAUGE, "Claims of the last minute.", { "pool_id" } },
+        [METRIC_POOL_COLD_CLAIMS] = { "creto_runtime_pool_cold_claims_total", COUNTER, "Claims that found none ready.", { "pool_id" } },
+        [METRIC_POOL_FAILURES] = { "creto_runtime_pool_failures_total",
+                                   COUNTER,
+                                   "Sandboxes that could not be made for a pool.",
+                                   { "pool_id" } },
         [METRIC_HTTP_REQUESTS] = { "creto_runtime_http_requests_total", COUNTER, "Requests answered.", { "method", "route", "code" } },
         [METRIC_HTTP_DURATION] = { "creto_runtime_http_request_duration_seconds",
                                    HISTOGRAM,
@@ -179,13 +194,13 @@ void metrics_clear(struct metrics *m, enum metric which)
         m->count[which] = 0;
 }
 
-void metrics_forget(struct metrics *m, const char *label)
+void metrics_forget(struct metrics *m, const char *name, const char *value)
 {
         for (unsigned i = 0; i < METRIC_COUNT; i++)
-                for (struct series **at = &m->first[i]; *at && families[i].labels[0] && strcmp(families[i].labels[0], "sandbox_id") == 0;) {
+                for (struct series **at = &m->first[i]; *at && families[i].labels[0] && strcmp(families[i].labels[0], name) == 0;) {
                         struct series *s = *at;
 
-                        if (strcmp(s->labels[0], label) != 0) {
+                        if (strcmp(s->labels[0], value) != 0) {
                                 at = &s->next;
                                 continue;
                         }

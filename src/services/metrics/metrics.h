@@ -19,6 +19,14 @@ enum metric {
         METRIC_SANDBOXES,
         METRIC_SANDBOXES_TOTAL,
         METRIC_VIOLATIONS,
+        METRIC_POOL_CLAIM_LATENCY,
+        METRIC_POOL_READY, /* of each pool: set when they are asked for */
+        METRIC_POOL_CLAIMED,
+        METRIC_POOL_WARMING,
+        METRIC_POOL_MIN_READY,
+        METRIC_POOL_CLAIM_RATE,
+        METRIC_POOL_COLD_CLAIMS,
+        METRIC_POOL_FAILURES,
         METRIC_HTTP_REQUESTS,
         METRIC_HTTP_DURATION,
         METRIC_HTTP_CONNECTIONS,
@@ -49,8 +57,8 @@ void metrics_set(struct metrics *m, enum metric which, const char *const *labels
 void metrics_observe(struct metrics *m, enum metric which, const char *const *labels, double seconds);
 /* All series of a family. */
 void metrics_clear(struct metrics *m, enum metric which);
-/* Every series that has this label as its first. */
-void metrics_forget(struct metrics *m, const char *label);
+/* Every series whose first label has this name and this value. */
+void metrics_forget(struct metrics *m, const char *name, const char *value);
 
 void metrics_http(struct metrics *m, const char *method, const char *route, int status, double seconds);
 

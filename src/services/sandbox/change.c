@@ -22,6 +22,10 @@ static void on_time(void *ctx)
                 sandbox_remake(sb);
                 return;
         }
+        if (sb->claim_boot && now >= sb->claim_boot) {
+                claim_timed_out(sb);
+                return;
+        }
         if (sb->expires_boot && now >= sb->expires_boot)
                 sandbox_log(sb, false, "its time is over");
         else if (sb->idle_boot && now >= sb->idle_boot && sb->info.execs == 0)
@@ -51,6 +55,8 @@ void sandbox_arm(struct sandbox *sb)
                 first = sb->expires_boot;
         if (lives && sb->idle_boot && sb->info.execs == 0 && sb->idle_boot < first)
                 first = sb->idle_boot;
+        if (lives && sb->claim_boot && sb->claim_boot < first)
+                first = sb->claim_boot;
         if (first == UINT64_MAX) {
                 if (sb->timer)
                         timer_stop(sb->timer);
@@ -62,7 +68,7 @@ void sandbox_arm(struct sandbox *sb)
 
 void sandbox_touch(struct sandbox *sb)
 {
-        if (sb->idle_ms) {
+        if (sb->idle_ms && !is_pooled(sb)) {
                 sb->idle_boot = clock_ms(CLOCK_BOOTTIME) + sb->idle_ms;
                 sb->info.idle_ends_ms = sb->info.execs == 0 ? time_wall_ms() + sb->idle_ms : 0;
         }
@@ -90,7 +96,8 @@ static void gone(struct sandbox *sb)
                 return;
         }
         if (sb->info.state == SANDBOX_FAILED) {
-                bool again = sb->restart != SPEC_RESTART_NEVER && sb->info.started_ms && !sb->all->drained;
+                bool again = sb->restart != SPEC_RESTART_NEVER && sb->info.started_ms && !sb->all->drained && !is_pooled(sb) &&
+                             !sb->unknown;
 
                 sandbox_set_state(sb, SANDBOX_FAILED);
                 if (again) {
@@ -111,7 +118,8 @@ static void gone(struct sandbox *sb)
         waiters_tell(sb, &sb->looking, NULL);
         waiters_tell(sb, &sb->resuming, NULL);
         waiters_tell(sb, &sb->ending, NULL);
-        if (sb->info.state == SANDBOX_FAILED && !sb->info.started_ms)
+        pooled_tell(sb, SANDBOX_POOLED_ENDED, NULL);
+        if ((sb->info.state == SANDBOX_FAILED && !sb->info.started_ms) || is_pooled(sb) || sb->unknown)
                 sandbox_forget(sb); /* its maker got an error, and nobody has its id */
 }
 
@@ -166,6 +174,8 @@ void sandbox_terminate(struct sandbox *sb, sandbox_done_fn *done, void *ctx)
                         timer_stop(sb->timer);
                 err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "sandbox %s was terminated", sb->info.id);
                 waiters_tell(sb, &sb->creating, &e);
+                sb->unknown |= sb->claiming != NULL;
+                waiters_tell(sb, &sb->claiming, &e);
                 execs_lose(sb, &e);
         }
         sandbox_end(sb);

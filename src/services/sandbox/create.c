@@ -45,6 +45,9 @@ void sandbox_failed(struct sandbox *sb, const struct err *e)
         }
         execs_lose(sb, e);
         waiters_tell(sb, &sb->creating, e);
+        sb->unknown |= sb->claiming != NULL;
+        waiters_tell(sb, &sb->claiming, e);
+        pooled_tell(sb, SANDBOX_POOLED_FAILED, e);
         sandbox_end(sb);
 }
 
@@ -65,6 +68,7 @@ void sandbox_died(struct sandbox *sb, const struct err *e)
 static void drop_session(struct sandbox *sb)
 {
         execs_unbind(sb);
+        claim_dropped(sb);
         prewarm_unbind(sb);
         watch_free(sb->watch);
         session_free(sb->session);
@@ -90,7 +94,10 @@ static void on_session(void *ctx)
         if (r == 0 && session_greeted(sb->session)) {
                 set_adopting(sb, false);
                 sb->attach_tries = 0;
-                prewarm_begin(sb);
+                if (sb->info.state != SANDBOX_CREATING || !claim_binds_first(sb)) {
+                        prewarm_begin(sb);
+                        claim_stepped(sb);
+                }
         }
         if (r == 0) {
                 prewarm_check(sb);
@@ -184,16 +191,19 @@ void sandbox_ready(struct sandbox *sb)
         if (!lifecycle_step(sb->info.state, SANDBOX_EV_CREATED, &next))
                 return;
         sb->info.started_ms = time_wall_ms();
-        if (sb->ttl_ms) {
+        if (sb->ttl_ms && !is_pooled(sb)) {
                 sb->expires_boot = clock_ms(CLOCK_BOOTTIME) + sb->ttl_ms;
                 sb->info.expires_ms = sb->info.started_ms + sb->ttl_ms;
         }
         sandbox_set_state(sb, next);
         record_put(sb, NULL, NULL);
-        sb->all->config.count(sb->all->config.ctx, SANDBOX_COUNT_SPAWNED, NULL, (double)(clock_ms(CLOCK_MONOTONIC) - sb->born_ms) / 1000);
+        if (!sb->background)
+                sb->all->config.count(sb->all->config.ctx, SANDBOX_COUNT_SPAWNED, NULL,
+                                      (double)(clock_ms(CLOCK_MONOTONIC) - sb->born_ms) / 1000);
         sandbox_event(sb, "SandboxSpawned", sb->request_id, NULL);
         sandbox_touch(sb);
         waiters_tell(sb, &sb->creating, NULL);
+        claim_greeted(sb);
 }
 
 /* ---- the warden's part ---- */
@@ -254,6 +264,7 @@ static void ask_warden(struct sandbox *sb, const struct image_answer *image)
         memcpy(req.limits, sb->limits.value, sizeof(req.limits));
         req.root = image ? IPC_ROOT_LAYERS : IPC_ROOT_HOST;
         req.layer_count = image ? image->layer_count : 0;
+        req.flags = sb->background ? IPC_SPAWN_BACKGROUND : 0;
         for (uint32_t i = 0; i < req.layer_count; i++)
                 memcpy(req.layers[i], image->layers[i], sizeof(req.layers[i]));
         sb->in_warden = sb->spawning = true;
@@ -347,7 +358,7 @@ static void make_id(char out[IPC_ID_MAX + 1])
         snprintf(out, IPC_ID_MAX + 1, "sb-%02x%02x%02x%02x%02x%02x", raw[0], raw[1], raw[2], raw[3], raw[4], raw[5]);
 }
 
-static char *spec_text(const struct spec *spec, size_t *len)
+char *sandbox_spec_text(const struct spec *spec, size_t *len)
 {
         struct wbuf w = text_new();
         struct json_put j = json_put_over(&w);
@@ -363,8 +374,20 @@ static unsigned of_owner(const struct sandboxes *all, const char *owner)
         if (all->config.rules.max_per_owner == 0)
                 return 0;
         for (const struct sandbox *sb = all->first; sb; sb = sb->next)
-                n += sb->promised && strcmp(sb->info.owner, owner) == 0;
+                n += sb->promised && !is_pooled(sb) && strcmp(sb->info.owner, owner) == 0;
         return n;
+}
+
+/* What nobody waits for leaves a place like its own to what somebody asks for. */
+static int leave_a_place(struct sandboxes *all, const struct limits *l, const char **resource, struct err *e)
+{
+        struct admission_promised with = all->promised;
+
+        admission_add(&with, l);
+        if (admission_check(&all->config.rules, &all->host, &with, l, resource, e) == 0)
+                return 0;
+        err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "there is room for one more sandbox (%s), and no pool takes the last place", *resource);
+        return err_hint(e, "end sandboxes, or let the pool be smaller");
 }
 
 static int admit(struct sandboxes *all, const struct sandbox_request *req, struct err *e)
@@ -376,8 +399,9 @@ static int admit(struct sandboxes *all, const struct sandbox_request *req, struc
                 return err_hint(e, "creto-runtime enable --runtime native");
         }
         host_look(all);
-        all->promised.of_owner = of_owner(all, req->owner);
-        if (admission_check(&all->config.rules, &all->host, &all->promised, &req->spec->limits, &resource, e) == 0)
+        all->promised.of_owner = req->pool ? 0 : of_owner(all, req->owner);
+        if (admission_check(&all->config.rules, &all->host, &all->promised, &req->spec->limits, &resource, e) == 0 &&
+            (!req->background || leave_a_place(all, &req->spec->limits, &resource, e) == 0))
                 return 0;
         all->config.count(all->config.ctx, SANDBOX_COUNT_REFUSED, resource, 1);
         return -(int)e->code;
@@ -399,6 +423,8 @@ static struct sandbox *begin(struct sandboxes *all, const struct sandbox_request
         sb->info.spec_len = len;
         sb->info.created_ms = time_wall_ms();
         sb->pull = req->spec->pull;
+        sb->background = req->background;
+        snprintf(sb->info.pool, sizeof(sb->info.pool), "%s", req->pool ? req->pool : "");
         sandbox_set_key(sb, req->key ? req->key : "");
         snprintf(sb->request_id, sizeof(sb->request_id), "%s", req->request_id ? req->request_id : "");
         if (setup_make(sb, req->spec, NULL, e) < 0) {
@@ -430,6 +456,25 @@ static void create_now(struct sandboxes *all, const struct sandbox_request *req,
                 done(ctx, NULL, &e);
 }
 
+int sandbox_create_pooled(struct sandboxes *all, const struct sandbox_request *req, void *member, struct err *e)
+{
+        size_t len;
+        char *spec = sandbox_spec_text(req->spec, &len);
+
+        if (!spec)
+                return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        if (admit(all, req, e) < 0) {
+                free(spec);
+                return -(int)e->code;
+        }
+        struct sandbox *sb = begin(all, req, spec, len, e);
+        if (!sb)
+                return -(int)e->code;
+        sb->member = member;
+        record_put(sb, on_recorded, sb);
+        return 0;
+}
+
 /* The same request again: the same answer. */
 static void answer_again(struct sandbox *sb, const char *spec, sandbox_done_fn *done, void *ctx)
 {
@@ -456,7 +501,7 @@ void sandbox_create(struct sandboxes *all, const struct sandbox_request *req, sa
 {
         struct err e;
         size_t len;
-        char *spec = spec_text(req->spec, &len);
+        char *spec = sandbox_spec_text(req->spec, &len);
         struct sandbox *same = req->key && req->key[0] ? sandboxes_find_key(all, req->owner, req->key) : NULL;
 
         if (!spec) {

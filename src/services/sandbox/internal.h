@@ -9,7 +9,7 @@
 #include "services/sandbox/sandbox.h"
 #include "services/store/store.h"
 
-enum { BUCKETS = 4096, BOOT_ID_MAX = 36, LOOK_PAUSE_MS = 250, LOOK_FRESH_MS = 180000, ATTACH_TRIES = 8, ADOPT_MS = 5000, MAKE_TRIES = 3 };
+enum { BUCKETS = 4096, BOOT_ID_MAX = 36, LOOK_PAUSE_MS = 250, LOOK_FRESH_MS = 180000, ATTACH_TRIES = 8, ADOPT_MS = 5000, MAKE_TRIES = 10 };
 
 /* Somebody who waits for something to come true of a sandbox. */
 struct waiter {
@@ -50,6 +50,14 @@ struct sandbox {
         bool adopting; /* its creto-init has not answered yet, after it has answered an earlier connection */
         unsigned restarts;
         uint64_t paused_boot; /* since when */
+        bool background;
+        void *member;                /* of the pool's */
+        uint8_t claim[GUEST_CLAIM];  /* what its creto-init is bound to, or is to be */
+        bool has_claim, verified;    /* creto-init has said so to this connection */
+        bool bind_sent, limit_asked; /* of a claim under way */
+        bool unknown;                /* its claim was not answered: nobody has its id */
+        uint64_t claim_boot;         /* when a claim under way has taken too long; 0: none is */
+        struct waiter *claiming;
         unsigned attach_tries;
         struct session *session;
         struct watch *watch;
@@ -85,6 +93,8 @@ struct sandboxes {
         struct image_cache *images;
         struct timer *sweep;
         uint64_t epoch;
+        sandbox_pooled_fn *on_pooled;
+        void *pooled_ctx;
 };
 
 /* ---- sandboxes.c ---- */
@@ -96,7 +106,6 @@ void sandbox_log(struct sandbox *sb, bool bad, const char *text);
 void sandbox_event(struct sandbox *sb, const char *name, const char *request_id, const char *detail);
 /* A key can be looked for from now on. */
 void sandbox_set_key(struct sandbox *sb, const char *key);
-struct sandbox *sandboxes_find_key(struct sandboxes *all, const char *owner, const char *key);
 bool waiter_add(struct waiter **list, sandbox_done_fn *done, void *ctx);
 void waiters_tell(struct sandbox *sb, struct waiter **list, const struct err *e);
 
@@ -124,6 +133,18 @@ void sandbox_remake(struct sandbox *sb);
 void sandbox_attach(struct sandbox *sb);
 void sandbox_session_new(struct sandbox *sb, int stream);
 void sandbox_ready(struct sandbox *sb); /* creto-init has answered */
+
+char *sandbox_spec_text(const struct spec *spec, size_t *len);
+
+/* ---- claim.c ---- */
+void claim_greeted(struct sandbox *sb);     /* creto-init has answered: is it bound as the record says? */
+void claim_stepped(struct sandbox *sb);     /* it may have said more */
+void claim_dropped(struct sandbox *sb);     /* the connection is gone */
+bool claim_binds_first(struct sandbox *sb); /* made anew for its owner: it is bound before it is ready */
+void claim_timed_out(struct sandbox *sb);
+void pooled_tell(struct sandbox *sb, enum sandbox_pooled what, const struct err *e);
+/* It is nobody's. */
+bool is_pooled(const struct sandbox *sb);
 
 /* ---- change.c ---- */
 void sandbox_end(struct sandbox *sb); /* asks the warden to take it down */

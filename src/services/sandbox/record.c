@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/str.h"
 #include "base/text.h"
 #include "base/time.h"
 #include "domain/spec_json.h"
@@ -45,6 +46,18 @@ static void put_strings(struct json_put *j, const char *key, const char *const *
         json_put_end(j);
 }
 
+static void put_pool(struct json_put *j, const struct sandbox *sb)
+{
+        char hex[2 * GUEST_CLAIM + 1];
+
+        put_string(j, "pool", sb->info.pool);
+        if (!sb->has_claim)
+                return;
+        str_hex(sb->claim, GUEST_CLAIM, hex);
+        put_string(j, "claim", hex);
+        put_number(j, "claimed", sb->info.claimed_ms);
+}
+
 static void put_record(struct json_put *j, const struct sandbox *sb)
 {
         const struct sandbox_info *s = &sb->info;
@@ -54,6 +67,8 @@ static void put_record(struct json_put *j, const struct sandbox *sb)
         put_number(j, "state", s->state);
         put_string(j, "boot", sb->all->boot_id);
         put_string(j, "key", sb->key);
+        if (s->pool[0])
+                put_pool(j, sb);
         put_number(j, "wanted", sb->limits.wanted);
         put_number(j, "created", s->created_ms);
         put_number(j, "started", s->started_ms);
@@ -221,12 +236,15 @@ static void load_state(struct sandbox *sb, const struct json_node *root)
 {
         struct sandbox_info *s = &sb->info;
         uint64_t state = get_number(root, "state");
-        char key[SANDBOX_KEY_MAX + 1];
+        char key[SANDBOX_KEY_MAX + 1], claim[2 * GUEST_CLAIM + 1];
 
         s->created_ms = get_number(root, "created");
         s->started_ms = get_number(root, "started");
         s->ended_ms = get_number(root, "ended");
         s->expires_ms = get_number(root, "expires");
+        s->claimed_ms = get_number(root, "claimed");
+        json_str(json_get(root, "pool"), s->pool, sizeof(s->pool));
+        sb->has_claim = json_str(json_get(root, "claim"), claim, sizeof(claim)) && str_unhex(claim, sb->claim, GUEST_CLAIM);
         s->failure = (enum err_code)(get_number(root, "failure") < ERR_CODE_COUNT ? get_number(root, "failure") : ERR_INTERNAL_ERROR);
         json_str(json_get(root, "missing"), s->missing, sizeof(s->missing));
         json_str(json_get(root, "failureText"), s->failure_text, sizeof(s->failure_text));

@@ -22,6 +22,7 @@
 
 enum {
         SANDBOX_OWNER_MAX = 127,
+        SANDBOX_POOL_MAX = 63, /* the id of a pool */
         SANDBOX_KEY_MAX = 128, /* an idempotency key */
         SANDBOX_REQUEST_MAX = 63,
         SANDBOX_ENDED_MAX = 10000, /* ended sandboxes that are remembered at most */
@@ -94,7 +95,8 @@ struct sandbox_info {
         char id[IPC_ID_MAX + 1];
         char owner[SANDBOX_OWNER_MAX + 1];
         enum sandbox_state state;
-        uint64_t created_ms, started_ms, ended_ms, expires_ms, idle_ends_ms;
+        char pool[SANDBOX_POOL_MAX + 1]; /* whose pool it was made for, or "" */
+        uint64_t created_ms, started_ms, ended_ms, expires_ms, idle_ends_ms, claimed_ms;
         const char *spec; /* JSON */
         size_t spec_len;
         const char *image;
@@ -124,6 +126,8 @@ struct sandbox_request {
         const char *request_id; /* may be NULL */
         const char *key;        /* idempotency key, or NULL */
         const struct spec *spec;
+        const char *pool; /* sandbox_create_pooled(): whose; else NULL */
+        bool background;  /* nobody waits for it: it gives way to what somebody waits for */
 };
 
 /* Answers when it is Ready. A request with the same owner and key as an earlier one answers with the sandbox of that one. */
@@ -137,6 +141,49 @@ void sandbox_terminate(struct sandbox *sb, sandbox_done_fn *done, void *ctx);
 void sandbox_renew(struct sandbox *sb, uint64_t ttl_ms, sandbox_done_fn *done, void *ctx);
 /* Brings `usage` up to date. Where there was no look within the last minutes, it takes a quarter of a second. */
 void sandbox_look(struct sandbox *sb, bool disk, sandbox_done_fn *done, void *ctx);
+
+/* ---- those of pools ---- */
+
+/* What becomes of them: it can be claimed (also again, after it was out of reach for a moment); it died, or could not be made; nothing is left of it. */
+enum sandbox_pooled { SANDBOX_POOLED_READY, SANDBOX_POOLED_FAILED, SANDBOX_POOLED_ENDED };
+
+/* `e`: SANDBOX_POOLED_FAILED. */
+typedef void sandbox_pooled_fn(void *ctx, struct sandbox *sb, enum sandbox_pooled what, const struct err *e);
+void sandboxes_on_pooled(struct sandboxes *all, sandbox_pooled_fn *fn, void *ctx);
+
+/* Begins one that is nobody's, with `member` (anything, for who keeps the pool). What becomes of it is told as above, perhaps before this returns, unless it returns a negative code:
+ * then it was not even begun. */
+int sandbox_create_pooled(struct sandboxes *all, const struct sandbox_request *req, void *member, struct err *e);
+
+void *sandbox_member(const struct sandbox *sb);
+void sandbox_set_member(struct sandbox *sb, void *member);
+
+/* What a claim binds to it; borrowed. */
+struct sandbox_claim {
+        const char *owner;
+        const char *request_id, *key;           /* may be NULL */
+        const char *const *env, *const *labels; /* K=V, in place of those of the template with the same name */
+        size_t env_count, label_count;
+        struct limits limits;     /* those whose bit is in `wanted` */
+        uint64_t ttl_ms, idle_ms; /* 0: the template's */
+};
+
+/* Ready, nobody's, and its creto-init is there. */
+bool sandbox_claimable(const struct sandbox *sb);
+
+/* INVALID_SPEC where the limits of the claim cannot be had from a sandbox with those of `spec`. */
+int sandbox_claim_check(const struct spec *spec, const struct sandbox_claim *c, struct err *e);
+
+/* Makes it the owner's: recorded first, then said to its creto-init, which takes one claim in its life. Answers when that has agreed. With an error it is not claimed: where it is
+ * still claimable the claim was refused and nothing has changed, else it is being ended and another may be tried. */
+void sandbox_claim(struct sandbox *sb, const struct sandbox_claim *c, sandbox_done_fn *done, void *ctx);
+
+/* The sandbox that was claimed or made with this key, or NULL. */
+struct sandbox *sandboxes_find_key(struct sandboxes *all, const char *owner, const char *key);
+/* Who made or claimed it can ask for its answer again. */
+bool sandbox_has_key(const struct sandbox *sb);
+/* Calls `done` when the claim under way is answered, at once where none is. */
+void sandbox_claim_wait(struct sandbox *sb, sandbox_done_fn *done, void *ctx);
 
 /* ---- commands ---- */
 

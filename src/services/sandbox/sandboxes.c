@@ -82,7 +82,7 @@ static unsigned key_bucket(const char *owner, const char *key)
 struct sandbox *sandboxes_find_key(struct sandboxes *all, const char *owner, const char *key)
 {
         for (struct sandbox *sb = all->key_buckets[key_bucket(owner, key)]; sb; sb = sb->key_chain)
-                if (strcmp(sb->key, key) == 0 && strcmp(sb->info.owner, owner) == 0)
+                if (strcmp(sb->key, key) == 0 && strcmp(sb->info.owner, owner) == 0 && !sb->unknown)
                         return sb;
         return NULL;
 }
@@ -140,6 +140,12 @@ static bool is_over(const struct sandbox *sb)
         return sb->info.state == SANDBOX_TERMINATED || (sb->info.state == SANDBOX_FAILED && !sb->in_warden);
 }
 
+void sandboxes_on_pooled(struct sandboxes *all, sandbox_pooled_fn *fn, void *ctx)
+{
+        all->on_pooled = fn;
+        all->pooled_ctx = ctx;
+}
+
 /* What has ended is remembered for a while, and not more of it than SANDBOX_ENDED_MAX. */
 static void forget_old(void *ctx)
 {
@@ -151,7 +157,7 @@ static void forget_old(void *ctx)
                 over += is_over(sb);
         for (struct sandbox *sb = all->first, *next; sb; sb = next) {
                 next = sb->next;
-                if (!is_over(sb) || sb->creating || sb->ending || sb->looking)
+                if (!is_over(sb) || sb->creating || sb->ending || sb->looking || sb->member)
                         continue;
                 if (over <= SANDBOX_ENDED_MAX && (now < sb->info.ended_ms || now - sb->info.ended_ms < all->config.ended_keep_ms))
                         continue;
@@ -232,6 +238,11 @@ const struct sandbox_info *sandbox_info(const struct sandbox *sb)
         return &sb->info;
 }
 
+bool sandbox_has_key(const struct sandbox *sb)
+{
+        return sb->key[0] != '\0';
+}
+
 bool sandbox_is_taken_over(const struct sandbox *sb)
 {
         return sb->adopting;
@@ -244,11 +255,11 @@ static void take_missing(struct sandbox *sb)
 {
         struct err e;
 
+        if (sb->doomed)
+                return; /* the warden has been asked to end it, and will say that it is not there */
         sb->in_warden = false;
         if (sb->info.state == SANDBOX_TERMINATING) {
-                sandbox_set_state(sb, SANDBOX_TERMINATED);
-                record_put(sb, NULL, NULL);
-                waiters_tell(sb, &sb->ending, NULL);
+                sandbox_end(sb);
                 return;
         }
         err_set(&e, ERR_INTERNAL_ERROR, 0, "it ended while nobody looked: the host was started again, or it was killed");
@@ -267,9 +278,10 @@ static void take_one(struct sandbox *sb, const struct ipc_listed_box *box)
 
         if (sb->spawning)
                 return; /* what is there was begun before; the answer to our SPAWN says so */
+        if (sb->doomed)
+                return; /* the link asks again by itself, and twice is once too often */
         sb->in_warden = true;
         if (sb->info.state == SANDBOX_TERMINATING || sb->info.state == SANDBOX_TERMINATED || sb->info.state == SANDBOX_FAILED) {
-                sb->doomed = false;
                 sandbox_end(sb);
         } else if (box->state == IPC_BOX_EXITED || box->state == IPC_BOX_DYING) {
                 err_set(&e, ERR_INTERNAL_ERROR, 0, "it ended while the service was down (status %d)", box->status);
@@ -310,7 +322,7 @@ static void on_list(void *ctx, const struct link_answer *a)
                         take_one(sb, box);
                 } else {
                         all->config.log(all->config.ctx, true, box->id, "the warden has a sandbox that no record names: it is ended");
-                        link_terminate(all->link, box->id, ignore, NULL);
+                        link_terminate(all->link, box->id, NULL, NULL);
                 }
         }
         all->list_seen += a->listed->count;

@@ -19,7 +19,7 @@ struct identity {
         char shell[256]; /* empty: not known */
 };
 
-/* Reads what children will need. Does its work once; cheap to call again. */
+/* Reads what children will need, and gives up for all of them what pid 1 has no use for. Does its work once; cheap to call again. */
 void confine_prepare(void);
 
 /* pid 1 itself: nobody may look into it; with BOOT_DIE_ALONE it dies with its parent. Again after each change of the fsuid. */
@@ -28,13 +28,6 @@ void confine_self(void);
 /* Files made from here to confine_leave() (pipes, terminals) belong to `id`, so that a command can open its own /dev/stdout. */
 void confine_enter(const struct identity *id);
 void confine_leave(void);
-
-/*
- * With BOOT_OOM_SCORE, around the start of a child: it inherits what pid 1 has at that moment. The child cannot do it itself: the kernel
- * gives the score that one process sets to all that share its memory, unless that is by vfork, and pid 1 would keep it.
- */
-void confine_oom_raise(void);
-void confine_oom_restore(void);
 
 /* False where a command may not be `id`: pid 1's own uid, or with BOOT_ONE_UID any other. */
 bool confine_may_be(const struct identity *id);

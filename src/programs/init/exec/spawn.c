@@ -53,7 +53,7 @@ static bool is_program(const struct spawn *s)
 static int place(const struct child *c)
 {
         for (int i = 0; i < 3; i++)
-                if (dup2(c->order->fds[i], i) < 0)
+                if (c->order->fds[i] != i && dup2(c->order->fds[i], i) < 0)
                         return errno;
         /* 3 is the stream to the host; whatever else pid 1 has open, and what a child still needs of it, has another number. */
         if (c->order->kind == GUEST_KIND_PREWARM ? dup2(c->order->server, PREWARM_FD) < 0 : dup3(c->report, REPORT_FD, O_CLOEXEC) < 0)
@@ -229,15 +229,11 @@ pid_t spawn(const struct spawn *order, struct spawn_failure *failure)
         auto_fd reading = ends[0];
         auto_fd writing = ends[1];
         struct child c = { order, writing };
-        confine_oom_raise();
         pid_t pid = start(&c);
         if (pid < 0) {
                 failure->sys = errno;
-                confine_oom_restore();
                 return -1;
         }
         close(take_fd(&writing)); /* fd_close() would write errno, see above */
-        int r = await(pid, reading, failure);
-        confine_oom_restore(); /* now nobody shares our memory, to whom it would be given too */
-        return r < 0 ? -1 : pid;
+        return await(pid, reading, failure) < 0 ? -1 : pid;
 }

@@ -245,7 +245,8 @@ pid_t prewarm_run(const struct spawn *order, bool has_stdin)
 
         if (len == 0 || (server.keeps && has_stdin && !server.has_stdin))
                 return -1;
-        if ((server.keeps && !channel_settle(server.channel)) || sock_send(server.socket, packet, len, order->fds, server.keeps ? 0 : PREWARM_STREAMS) < 0) {
+        if ((server.keeps && !channel_settle(server.channel)) ||
+            sock_send(server.socket, packet, len, order->fds, server.keeps ? 0 : PREWARM_STREAMS) < 0) {
                 put_down();
                 return -1;
         }

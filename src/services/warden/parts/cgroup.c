@@ -16,7 +16,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 
-enum { TABLE_MAX = 65536, CPU_PERIOD_US = 100000, DESTROY_WAIT_MS = 1000, CREATE_TRIES = 4, FREEZE_WAIT_MS = 50 };
+enum { TABLE_MAX = 65536, CPU_PERIOD_US = 100000, CREATE_TRIES = 4, FREEZE_WAIT_MS = 50 };
 
 static const struct {
         const char *name;
@@ -160,6 +160,18 @@ static void find_v2(struct cgroup_host *h, const char *mount, const char *own, b
         add_tree(h, base, here != 0 ? enable_v2(base) : 0, true);
 }
 
+/* Version 2 counts CPU time, whatever its controllers. */
+static void drop_cpuacct(struct cgroup_host *h)
+{
+        for (unsigned i = 0; i + 1 < h->count && h->trees[h->count - 1].v2; i++) {
+                if (h->trees[i].controllers != CGROUP_CPUACCT)
+                        continue;
+                close(h->trees[i].base);
+                h->count--;
+                memmove(&h->trees[i], &h->trees[i + 1], (h->count - i) * sizeof(h->trees[0]));
+        }
+}
+
 void cgroup_host_init(struct cgroup_host *h, bool root)
 {
         static char mounts[TABLE_MAX], own[4096];
@@ -190,6 +202,7 @@ void cgroup_host_init(struct cgroup_host *h, bool root)
         }
         if (v2_mount[0] && own_path(own, 0, true, path, sizeof(path)))
                 find_v2(h, v2_mount, path, root, by_v1);
+        drop_cpuacct(h);
         h->version = h->controllers == 0 ? 0 : by_v1 != 0 ? 1 : 2;
 }
 
@@ -232,16 +245,10 @@ int cgroup_create(const struct cgroup_host *h, struct cgroup *g, const char *nam
                 if (wanted == 0 || (!t->v2 && (t->controllers & wanted) == 0))
                         continue;
                 g->dirs[i] = make_dir(t->base, g->name);
-                if (g->dirs[i] < 0) {
-                        err_sys(e, "cgroup: cannot make '%s'", g->name);
-                        goto fail;
-                }
+                if (g->dirs[i] < 0)
+                        return err_sys(e, "cgroup: cannot make '%s'", g->name);
         }
         return 0;
-fail:;
-        struct err ignored;
-        cgroup_destroy(h, g, &ignored);
-        return -(int)e->code;
 }
 
 void cgroup_adopt(const struct cgroup_host *h, struct cgroup *g, const char *name)
@@ -292,22 +299,57 @@ static void format_limit(uint64_t value, const char *unlimited, char *out, size_
                 snprintf(out, cap, "%llu", (unsigned long long)value);
 }
 
-static int limit_memory(int dir, bool v2, const struct cgroup_limits *l, struct err *e)
+static int too_full(uint64_t wanted, uint64_t used, struct err *e)
+{
+        char a[32], b[32];
+
+        str_format_bytes(wanted, a, sizeof(a));
+        str_format_bytes(used, b, sizeof(b));
+        err_set(e, ERR_SANDBOX_NOT_READY, EBUSY, "memory: %s is too little for the %s that the sandbox uses and cannot give back", a, b);
+        return err_hint(e, "end some of its processes, or leave it more");
+}
+
+/* Below what is in use the kernel would kill. `high` takes back what can be taken, and kills nothing. */
+static int shrink_v2(int dir, uint64_t bytes, const char *text, struct err *e)
+{
+        uint64_t used = read_figure(dir, "memory.current", NULL);
+
+        if (used == UINT64_MAX || used <= bytes)
+                return 0;
+        if (write_limit(dir, "memory.high", text, false, e) < 0)
+                return -(int)e->code;
+        used = read_figure(dir, "memory.current", NULL);
+        return used <= bytes ? 0 : too_full(bytes, used, e);
+}
+
+static int limit_memory_v2(int dir, const struct cgroup_limits *l, struct err *e)
 {
         char memory[32], swap[32];
+        struct err ignored;
 
-        format_limit(l->memory, v2 ? "max" : "-1", memory, sizeof(memory));
-        if (v2) {
-                format_limit(l->swap, "max", swap, sizeof(swap));
-                if (write_limit(dir, "memory.max", memory, false, e) < 0)
-                        return -(int)e->code;
-                return write_limit(dir, "memory.swap.max", swap, true, e);
-        }
+        format_limit(l->memory, "max", memory, sizeof(memory));
+        format_limit(l->swap, "max", swap, sizeof(swap));
+        int r = shrink_v2(dir, l->memory, memory, e);
+        if (r == 0)
+                r = write_limit(dir, "memory.max", memory, false, e);
+        write_limit(dir, "memory.high", "max", false, &ignored);
+        return r < 0 ? r : write_limit(dir, "memory.swap.max", swap, true, e);
+}
+
+/* Memory may never be more than its sum with swap, which makes room first where both grow. */
+static int limit_memory_v1(int dir, const struct cgroup_limits *l, struct err *e)
+{
         bool no_sum = l->memory == UINT64_MAX || l->swap == UINT64_MAX;
-        format_limit(no_sum ? UINT64_MAX : l->memory + l->swap, "-1", swap, sizeof(swap));
-        if (write_limit(dir, "memory.limit_in_bytes", memory, false, e) < 0)
-                return -(int)e->code;
-        return write_limit(dir, "memory.memsw.limit_in_bytes", swap, true, e);
+        char memory[32], sum[32];
+
+        format_limit(l->memory, "-1", memory, sizeof(memory));
+        format_limit(no_sum ? UINT64_MAX : l->memory + l->swap, "-1", sum, sizeof(sum));
+        int r = write_limit(dir, "memory.limit_in_bytes", memory, false, e);
+        if (r < 0 && e->sys == EINVAL && write_limit(dir, "memory.memsw.limit_in_bytes", "-1", true, e) == 0)
+                r = write_limit(dir, "memory.limit_in_bytes", memory, false, e);
+        if (r == 0)
+                r = write_limit(dir, "memory.memsw.limit_in_bytes", sum, true, e);
+        return r < 0 && e->sys == EBUSY ? too_full(l->memory, read_figure(dir, "memory.usage_in_bytes", NULL), e) : r;
 }
 
 static int limit_cpu(int dir, bool v2, uint64_t millis, struct err *e)
@@ -335,7 +377,7 @@ int cgroup_limit(const struct cgroup_host *h, const struct cgroup *g, const stru
 
                 if (dir < 0)
                         continue;
-                if ((t->controllers & CGROUP_MEMORY) && limit_memory(dir, t->v2, l, e) < 0)
+                if ((t->controllers & CGROUP_MEMORY) && (t->v2 ? limit_memory_v2 : limit_memory_v1)(dir, l, e) < 0)
                         return -(int)e->code;
                 if ((t->controllers & CGROUP_CPU) && limit_cpu(dir, t->v2, l->cpu_millis, e) < 0)
                         return -(int)e->code;
@@ -346,18 +388,37 @@ int cgroup_limit(const struct cgroup_host *h, const struct cgroup *g, const stru
         return 0;
 }
 
-int cgroup_attach(const struct cgroup_host *h, const struct cgroup *g, pid_t pid, bool skip_v2, struct err *e)
+int cgroup_can_limit(const struct cgroup_host *h, const struct cgroup *g, unsigned wanted, struct err *e)
 {
-        char text[16];
-
-        snprintf(text, sizeof(text), "%d", pid);
-        for (unsigned i = 0; i < h->count; i++) {
-                if (g->dirs[i] < 0 || (h->trees[i].v2 && skip_v2))
+        for (unsigned i = 0; i < h->count && g->used; i++)
+                if (g->dirs[i] >= 0)
+                        wanted &= ~h->trees[i].controllers;
+        for (size_t i = 0; i < sizeof(controllers) / sizeof(controllers[0]); i++) {
+                if (!(wanted & controllers[i].bit & ~(unsigned)CGROUP_CPUACCT))
                         continue;
-                if (fd_write_file(g->dirs[i], "cgroup.procs", text) < 0)
-                        return err_sys(e, "cgroup: cannot attach the sandbox to '%s'", g->name);
+                err_set(e, ERR_NOT_SUPPORTED, 0, "%s: it was unlimited when the sandbox was made, and has no group", controllers[i].name);
+                return err_hint(e, "make the sandbox with some limit, which can then be changed");
         }
         return 0;
+}
+
+int cgroup_doors(const struct cgroup_host *h, const struct cgroup *g, int doors[CGROUP_TREES_MAX], struct err *e)
+{
+        int count = 0;
+
+        for (unsigned i = 0; i < h->count; i++) {
+                if (!g->used || g->dirs[i] < 0 || h->trees[i].v2)
+                        continue;
+                doors[count] = openat(g->dirs[i], "tasks", O_WRONLY | O_CLOEXEC);
+                if (doors[count] < 0) {
+                        err_sys(e, "cgroup: cannot open '%s'", g->name);
+                        while (count > 0)
+                                close(doors[--count]);
+                        return -(int)e->code;
+                }
+                count++;
+        }
+        return count;
 }
 
 int cgroup_clone_fd(const struct cgroup_host *h, const struct cgroup *g)
@@ -439,35 +500,22 @@ static void kill_members(int dir)
         }
 }
 
-static bool remove_dir(int base, const char *name, int dir)
+bool cgroup_destroy(const struct cgroup_host *h, struct cgroup *g)
 {
-        for (int waited = 0; unlinkat(base, name, AT_REMOVEDIR) < 0; waited++) {
-                if (errno == ENOENT)
-                        return true;
-                if (errno != EBUSY || waited == DESTROY_WAIT_MS)
-                        return false;
-                if (dir >= 0)
-                        kill_members(dir);
-                nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
-        }
-        return true;
-}
-
-int cgroup_destroy(const struct cgroup_host *h, struct cgroup *g, struct err *e)
-{
-        int r = 0;
-
         if (!g->used)
-                return 0;
+                return true;
+        g->used = false;
         for (unsigned i = 0; i < h->count; i++) {
                 if (g->dirs[i] < 0)
                         continue;
-                if (!remove_dir(h->trees[i].base, g->name, g->dirs[i]))
-                        r = err_sys(e, "cgroup: cannot remove '%s'", g->name);
-                fd_close(&g->dirs[i]);
+                if (unlinkat(h->trees[i].base, g->name, AT_REMOVEDIR) < 0 && errno == EBUSY) {
+                        kill_members(g->dirs[i]);
+                        g->used = true;
+                } else {
+                        fd_close(&g->dirs[i]);
+                }
         }
-        g->used = false;
-        return r;
+        return !g->used;
 }
 
 /* Whose group "creto-PID-N" is; 0 where it is not of that form. */

@@ -1,0 +1,357 @@
+/*
+ * Claims: a ready sandbox is popped, once; where none is ready the claim waits for the next one, and one more is made for it.
+ *
+ * Popping is in memory and in one loop. What makes it hold over every crash is what the sandbox's record and its creto-init say (services/sandbox/claim.c).
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "services/pool/internal.h"
+
+static uint64_t now_us(void)
+{
+        struct timespec t;
+
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* ---- the copy ---- */
+
+/* Run twice, first to measure. */
+struct packer {
+        char *memory;
+        size_t at;
+};
+
+static void *pack(struct packer *p, const void *data, size_t len, size_t align)
+{
+        p->at = (p->at + align - 1) & ~(align - 1);
+        char *to = p->memory ? p->memory + p->at : NULL;
+
+        if (to && data && len > 0)
+                memcpy(to, data, len);
+        p->at += len;
+        return to;
+}
+
+static const char *pack_text(struct packer *p, const char *s)
+{
+        return s ? pack(p, s, strlen(s) + 1, 1) : NULL;
+}
+
+static const char *const *pack_list(struct packer *p, const char *const *list, size_t count)
+{
+        const char **out = pack(p, NULL, count * sizeof(*out), sizeof(*out));
+
+        for (size_t i = 0; i < count; i++) {
+                const char *s = pack_text(p, list[i]);
+
+                if (out)
+                        out[i] = s;
+        }
+        return out;
+}
+
+static void pack_claim(struct packer *p, struct claim *c, const struct claim_request *req)
+{
+        struct sandbox_claim *b = &c->bind;
+
+        pack(p, NULL, sizeof(*c), 1);
+        b->owner = pack_text(p, req->owner);
+        b->request_id = pack_text(p, req->request_id);
+        b->key = pack_text(p, req->key);
+        b->env = pack_list(p, req->spec->env, req->spec->env_count);
+        b->labels = pack_list(p, req->spec->labels, req->spec->label_count);
+        c->files = pack(p, req->files, req->file_count * sizeof(*req->files), sizeof(void *));
+        for (size_t i = 0; i < req->file_count; i++) {
+                const char *path = pack_text(p, req->files[i].path);
+                const void *data = pack(p, req->files[i].data, req->files[i].len, 1);
+
+                if (c->files) {
+                        c->files[i].path = path;
+                        c->files[i].data = data;
+                }
+        }
+}
+
+static struct claim *claim_new(struct pool *p, const struct claim_request *req, claim_done_fn *done, void *ctx)
+{
+        struct claim scratch = { 0 };
+        struct packer measure = { NULL, 0 }, pack;
+
+        pack_claim(&measure, &scratch, req);
+        pack = (struct packer){ malloc(measure.at), 0 };
+        if (!pack.memory)
+                return NULL;
+        struct claim *c = (struct claim *)(void *)pack.memory;
+        *c = (struct claim){ .pool = p, .file_count = req->file_count, .done = done, .ctx = ctx, .born_us = now_us() };
+        pack_claim(&pack, c, req);
+        c->bind.env_count = req->spec->env_count;
+        c->bind.label_count = req->spec->label_count;
+        c->bind.limits = req->spec->limits;
+        c->bind.ttl_ms = req->spec->ttl_ms;
+        c->bind.idle_ms = req->spec->idle_ms;
+        return c;
+}
+
+/* ---- handing out ---- */
+
+/* Its answer; an error where `e` is not NULL. */
+void claim_finish(struct claim *c, const struct err *e)
+{
+        struct pool *p = c->pool;
+        struct pools *all = p->all;
+
+        if (!e) {
+                pool_stats_latency(&p->stats, c->us);
+                all->config.count(all->config.ctx, POOL_COUNT_CLAIM, p->info.id, (double)c->us / 1e6);
+        }
+        c->done(c->ctx, e ? NULL : c->member->sb, !c->cold, c->us, e);
+        p->busy -= c->member != NULL;
+        if (p->gone)
+                pool_free(p);
+        free(c);
+}
+
+static void wait_first(struct claim *c)
+{
+        struct pool *p = c->pool;
+
+        c->next = p->waiting;
+        if (!p->waiting)
+                p->waiting_last = &c->next;
+        p->waiting = c;
+        p->info.waiting++;
+}
+
+static void wait_last(struct claim *c)
+{
+        struct pool *p = c->pool;
+
+        c->next = NULL;
+        *p->waiting_last = c;
+        p->waiting_last = &c->next;
+        p->info.waiting++;
+        if (!c->cold) {
+                p->stats.cold++;
+                p->all->config.count(p->all->config.ctx, POOL_COUNT_COLD, p->info.id, 1);
+        }
+        c->cold = true;
+}
+
+static struct claim *first_waiting(struct pool *p)
+{
+        struct claim *c = p->waiting;
+
+        if (c && !(p->waiting = c->next))
+                p->waiting_last = &p->waiting;
+        p->info.waiting -= c != NULL;
+        return c;
+}
+
+static void give(struct claim *c, struct member *m);
+
+static struct member *pop(struct pool *p)
+{
+        uint64_t now = clock_ms(CLOCK_MONOTONIC);
+
+        for (struct member *m = p->lists[MEMBER_READY].first; m; m = m->next)
+                if (now < m->over_ms && sandbox_claimable(m->sb))
+                        return m;
+        return NULL;
+}
+
+static void on_claimed(void *ctx, struct sandbox *sb, const struct err *e)
+{
+        struct claim *c = ctx;
+        struct pool *p = c->pool;
+        struct member *m = c->member;
+
+        if (!e) {
+                c->us = now_us() - c->born_us;
+                member_to(m, MEMBER_CLAIMED);
+                pool_log(p, PHASE_CLAIMED, false, sb, ERR_NONE, "by %s after %.2f ms%s", sandbox_info(sb)->owner, (double)c->us / 1000,
+                         c->cold ? ", made for it" : "");
+                claim_place_files(c);
+                return;
+        }
+        struct err why = *e;
+        if (sandbox_claimable(m->sb)) { /* refused: it stays what it was */
+                member_to(m, MEMBER_READY);
+                claim_finish(c, &why);
+                return;
+        }
+        if (why.code == ERR_RESOURCE_EXHAUSTED || ++c->tries == CLAIM_TRIES || p->deleted) {
+                claim_finish(c, &why);
+                return;
+        }
+        p->busy--;
+        c->member = NULL;
+        if ((m = pop(p))) {
+                give(c, m);
+        } else {
+                wait_first(c);
+                c->cold = true;
+                pools_turn_soon(p->all);
+        }
+}
+
+static void give(struct claim *c, struct member *m)
+{
+        c->member = m;
+        c->pool->busy++;
+        member_to(m, MEMBER_CLAIMING);
+        sandbox_claim(m->sb, &c->bind, on_claimed, c);
+}
+
+static void answer_again(struct pool *p, struct sandbox *sb, claim_done_fn *done, void *ctx);
+
+static struct sandbox *find_same(struct pool *p, const char *owner, const char *key)
+{
+        return key && key[0] ? sandboxes_find_key(p->all->config.sandboxes, owner, key) : NULL;
+}
+
+void claim_offer(struct member *m)
+{
+        struct sandbox *same;
+        struct claim *c;
+
+        while ((c = first_waiting(m->pool)) && (same = find_same(m->pool, c->bind.owner, c->bind.key))) { /* it waited twice */
+                answer_again(m->pool, same, c->done, c->ctx);
+                free(c);
+        }
+        if (c)
+                give(c, m);
+        else
+                member_to(m, MEMBER_READY);
+}
+
+/* Each of those that wait has one that is made for it; the first has none any more. */
+void claim_refuse(struct pool *p, const struct err *e)
+{
+        if (p->info.waiting > p->lists[MEMBER_WARMING].count)
+                claim_finish(first_waiting(p), e);
+}
+
+void claims_refuse_all(struct pool *p, const struct err *e)
+{
+        for (struct claim *c; (c = first_waiting(p));)
+                claim_finish(c, e);
+}
+
+/* ---- the request ---- */
+
+static void none_ready(struct pool *p, struct err *e)
+{
+        const struct pool_info *i = pool_info(p);
+
+        if (i->failure != ERR_NONE) {
+                err_set(e, ERR_NO_READY_SANDBOXES, 0, "pool '%s' has no ready sandbox, and the last one could not be made: %.150s", i->id,
+                        i->failure_text);
+                err_hint(e, "creto-runtime pool logs %s --phase Warming", i->id);
+        } else {
+                err_set(e, ERR_NO_READY_SANDBOXES, 0, "pool '%s' has no ready sandbox; %u are warming", i->id, i->warming);
+                err_hint(e, "try again soon, claim with fallback, or raise minReady");
+        }
+}
+
+/* What was tried a moment ago and failed is not tried again for each claim. */
+static bool keeps_failing(const struct pool *p)
+{
+        return p->lists[MEMBER_WARMING].count == 0 && backoff_wait(&p->backoff, clock_ms(CLOCK_MONOTONIC)) > 0;
+}
+
+static int may_claim(struct pool *p, const struct claim_request *req, struct err *e)
+{
+        const struct sandbox_claim bind = { .limits = req->spec->limits };
+        size_t bytes = 0;
+
+        if (p->info.state != POOL_ACTIVE) {
+                err_set(e, ERR_NO_READY_SANDBOXES, 0, "pool '%s' is draining: it hands out no sandboxes", p->info.id);
+                return err_hint(e, "claim from another pool, or make it active again");
+        }
+        if (p->all->stopped)
+                return err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "the service is stopping");
+        if (sandboxes_drained(p->all->config.sandboxes)) {
+                err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s' is drained: it takes no new sandboxes", p->info.runtime);
+                return err_hint(e, "creto-runtime enable --runtime %s", p->info.runtime);
+        }
+        if (req->file_count > CLAIM_FILES_MAX)
+                return err_set(e, ERR_INVALID_SPEC, 0, "files: %zu, and at most %d are placed by a claim", req->file_count,
+                               CLAIM_FILES_MAX);
+        for (size_t i = 0; i < req->file_count; i++)
+                bytes += req->files[i].len;
+        if (bytes > CLAIM_FILES_BYTES_MAX)
+                return err_set(e, ERR_INVALID_SPEC, 0, "files: %zu bytes, and at most %d are placed by a claim", bytes,
+                               CLAIM_FILES_BYTES_MAX);
+        return sandbox_claim_check(&p->spec, &bind, e);
+}
+
+/* A claim that was made before with the same key: its answer again, when it has one. */
+struct again {
+        claim_done_fn *done;
+        void *ctx;
+};
+
+static void on_again(void *ctx, struct sandbox *sb, const struct err *e)
+{
+        struct again *a = ctx;
+
+        a->done(a->ctx, sb, true, 0, e);
+        free(a);
+}
+
+static void answer_again(struct pool *p, struct sandbox *sb, claim_done_fn *done, void *ctx)
+{
+        struct again *a = NULL;
+        struct err e;
+
+        if (strcmp(sandbox_info(sb)->pool, p->info.id) != 0 || sandbox_info(sb)->claimed_ms == 0) {
+                err_set(&e, ERR_INVALID_SPEC, 0, "this idempotency key was used for another request (sandbox %s)", sandbox_info(sb)->id);
+                err_hint(&e, "use a new key for a new claim");
+        } else if (!(a = malloc(sizeof(*a)))) {
+                err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        }
+        if (!a) {
+                done(ctx, NULL, false, 0, &e);
+                return;
+        }
+        *a = (struct again){ done, ctx };
+        sandbox_claim_wait(sb, on_again, a);
+}
+
+void pool_claim(struct pool *p, const struct claim_request *req, claim_done_fn *done, void *ctx)
+{
+        struct sandbox *same = find_same(p, req->owner, req->key);
+        struct member *m = NULL;
+        struct claim *c = NULL;
+        struct err e;
+
+        if (same) {
+                answer_again(p, same, done, ctx);
+                return;
+        }
+        if (may_claim(p, req, &e) == 0) {
+                pool_stats_claim(&p->stats, clock_ms(CLOCK_MONOTONIC));
+                m = p->waiting ? NULL : pop(p);
+                if (!m && (!req->fallback || keeps_failing(p)))
+                        none_ready(p, &e);
+                else if (!m && p->info.waiting >= POOL_WAITING_MAX)
+                        err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "%d claims wait for pool '%s', and no more may", POOL_WAITING_MAX,
+                                p->info.id);
+                else if (!(c = claim_new(p, req, done, ctx)))
+                        err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        }
+        if (!c) {
+                done(ctx, NULL, false, 0, &e);
+        } else if (m) {
+                give(c, m);
+                pools_turn_in(p->all, REFILL_MS);
+        } else {
+                wait_last(c);
+                pools_turn_in(p->all, 0);
+        }
+}

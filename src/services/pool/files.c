@@ -1,0 +1,129 @@
+/*
+ * The files of a claim: written by creto-init, as the sandbox's user, one after the other, before the claim is answered.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "services/pool/internal.h"
+
+enum { SAID_MAX = 160, WRITE_MS = 10000 };
+
+static void next_step(struct claim *c);
+
+static void end_exec(struct claim *c)
+{
+        exec_detach(c->exec, &c->reader);
+        exec_release(c->exec);
+        exec_unref(c->exec);
+        c->exec = NULL;
+}
+
+/* What was bound is not what was asked for, so nobody gets it. */
+static void fail(struct claim *c, const struct err *e)
+{
+        struct err why = *e;
+
+        if (c->member->state == MEMBER_CLAIMED)
+                member_end(c->member);
+        claim_finish(c, &why);
+}
+
+static void fail_file(struct claim *c, const char *said)
+{
+        struct err e;
+
+        err_set(&e, ERR_INVALID_SPEC, 0, "files[%zu]: '%.100s' cannot be written: %.*s", c->file_at, c->files[c->file_at].path,
+                (int)strcspn(said, "\n"), said);
+        err_hint(&e, "the sandbox's user must be able to write there");
+        fail(c, &e);
+}
+
+static void take_output(struct claim *c, char said[SAID_MAX])
+{
+        struct exec_piece piece;
+        size_t len = 0;
+
+        while (exec_peek(c->exec, &piece)) {
+                size_t n = piece.stream == 2 && len + piece.len < SAID_MAX ? piece.len : 0;
+
+                memcpy(said + len, piece.data, n);
+                len += n;
+                exec_advance(c->exec, piece.len);
+        }
+        said[len] = '\0';
+}
+
+static void on_ready(void *ctx)
+{
+        struct claim *c = ctx;
+        const struct claim_file *f = &c->files[c->file_at];
+        const struct exec_info *x = exec_info(c->exec);
+        char said[SAID_MAX] = "";
+
+        if (x->state == EXEC_STARTING || x->state == EXEC_RUNNING) {
+                size_t room = exec_room(c->exec), left = c->mkdir ? 0 : f->len - c->sent;
+
+                if (left == 0 || room == 0)
+                        return;
+                exec_write(c->exec, (const char *)f->data + c->sent, left < room ? left : room);
+                c->sent += left < room ? left : room;
+                if (c->sent == f->len)
+                        exec_eof(c->exec);
+                return;
+        }
+        take_output(c, said);
+        if (x->state == EXEC_EXITED && x->exit.code == 0 && x->exit.signal == 0) {
+                end_exec(c);
+                c->file_at += !c->mkdir;
+                c->mkdir = !c->mkdir;
+                next_step(c);
+        } else if (x->state == EXEC_EXITED) {
+                end_exec(c);
+                fail_file(c, said[0] ? said : "the disk may be full");
+        } else {
+                struct err e = x->failure;
+
+                end_exec(c);
+                fail(c, &e);
+        }
+}
+
+/* The folder of a file, then the file. */
+static void next_step(struct claim *c)
+{
+        char folder[GUEST_PATH_MAX + 1], mode[16];
+        const struct claim_file *f = &c->files[c->file_at];
+        struct err e;
+
+        if (c->file_at == c->file_count) {
+                claim_finish(c, NULL);
+                return;
+        }
+        snprintf(mode, sizeof(mode), "%o", f->mode);
+        snprintf(folder, sizeof(folder), "%s", f->path);
+        *strrchr(folder, '/') = '\0';
+        if (c->mkdir && folder[0] == '\0')
+                c->mkdir = false;
+        const char *const make[] = { folder, "755", "p", NULL }, *const write[] = { f->path, mode, NULL };
+        const struct exec_request req = { .kind = c->mkdir ? GUEST_KIND_MKDIR : GUEST_KIND_WRITE,
+                                          .argv = c->mkdir ? make : write,
+                                          .timeout_ms = WRITE_MS,
+                                          .stdin_open = !c->mkdir };
+        c->sent = 0;
+        if (sandbox_exec(c->member->sb, &req, &c->exec, &e) < 0) {
+                fail(c, &e);
+                return;
+        }
+        if (!c->mkdir && f->len == 0)
+                exec_eof(c->exec);
+        exec_attach(c->exec, &c->reader, 0, 0);
+        on_ready(c);
+}
+
+void claim_place_files(struct claim *c)
+{
+        c->reader = (struct exec_reader){ on_ready, c };
+        c->mkdir = true;
+        next_step(c);
+}
