@@ -197,6 +197,7 @@ static int check_runtime(const struct reading *r, const struct pool_info *p, str
 static void on_claimed(void *ctx, struct sandbox *sb, bool from_pool, uint64_t us, const struct err *e)
 {
         struct request *r = ctx;
+        bool left = sb && request_left(r);
 
         if (!request_gone(r) && e) {
                 if (e->code == ERR_NO_READY_SANDBOXES)
@@ -215,10 +216,15 @@ static void on_claimed(void *ctx, struct sandbox *sb, bool from_pool, uint64_t u
                 json_put_bool(&j, from_pool);
                 json_put_end(&j);
                 call_json(call_of(r), 200, &w);
-        } else if (sb && !sandbox_has_key(sb)) { /* nobody will ever know its id */
-                sandbox_terminate(sb, NULL, NULL);
         }
+        if (left && !sandbox_has_key(sb)) /* nobody will ever know its id */
+                sandbox_terminate(sb, NULL, NULL);
         request_unref(r);
+}
+
+static bool has_left(void *ctx)
+{
+        return request_left(ctx);
 }
 
 static void claim(struct call *c)
@@ -251,6 +257,7 @@ static void claim(struct call *c)
                         .files = r.files,
                         .file_count = r.file_count,
                         .fallback = r.fallback,
+                        .left = has_left,
                 };
 
                 pool_claim(p, &req, on_claimed, request_ref(c->request));

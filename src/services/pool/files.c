@@ -89,7 +89,7 @@ static void on_ready(void *ctx)
                 next_step(c);
         } else if (x->state == EXEC_EXITED) {
                 end_exec(c);
-                fail_file(c, said[0] ? said : "the disk may be full");
+                fail_file(c, said[0] ? said : "it was killed");
         } else {
                 struct err e = x->failure;
 
