@@ -193,7 +193,7 @@ static void on_claimed(void *ctx, struct sandbox *sb, const struct err *e)
                 claim_finish(c, &why);
                 return;
         }
-        if (why.code == ERR_RESOURCE_EXHAUSTED || ++c->tries == CLAIM_TRIES || p->deleted) {
+        if (why.code == ERR_RESOURCE_EXHAUSTED || ++c->tries == CLAIM_TRIES || p->info.state != POOL_ACTIVE) {
                 claim_finish(c, &why);
                 return;
         }

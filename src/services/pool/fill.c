@@ -180,6 +180,7 @@ static void scale(struct pool *p, uint64_t now)
 {
         unsigned before = p->info.target, ready = p->lists[MEMBER_READY].count;
 
+        p->scaling.capacity = p->all->pace.per_second;
         p->info.target = pool_scaling_target(&p->scaling, &p->info.settings, &p->stats, p->refill_ms, now);
         if (p->info.target == before)
                 return;
