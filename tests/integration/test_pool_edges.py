@@ -415,6 +415,27 @@ def files_are_there_when_it_answers():
 
 
 @test
+def a_repeat_is_not_answered_before_the_files_are_there():
+    root_only()
+    with Service() as s:
+        pool(s, "p", 1, 2)
+        files = [{"path": f"/tmp/f{n}", "text": "x" * 30000} for n in range(64)]
+        seen = []
+
+        def ask():
+            out = claim(s, "p", headers={"Idempotency-Key": "k"}, files=files)
+            seen.append((out["sandboxId"], s.exec(out["sandboxId"], "/bin/sh", "-c", "cat /tmp/f63 | wc -c")["stdout"].strip()))
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        check_equal(len(seen), 4, "answers")
+        check_equal(set(seen), {(seen[0][0], b"30000")}, "one sandbox, and its last file, with each answer")
+
+
+@test
 def what_a_claim_may_not_ask():
     root_only()
     with Service() as s:

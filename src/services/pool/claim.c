@@ -94,6 +94,8 @@ static struct claim *claim_new(struct pool *p, const struct claim_request *req, 
         c->bind.limits = req->spec->limits;
         c->bind.ttl_ms = req->spec->ttl_ms;
         c->bind.idle_ms = req->spec->idle_ms;
+        c->bind.prepare = req->file_count > 0 ? claim_place_files : NULL;
+        c->bind.prepare_ctx = c;
         return c;
 }
 
@@ -184,16 +186,17 @@ static void on_claimed(void *ctx, struct sandbox *sb, const struct err *e)
                 member_to(m, MEMBER_CLAIMED);
                 pool_log(p, PHASE_CLAIMED, false, sb, ERR_NONE, "by %s after %.2f ms%s", sandbox_info(sb)->owner, (double)c->us / 1000,
                          c->cold ? ", made for it" : "");
-                claim_place_files(c);
+                claim_finish(c, NULL);
                 return;
         }
-        struct err why = *e;
+        struct err why = c->failed ? c->why : *e;
+        claim_stop_files(c);
         if (sandbox_claimable(m->sb)) { /* refused: it stays what it was */
                 member_to(m, MEMBER_READY);
                 claim_finish(c, &why);
                 return;
         }
-        if (why.code == ERR_RESOURCE_EXHAUSTED || ++c->tries == CLAIM_TRIES || p->info.state != POOL_ACTIVE) {
+        if (c->failed || why.code == ERR_RESOURCE_EXHAUSTED || ++c->tries == CLAIM_TRIES || p->info.state != POOL_ACTIVE) {
                 claim_finish(c, &why);
                 return;
         }

@@ -51,6 +51,8 @@ struct claim {
         bool mkdir;        /* it makes the folder of it first */
         size_t sent;
         struct exec_reader reader;
+        bool failed; /* a file could not be placed, for this reason */
+        struct err why;
         bool cold;
         unsigned tries;
         uint64_t born_us, us;
@@ -136,5 +138,6 @@ void claims_drop_left(struct pool *p);
 void claims_refuse_all(struct pool *p, const struct err *e);
 
 /* ---- files.c ---- */
-void claim_place_files(struct claim *c);
+void claim_place_files(void *claim); /* then the claim is bound */
+void claim_stop_files(struct claim *c);
 void claim_finish(struct claim *c, const struct err *e);
