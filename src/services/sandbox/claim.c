@@ -100,7 +100,7 @@ void claim_stepped(struct sandbox *sb)
         if (!sb->info.pool[0] || sb->info.state == SANDBOX_CREATING || (sb->verified && !sb->claiming))
                 return;
         if (sb->claiming && !bound) {
-                if (!sb->bind_sent) /* the connection is another one */
+                if (sb->may_bind && !sb->bind_sent) /* the connection is another one, or its limits have been changed first */
                         send_bind(sb);
                 return;
         }
@@ -108,7 +108,7 @@ void claim_stepped(struct sandbox *sb)
                 bool first = !sb->verified;
 
                 sb->verified = true;
-                if (sb->claiming && !sb->limit_asked)
+                if (sb->claiming)
                         answered(sb);
                 else if (first && sandbox_claimable(sb))
                         pooled_tell(sb, SANDBOX_POOLED_READY, NULL);
@@ -253,9 +253,11 @@ static void on_limited(void *ctx, const struct link_answer *a)
         if (a->error) {
                 e = *a->error;
                 sandbox_failed(sb, &e);
-        } else if (sb->session) {
-                claim_stepped(sb);
+                return;
         }
+        sb->may_bind = true;
+        if (sb->session && session_greeted(sb->session))
+                send_bind(sb);
 }
 
 static void on_recorded(void *ctx, const struct err *failure)
@@ -271,28 +273,35 @@ static void on_recorded(void *ctx, const struct err *failure)
                 sandbox_failed(sb, &e);
                 return;
         }
-        if (sb->limit_asked)
+        if (sb->limit_asked) { /* one that is bound has the limits of its claim, whoever dies */
                 link_limit(sb->all->link, sb->info.id, sb->limits.value, sb->limits.wanted, on_limited, sb);
-        if (sb->session)
+                return;
+        }
+        sb->may_bind = true;
+        if (sb->session && session_greeted(sb->session))
                 send_bind(sb);
+}
+
+int sandboxes_may_own_more(const struct sandboxes *all, const char *owner, struct err *e)
+{
+        unsigned mine = 0;
+
+        if (all->config.rules.max_per_owner == 0)
+                return 0;
+        for (const struct sandbox *s = all->first; s; s = s->next)
+                mine += s->promised && !is_pooled(s) && strcmp(s->info.owner, owner) == 0;
+        if (mine < all->config.rules.max_per_owner)
+                return 0;
+        err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "%s has %u sandboxes, and may have no more", owner, mine);
+        return err_hint(e, "release one first");
 }
 
 static int may_claim(const struct sandbox *sb, const struct sandbox_claim *c, struct err *e)
 {
-        const struct sandboxes *all = sb->all;
-        unsigned mine = 0;
-
         if (!sandbox_claimable(sb))
                 return err_set(e, ERR_SANDBOX_NOT_READY, 0, "sandbox %s is %s, and cannot be claimed", sb->info.id,
                                lifecycle_name(sb->info.state));
-        if (all->config.rules.max_per_owner == 0)
-                return 0;
-        for (const struct sandbox *s = all->first; s; s = s->next)
-                mine += s->promised && !is_pooled(s) && strcmp(s->info.owner, c->owner) == 0;
-        if (mine < all->config.rules.max_per_owner)
-                return 0;
-        err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "%s has %u sandboxes, and may have no more", c->owner, mine);
-        return err_hint(e, "release one first");
+        return sandboxes_may_own_more(sb->all, c->owner, e);
 }
 
 void sandbox_claim(struct sandbox *sb, const struct sandbox_claim *c, sandbox_done_fn *done, void *ctx)
@@ -312,6 +321,7 @@ void sandbox_claim(struct sandbox *sb, const struct sandbox_claim *c, sandbox_do
                 return;
         }
         sb->has_claim = true;
+        sb->may_bind = false;
         sb->limit_asked = c->limits.wanted != 0;
         snprintf(sb->info.owner, sizeof(sb->info.owner), "%s", c->owner);
         snprintf(sb->request_id, sizeof(sb->request_id), "%s", c->request_id ? c->request_id : "");

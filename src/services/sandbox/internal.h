@@ -55,6 +55,7 @@ struct sandbox {
         uint8_t claim[GUEST_CLAIM];  /* what its creto-init is bound to, or is to be */
         bool has_claim, verified;    /* creto-init has said so to this connection */
         bool bind_sent, limit_asked; /* of a claim under way */
+        bool may_bind;               /* its record is written, and its limits are changed */
         bool unknown;                /* its claim was not answered: nobody has its id */
         uint64_t claim_boot;         /* when a claim under way has taken too long; 0: none is */
         struct waiter *claiming;
@@ -127,6 +128,8 @@ void setup_release(struct setup *s);
 /* ---- create.c ---- */
 void sandbox_failed(struct sandbox *sb, const struct err *e); /* what died, or cannot be made */
 void sandbox_died(struct sandbox *sb, const struct err *e);   /* the same, but what nobody has seen yet is made anew */
+/* The connection and what hangs on it; commands that have not ended are bound again by the next. */
+void sandbox_drop_session(struct sandbox *sb);
 void sandbox_make(struct sandbox *sb);
 void sandbox_remake(struct sandbox *sb);
 /* Connects to the creto-init of one that runs. */
