@@ -81,10 +81,7 @@ void sandbox_touch(struct sandbox *sb)
 static void gone(struct sandbox *sb)
 {
         sb->in_warden = sb->doomed = false;
-        watch_free(sb->watch);
-        sb->watch = NULL;
-        session_free(sb->session);
-        sb->session = NULL;
+        sandbox_drop_session(sb);
         sb->adopting = false;
         free(sb->log);
         sb->log = NULL;

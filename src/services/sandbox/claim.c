@@ -101,7 +101,7 @@ void claim_stepped(struct sandbox *sb)
         if (!sb->info.pool[0] || sb->info.state == SANDBOX_CREATING || (sb->verified && !sb->claiming))
                 return;
         if (sb->claiming && !bound) {
-                if (sb->may_bind && !sb->bind_sent) /* the connection is another one */
+                if (sb->may_bind && !sb->bind_sent) /* the connection is another one, or its limits have been changed first */
                         send_bind(sb);
                 return;
         }
@@ -249,7 +249,7 @@ void sandbox_claim_bind(struct sandbox *sb)
         sb->may_bind = true;
         sb->claim_boot = clock_ms(CLOCK_BOOTTIME) + CLAIM_MS;
         sandbox_arm(sb);
-        if (sb->session)
+        if (sb->session && session_greeted(sb->session))
                 send_bind(sb);
 }
 
@@ -300,22 +300,26 @@ static void on_recorded(void *ctx, const struct err *failure)
         }
 }
 
-static int may_claim(const struct sandbox *sb, const struct sandbox_claim *c, struct err *e)
+int sandboxes_may_own_more(const struct sandboxes *all, const char *owner, struct err *e)
 {
-        const struct sandboxes *all = sb->all;
         unsigned mine = 0;
 
-        if (!sandbox_claimable(sb))
-                return err_set(e, ERR_SANDBOX_NOT_READY, 0, "sandbox %s is %s, and cannot be claimed", sb->info.id,
-                               lifecycle_name(sb->info.state));
         if (all->config.rules.max_per_owner == 0)
                 return 0;
         for (const struct sandbox *s = all->first; s; s = s->next)
-                mine += s->promised && !is_pooled(s) && strcmp(s->info.owner, c->owner) == 0;
+                mine += s->promised && !is_pooled(s) && strcmp(s->info.owner, owner) == 0;
         if (mine < all->config.rules.max_per_owner)
                 return 0;
-        err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "%s has %u sandboxes, and may have no more", c->owner, mine);
+        err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "%s has %u sandboxes, and may have no more", owner, mine);
         return err_hint(e, "release one first");
+}
+
+static int may_claim(const struct sandbox *sb, const struct sandbox_claim *c, struct err *e)
+{
+        if (!sandbox_claimable(sb))
+                return err_set(e, ERR_SANDBOX_NOT_READY, 0, "sandbox %s is %s, and cannot be claimed", sb->info.id,
+                               lifecycle_name(sb->info.state));
+        return sandboxes_may_own_more(sb->all, c->owner, e);
 }
 
 void sandbox_claim(struct sandbox *sb, const struct sandbox_claim *c, sandbox_done_fn *done, void *ctx)

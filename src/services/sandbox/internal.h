@@ -129,6 +129,8 @@ void setup_release(struct setup *s);
 /* ---- create.c ---- */
 void sandbox_failed(struct sandbox *sb, const struct err *e); /* what died, or cannot be made */
 void sandbox_died(struct sandbox *sb, const struct err *e);   /* the same, but what nobody has seen yet is made anew */
+/* The connection and what hangs on it; commands that have not ended are bound again by the next. */
+void sandbox_drop_session(struct sandbox *sb);
 void sandbox_make(struct sandbox *sb);
 void sandbox_remake(struct sandbox *sb);
 /* Connects to the creto-init of one that runs. */
