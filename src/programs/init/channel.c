@@ -415,7 +415,7 @@ static void flow_drain(struct channel *c)
 }
 
 /* It waits, and writes nothing; what does not fit the ring is of no interest. */
-void channel_settle(struct channel *server)
+bool channel_settle(struct channel *server)
 {
         static char rest[4096];
 
@@ -428,6 +428,7 @@ void channel_settle(struct channel *server)
                                 break;
                         done += (size_t)n;
                 }
+        return server->flow[0].fd >= 0 && server->flow[1].fd >= 0;
 }
 
 void channel_take(struct channel *c, struct channel *server, bool has_stdin, uint32_t timeout_ms)

@@ -461,7 +461,8 @@ void pool_release(struct pool *p, struct sandbox *sb, bool *replaced, sandbox_do
                 done(ctx, NULL, &e);
                 return;
         }
-        if (!m || m->pool != p || m->state != MEMBER_CLAIMED) { /* it was released before, and the answer was lost; or it has ended by itself */
+        if (!m || m->pool != p ||
+            m->state != MEMBER_CLAIMED) { /* it was released before, and the answer was lost; or it has ended by itself */
                 *replaced = false;
                 sandbox_terminate(sb, done, ctx);
                 return;

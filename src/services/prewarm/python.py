@@ -72,12 +72,26 @@ def seed():
 
 # ---- the request ----
 
+def number(value):
+    return value.to_bytes(4, "little")
+
+
+def strings(values):
+    return number(len(values)) + b"".join(number(len(value)) + value for value in values)
+
+
 class Request:
     def __init__(self, packet):
         self.packet, self.at = packet, 2
         self.flags = packet[1]
         self.cwd = self.string()
-        self.argv = [os.fsdecode(self.string()) for _ in range(self.number())]
+        self.raw = [self.string() for _ in range(self.number())]
+        self.argv = [os.fsdecode(word) for word in self.raw]
+        self.env = None  # as the server's
+        if not packet.endswith(own_env, self.at) or len(packet) - self.at != len(own_env):
+            self.read_env()
+
+    def read_env(self):
         self.env = {}
         for _ in range(self.number()):
             name, _, value = self.string().partition(b"=")
@@ -105,8 +119,10 @@ def program_path(request):
 
 def check_program(request):
     """That it is this interpreter: `python` may be another one."""
-    if request.argv[0] == own_name and request.env.get(b"PATH") == own_path:
+    if request.argv[0] == own_name and (request.env is None or request.env.get(b"PATH") == own_path):
         return
+    if request.env is None:
+        request.env = {name: value for name, _, value in (pair.partition(b"=") for pair in own_pairs)}
     path = program_path(request)
     if os.path.dirname(path) != os.path.dirname(sys.executable) or not os.path.samefile(path, "/proc/self/exe"):
         raise Refused(2)
@@ -135,12 +151,23 @@ def read_source(name):
         raise Refused(e.errno) from None
     if b"\0" in source:
         raise Refused(22)
+    check_text(source)
     return source
+
+
+def check_text(source):
+    """What is not UTF-8 has messages of its own."""
+    try:
+        source.decode()
+    except UnicodeDecodeError:
+        raise Refused(84) from None
 
 
 # ---- becoming the program ----
 
 def set_environment(request):
+    if request.env is None:
+        return
     for name, value in changed.items():
         if value is None:
             request.env.pop(name, None)
@@ -182,7 +209,7 @@ def run_code(request):
     code = request.argv[2]
     main = set_arguments(request, ["-c", *request.argv[3:]], "")
     program = Function(compile(code, "<string>", "exec", dont_inherit=True), main)
-    if sys.version_info >= (3, 13):  # whose tracebacks show the text
+    if sys.version_info >= (3, 13) and not rehearsing:  # whose tracebacks show the text
         import linecache
         linecache._register_code("<string>", code, "<string>")
     return program
@@ -285,7 +312,8 @@ class Result:
             if by_file:
                 main = vars(sys.modules["__main__"])
                 main.pop("__file__", None), main.pop("__cached__", None)
-        globals().clear()  # likewise
+        if not rehearsing:
+            globals().clear()  # likewise
         return code
 
 
@@ -335,7 +363,9 @@ def take(packet, ancillary):
     form = request.argv[1]
     check_program(request)
     enter(request)
-    if form not in ("-c", "-m"):
+    if form == "-c":
+        check_text(request.raw[2])
+    elif form != "-m":
         request.source = read_source(form)
     fds = descriptors(ancillary)
     for target, fd in enumerate(fds):
@@ -345,12 +375,31 @@ def take(packet, ancillary):
     return request
 
 
+def rehearse():
+    """Runs a program of nothing, so that the pages which the next one writes to are this process's own by then."""
+    global rehearsing
+    packet = b"\x81\0" + number(0) + strings([own_name.encode(), b"-c", b"print(end='')"]) + own_env
+    rehearsing = True
+    try:
+        request = Request(packet)
+        check_program(request)
+        check_text(request.raw[2])
+        set_environment(request)
+        leave = Exit()
+        leave.request = request
+        raise leave
+    except SystemExit as e:
+        e.code
+    rehearsing = False
+
+
 def standby(report):
     """In the copy. Leaves by an exception, which is the program."""
     while os.getppid() != 1:
         time.sleep(0.0002)
     os.setsid()
     seed()
+    rehearse()
     server.send(READY)
     try:
         packet, ancillary, _, _ = server.recvmsg(PACKET, _socket.CMSG_SPACE(12))
@@ -412,9 +461,11 @@ def serve():
             time.sleep(0.01)
 
 
+own_pairs = [name + b"=" + value for name, value in os.environb.items()]
+own_env = strings(own_pairs)
 server = _socket.socket(fileno=3)
 os.set_inheritable(3, False)
-own_name, own_path, by_file = "python3", os.environb.get(b"PATH"), False
+own_name, own_path, by_file, rehearsing = "python3", os.environb.get(b"PATH"), False, False
 modules = sys.argv[2:]
 sys.argv = ["-c"]
 if hasattr(sys, "orig_argv"):

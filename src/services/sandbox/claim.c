@@ -100,7 +100,7 @@ void claim_stepped(struct sandbox *sb)
         if (!sb->info.pool[0] || sb->info.state == SANDBOX_CREATING || (sb->verified && !sb->claiming))
                 return;
         if (sb->claiming && !bound) {
-                if (!sb->bind_sent) /* the connection is another one */
+                if (sb->claim_recorded && !sb->bind_sent) /* the connection is another one */
                         send_bind(sb);
                 return;
         }
@@ -271,6 +271,7 @@ static void on_recorded(void *ctx, const struct err *failure)
                 sandbox_failed(sb, &e);
                 return;
         }
+        sb->claim_recorded = true;
         if (sb->limit_asked)
                 link_limit(sb->all->link, sb->info.id, sb->limits.value, sb->limits.wanted, on_limited, sb);
         if (sb->session)
@@ -312,6 +313,7 @@ void sandbox_claim(struct sandbox *sb, const struct sandbox_claim *c, sandbox_do
                 return;
         }
         sb->has_claim = true;
+        sb->claim_recorded = false;
         sb->limit_asked = c->limits.wanted != 0;
         snprintf(sb->info.owner, sizeof(sb->info.owner), "%s", c->owner);
         snprintf(sb->request_id, sizeof(sb->request_id), "%s", c->request_id ? c->request_id : "");

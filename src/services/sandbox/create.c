@@ -28,6 +28,7 @@ void sandbox_failed(struct sandbox *sb, const struct err *e)
         if (!lifecycle_step(sb->info.state, SANDBOX_EV_DIED, &next))
                 return;
         sandbox_log(sb, true, e->msg);
+        sb->unknown |= sb->claiming != NULL;
         if (next == SANDBOX_FAILED) {
                 struct wbuf w = wbuf_over(detail, sizeof(detail) - 1);
                 struct json_put j = json_put_over(&w);
@@ -45,7 +46,6 @@ void sandbox_failed(struct sandbox *sb, const struct err *e)
         }
         execs_lose(sb, e);
         waiters_tell(sb, &sb->creating, e);
-        sb->unknown |= sb->claiming != NULL;
         waiters_tell(sb, &sb->claiming, e);
         pooled_tell(sb, SANDBOX_POOLED_FAILED, e);
         sandbox_end(sb);

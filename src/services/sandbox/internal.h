@@ -51,12 +51,12 @@ struct sandbox {
         unsigned restarts;
         uint64_t paused_boot; /* since when */
         bool background;
-        void *member;                /* of the pool's */
-        uint8_t claim[GUEST_CLAIM];  /* what its creto-init is bound to, or is to be */
-        bool has_claim, verified;    /* creto-init has said so to this connection */
-        bool bind_sent, limit_asked; /* of a claim under way */
-        bool unknown;                /* its claim was not answered: nobody has its id */
-        uint64_t claim_boot;         /* when a claim under way has taken too long; 0: none is */
+        void *member;                                /* of the pool's */
+        uint8_t claim[GUEST_CLAIM];                  /* what its creto-init is bound to, or is to be */
+        bool has_claim, verified;                    /* creto-init has said so to this connection */
+        bool claim_recorded, bind_sent, limit_asked; /* of a claim under way */
+        bool unknown;                                /* its claim was not answered: nobody has its id */
+        uint64_t claim_boot;                         /* when a claim under way has taken too long; 0: none is */
         struct waiter *claiming;
         unsigned attach_tries;
         struct session *session;

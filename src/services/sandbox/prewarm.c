@@ -4,6 +4,7 @@
  */
 #include "services/prewarm/prewarm.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,8 @@ struct prewarm {
         bool started;               /* it has said that it is ready */
         bool was_ready;             /* one of them has, since this daemon or the sandbox began */
         unsigned tries;             /* in vain, since one was ready */
+        enum prewarm_form form;     /* of the one that runs, and of the next one: what was asked for last */
+        bool replaced;              /* it was killed, because it is of the other form */
         struct timer *timer;
         char said[SAID_MAX + 1];
         size_t said_len;
@@ -54,7 +57,7 @@ static int start(struct prewarm *p, struct err *e)
 {
         struct sandbox *sb = p->sandbox;
         const struct setup *s = &sb->setup;
-        const char *argv[PREWARM_ARGV_MAX], **env = exec_environment(sb, NULL);
+        const char *argv[PREWARM_ARGV_MAX], **plain = exec_environment(sb, NULL), **env = NULL;
         const struct guest_exec guest = {
                 .kind = GUEST_KIND_PREWARM,
                 .flags = prewarm_has_stdin(&s->prewarm) ? GUEST_EXEC_STDIN : 0,
@@ -67,10 +70,15 @@ static int start(struct prewarm *p, struct err *e)
 
         p->started = false;
         p->said_len = 0;
-        prewarm_argv(&s->prewarm, argv);
-        int r = env ? session_exec_new(sb->session, &guest, argv, env, take_output, p, &p->guest, e)
-                    : err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        p->replaced = false;
+        prewarm_argv(&s->prewarm, p->form, argv);
+        if (!plain)
+                err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        else
+                env = prewarm_env(&s->prewarm, plain, e);
+        int r = env ? session_exec_new(sb->session, &guest, argv, env, take_output, p, &p->guest, e) : -(int)e->code;
         free(env);
+        free(plain);
         return r;
 }
 
@@ -99,6 +107,7 @@ static struct prewarm *prewarm_new(struct sandbox *sb)
         if (!p)
                 return NULL;
         p->sandbox = sb;
+        p->form = PREWARM_CODE;
         p->timer = timer_new(sb->all->config.loop, again, p);
         if (!p->timer) {
                 free(p);
@@ -175,7 +184,8 @@ static void name_failure(struct prewarm *p, struct err *e)
 static void ended(struct prewarm *p)
 {
         struct sandbox *sb = p->sandbox;
-        bool used_up = session_exec_state(p->guest) == SESSION_EXITED && p->started && session_exec_exit(p->guest)->code == 0;
+        bool used_up = session_exec_state(p->guest) == SESSION_EXITED && p->started &&
+                       (p->replaced || session_exec_exit(p->guest)->code == 0);
         struct err e;
 
         if (!used_up)
@@ -227,10 +237,19 @@ void prewarm_adopt(struct sandbox *sb, struct session_exec *guest)
 void prewarm_unbind(struct sandbox *sb)
 {
         if (sb->prewarm)
-                *sb->prewarm = (struct prewarm){ .sandbox = sb, .timer = sb->prewarm->timer };
+                *sb->prewarm = (struct prewarm){ .sandbox = sb, .timer = sb->prewarm->timer, .form = sb->prewarm->form };
 }
 
 bool prewarm_serves(const struct sandbox *sb, const char *const *argv, const char *const *own, const char *const *env)
 {
-        return sb->prewarm && sb->prewarm->started && prewarm_takes(&sb->setup.prewarm, argv, own, env);
+        struct prewarm *p = sb->prewarm;
+        enum prewarm_form form = p && p->started ? prewarm_takes(&sb->setup.prewarm, argv, own, env) : PREWARM_COLD;
+
+        if (form == PREWARM_COLD || form == p->form)
+                return form != PREWARM_COLD;
+        p->form = form;
+        if (p->guest && !p->replaced)
+                session_exec_signal(p->guest, SIGKILL, false);
+        p->replaced = true;
+        return false;
 }

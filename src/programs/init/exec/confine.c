@@ -1,19 +1,17 @@
 #include "programs/init/exec/confine.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/securebits.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/sys.h"
 #include "programs/init/init.h"
 
-enum { CAPS_MAX = 64, CHILD_FDS = 8 };
+enum { CAPS_MAX = 64 };
 
 #define READ_RIGHTS (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
 #define FILE_RIGHTS                                                                                                                        \
@@ -63,16 +61,6 @@ static void allow_below(const char *path, uint64_t rights)
                 sys_landlock_add_rule(ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule);
 }
 
-/* Out of the way of the numbers that a child gives to its own descriptors (spawn.c). */
-static int fd_above(int fd)
-{
-        int above = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, CHILD_FDS);
-
-        if (fd >= 0)
-                close(fd);
-        return above;
-}
-
 static void prepare_landlock(void)
 {
         int abi = sys_landlock_create_ruleset(NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
@@ -81,7 +69,7 @@ static void prepare_landlock(void)
                 return;
         uint64_t all = handled_rights(abi);
         struct landlock_ruleset_attr attr = { .handled_access_fs = all };
-        ruleset = fd_above(sys_landlock_create_ruleset(&attr, sizeof(attr.handled_access_fs), 0));
+        ruleset = sys_landlock_create_ruleset(&attr, sizeof(attr.handled_access_fs), 0);
         if (ruleset < 0)
                 return;
         allow_below("/", READ_RIGHTS | LANDLOCK_ACCESS_FS_EXECUTE);

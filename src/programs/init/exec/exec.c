@@ -373,7 +373,7 @@ static int start_server(struct channel *c, const struct guest_exec *m, struct sp
         order->server = theirs;
         if (start_cold(c, m, order, f) < 0)
                 return -1;
-        prewarm_begin(c, channel_pid(c), take_fd(&ours), order->id);
+        prewarm_begin(c, channel_pid(c), take_fd(&ours), order->id, (m->flags & GUEST_EXEC_STDIN) != 0);
         return 0;
 }
 

@@ -36,7 +36,7 @@
 #define SANITIZED 1
 #endif
 
-enum { STACK = 256 * 1024, PATH_SIZE = 4096, REPORT_FD = 4, STEP_MS = 1 };
+enum { STACK = 256 * 1024, PATH_SIZE = 4096, REPORT_FD = 3, STEP_MS = 1 };
 
 struct child {
         const struct spawn *order;
@@ -52,17 +52,11 @@ static bool is_program(const struct spawn *s)
 
 static int place(const struct child *c)
 {
-        int report = c->report;
-
         for (int i = 0; i < 3; i++)
                 if (c->order->fds[i] != i && dup2(c->order->fds[i], i) < 0)
                         return errno;
-        if (report == PREWARM_FD && (report = fcntl(report, F_DUPFD_CLOEXEC, REPORT_FD + 1)) < 0)
-                return errno;
-        close(PREWARM_FD); /* the stream to the host, so that nothing of the below has this number */
-        if (c->order->kind == GUEST_KIND_PREWARM && dup2(c->order->server, PREWARM_FD) < 0)
-                return errno;
-        if (report != REPORT_FD && dup3(report, REPORT_FD, O_CLOEXEC) < 0)
+        /* 3 is the stream to the host; whatever else pid 1 has open, and what a child still needs of it, has another number. */
+        if (c->order->kind == GUEST_KIND_PREWARM ? dup2(c->order->server, PREWARM_FD) < 0 : dup3(c->report, REPORT_FD, O_CLOEXEC) < 0)
                 return errno;
         if (c->order->tty && ioctl(1, TIOCSCTTY, 0) < 0)
                 return errno;
@@ -122,19 +116,28 @@ static int run_program(const struct spawn *s)
         return denied ? EACCES : ENOENT;
 }
 
-static void report(int32_t stage, int32_t sys)
+static int report_fd(const struct child *c)
 {
-        struct spawn_failure f = { stage, sys };
-
-        if (write(REPORT_FD, &f, sizeof(f)) != (ssize_t)sizeof(f))
-                _exit(126);
+        return c->order->kind == GUEST_KIND_PREWARM ? c->report : REPORT_FD;
 }
 
-static void must(int sys, enum guest_stage stage)
+static void close_others(const struct child *c)
 {
+        unsigned report = (unsigned)report_fd(c);
+
+        if (report > PREWARM_FD + 1)
+                sys_close_range(PREWARM_FD + 1, report - 1, 0);
+        sys_close_range(report + 1, ~0U, 0);
+}
+
+static void must(const struct child *c, int sys, enum guest_stage stage)
+{
+        struct spawn_failure f = { (int32_t)stage, sys };
+
         if (sys == 0)
                 return;
-        report((int32_t)stage, sys);
+        if (write(report_fd(c), &f, sizeof(f)) != (ssize_t)sizeof(f))
+                _exit(126);
         _exit(127);
 }
 
@@ -154,15 +157,15 @@ static int child_main(void *arg)
         const struct spawn *s = c->order;
 
         setsid();
-        must(place(c), GUEST_STAGE_SYSTEM);
-        must(confine_become(s->id), GUEST_STAGE_USER);
-        must(confine_limits(), GUEST_STAGE_CONFINE);
-        must(enter_cwd(s), GUEST_STAGE_CWD);
-        must(confine_landlock(), GUEST_STAGE_CONFINE);
-        sys_close_range(REPORT_FD + 1, ~0U, 0);
+        must(c, place(c), GUEST_STAGE_SYSTEM);
+        must(c, confine_become(s->id), GUEST_STAGE_USER);
+        must(c, confine_limits(), GUEST_STAGE_CONFINE);
+        must(c, enter_cwd(s), GUEST_STAGE_CWD);
+        must(c, confine_landlock(), GUEST_STAGE_CONFINE);
+        close_others(c);
         reset_signals();
         if (is_program(s))
-                must(run_program(s), GUEST_STAGE_EXEC);
+                must(c, run_program(s), GUEST_STAGE_EXEC);
         close(REPORT_FD);
         _exit(files_run(s->kind, s->argc, s->argv));
 }

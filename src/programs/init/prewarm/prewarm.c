@@ -19,6 +19,8 @@ static struct {
         struct identity id;
         pid_t standby; /* a child of ours that has said READY, or 0 */
         bool keeps;
+        bool has_stdin; /* one that it may give to a command */
+        bool late;      /* the last time that a standby was waited for none came: it is not waited for again */
 } server = { .socket = -1 };
 
 static uint8_t packet[PREWARM_PACKET_MAX];
@@ -41,13 +43,15 @@ int prewarm_pair(int ends[2])
         return -1;
 }
 
-void prewarm_begin(struct channel *c, pid_t pid, int socket, const struct identity *id)
+void prewarm_begin(struct channel *c, pid_t pid, int socket, const struct identity *id, bool has_stdin)
 {
         server.channel = c;
         server.pid = pid;
         server.socket = socket;
         server.id = *id;
         server.standby = 0;
+        server.has_stdin = has_stdin;
+        server.late = false;
         channel_hold(c);
 }
 
@@ -128,6 +132,7 @@ static int on_ready(const struct prewarm_answer *answer, pid_t from)
                 return 0; /* killed meanwhile; or a lie, and then nobody gets anything to run */
         server.standby = from;
         server.keeps = keeps;
+        server.late = false;
         channel_announce(server.channel);
         return 0;
 }
@@ -183,8 +188,9 @@ bool prewarm_fits(const struct spawn *order)
         if (server.socket < 0 || order->kind != GUEST_KIND_PROGRAM || order->tty || !same_user(order->id, &server.id))
                 return false;
         take_in();
-        while (server.socket >= 0 && server.standby == 0 && await(until))
+        while (server.socket >= 0 && server.standby == 0 && !server.late && await(until))
                 take_in();
+        server.late = server.standby == 0;
         return server.socket >= 0 && server.standby > 0;
 }
 
@@ -237,11 +243,10 @@ pid_t prewarm_run(const struct spawn *order, bool has_stdin)
         size_t len = write_run(order, has_stdin);
         pid_t asked = server.standby;
 
-        if (len == 0)
+        if (len == 0 || (server.keeps && has_stdin && !server.has_stdin))
                 return -1;
-        if (server.keeps)
-                channel_settle(server.channel);
-        if (sock_send(server.socket, packet, len, order->fds, server.keeps ? 0 : PREWARM_STREAMS) < 0) {
+        if ((server.keeps && !channel_settle(server.channel)) ||
+            sock_send(server.socket, packet, len, order->fds, server.keeps ? 0 : PREWARM_STREAMS) < 0) {
                 put_down();
                 return -1;
         }

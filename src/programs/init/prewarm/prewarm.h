@@ -17,7 +17,7 @@ bool prewarm_is_there(void);
 int prewarm_pair(int ends[2]);
 
 /* The server runs in channel `c`; takes our end. Its STARTED waits for its first READY. */
-void prewarm_begin(struct channel *c, pid_t pid, int socket, const struct identity *id);
+void prewarm_begin(struct channel *c, pid_t pid, int socket, const struct identity *id, bool has_stdin);
 
 /* True where a standby may be asked to run this. Waits for one that is on its way. */
 bool prewarm_fits(const struct spawn *order);
