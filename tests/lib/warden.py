@@ -45,7 +45,7 @@ class Peer:
         self.s.settimeout(20)
         self.s.connect(path)
         if greet:
-            self.ask(HELLO, struct.pack("<III", 2, flags, prepared), HELLO_OK)
+            self.ask(HELLO, struct.pack("<III", 3, flags, prepared), HELLO_OK)
 
     def ask(self, kind, payload, wanted):
         self.serial += 1
@@ -65,9 +65,9 @@ class Peer:
             check_equal((got, serial), (wanted, self.serial), "answer")
             return body, fds
 
-    def spawn(self, name, flags=0, limits=None):
+    def spawn(self, name, flags=0, limits=None, runtime="native"):
         payload = text(name) + struct.pack("<BI", 0, 0) + text(name) + struct.pack("<II", 1000, 1000) + text("/home/agent")
-        payload += struct.pack("<9Q", *(limits or LIMITS)) + struct.pack("<II", 0, flags)
+        payload += struct.pack("<9Q", *(limits or LIMITS)) + struct.pack("<II", 0, flags) + text(runtime)
         body, fds = self.ask(SPAWN, payload, SPAWNED)
         check_equal(body.text(), name, "id")
         return body.take("<I"), socket.socket(fileno=fds[0])

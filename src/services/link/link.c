@@ -116,7 +116,7 @@ static void finish(struct link *l, struct request *r, const struct link_answer *
 
 static void fail(struct link *l, struct request *r, const struct err *e)
 {
-        const struct link_answer a = { .error = e, .fd = -1 };
+        const struct link_answer a = { .error = e, .lost = e->code == ERR_BACKEND_UNAVAILABLE, .fd = -1 };
 
         finish(l, r, &a);
 }

@@ -33,6 +33,7 @@ bool link_is_up(const struct link *l);
 
 struct link_answer {
         const struct err *error;           /* NULL: it was done, and one of these is there */
+        bool lost;                         /* the error is that there was no warden to do it */
         const struct ipc_spawned *spawned; /* SPAWN */
         const struct ipc_usage *usage;     /* USAGE, TERMINATE */
         const struct ipc_listed *listed;   /* LIST */

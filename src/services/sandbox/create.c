@@ -222,7 +222,7 @@ static void on_spawned(void *ctx, const struct link_answer *a)
         struct err e;
 
         sb->spawning = false;
-        if (a->error && a->error->code == ERR_BACKEND_UNAVAILABLE && sb->info.state == SANDBOX_CREATING && sb->tries < MAKE_TRIES) {
+        if (a->error && a->lost && sb->info.state == SANDBOX_CREATING && sb->tries < MAKE_TRIES) {
                 sb->tries++; /* what a warden had not greeted dies with it; the next one makes it */
                 sandbox_make(sb);
                 return;
@@ -262,6 +262,7 @@ static void ask_warden(struct sandbox *sb, const struct image_answer *image)
         memcpy(req.limits, sb->limits.value, sizeof(req.limits));
         req.root = image ? IPC_ROOT_LAYERS : IPC_ROOT_HOST;
         req.layer_count = image ? image->layer_count : 0;
+        snprintf(req.class, sizeof(req.class), "%s", sb->setup.runtime);
         req.flags = sb->background ? IPC_SPAWN_BACKGROUND : 0;
         for (uint32_t i = 0; i < req.layer_count; i++)
                 memcpy(req.layers[i], image->layers[i], sizeof(req.layers[i]));

@@ -24,7 +24,7 @@ struct setup {
         const char *const *env, *const *image_env, *const *labels;
         const char *const *command; /* entrypoint and cmd of the image in one */
         size_t label_count, entrypoint_count;
-        const char *image, *cwd, *user; /* cwd, user: of the spec, else of the image, else NULL */
+        const char *image, *runtime, *cwd, *user; /* cwd, user: of the spec, else of the image, else NULL */
 };
 
 struct sandbox {

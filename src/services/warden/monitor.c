@@ -106,6 +106,7 @@ static int start_nest(struct monitor *m, struct err *e)
                 .state_dir = m->config.state_dir,
                 .user = m->config.user,
                 .private = m->config.listener < 0,
+                .classes = &m->config.classes,
         };
 
         m->nest_ready = true;
@@ -141,11 +142,12 @@ static bool hostname_ok(const char *s)
 }
 
 /* Everything a request says, against our own rules. The codec has checked its form. */
-static int check_spawn(struct monitor *m, const struct ipc_spawn *req, size_t nfds, struct err *e)
+static int check_spawn(struct monitor *m, const struct ipc_spawn *req, size_t nfds, struct nest_order *o, struct err *e)
 {
         struct limits l = { .wanted = req->limits_wanted };
 
         memcpy(l.value, req->limits, sizeof(l.value));
+        *o = (struct nest_order){ .req = req, .class = classes_find(&m->config.classes, req->class), .limits = l };
         if (!str_is_id(req->id, IPC_ID_MAX) || !hostname_ok(req->hostname))
                 return err_set(e, ERR_INVALID_SPEC, 0, "the sandbox's id or host name is not one");
         if (!limits_valid(&l))
@@ -160,7 +162,13 @@ static int check_spawn(struct monitor *m, const struct ipc_spawn *req, size_t nf
                 return err_set(e, ERR_INVALID_SPEC, 0, "the root does not fit its kind");
         if (req->root == IPC_ROOT_DIR && !m->config.peer_is_root && !m->config.user)
                 return err_set(e, ERR_AUTHORIZATION_DENIED, 0, "only root may name a directory as root");
-        return limits_check_enforced(&l, nest_limits(&m->nest), e);
+        if (!o->class) {
+                err_set(e, ERR_INVALID_SPEC, 0, "there is no runtime class '%s'", req->class);
+                return err_hint(e, "creto-runtime runtimes lists them");
+        }
+        uint32_t can = nest_limits(&m->nest) & ~class_lacks(o->class);
+        o->missing = limits_missing(&l, can);
+        return limits_check_enforced(&l, can, e);
 }
 
 /* What the sandbox's root is made of: *hold with the layers of an image, or the directory that came with the message. */
@@ -181,11 +189,27 @@ static int open_layers(struct monitor *m, const struct ipc_spawn *req, struct me
         return (int)req->layer_count;
 }
 
+static bool answer_spawned(struct monitor *m, struct nest_box *box, uint32_t serial, uint32_t missing, int stream)
+{
+        struct ipc_spawned spawned = { .pid = (uint32_t)box->pid, .limits_missing = missing };
+
+        if (watch(m, box->pidfd, box) < 0 && errno != EEXIST) /* one made ahead is watched already */ {
+                close(stream);
+                return false;
+        }
+        memcpy(spawned.id, box->id, sizeof(spawned.id));
+        struct wbuf w = begin(out, IPC_SPAWNED, serial);
+        ipc_put_spawned(&w, &spawned);
+        bool ok = serial == 0 || answer(m, &w, &stream, 1);
+        close(stream);
+        return ok;
+}
+
 static bool on_spawn(struct monitor *m, struct message *msg)
 {
         static struct ipc_spawn req;
         static int layers[IPC_LAYERS_MAX];
-        struct ipc_spawned spawned;
+        struct nest_order order;
         struct nest_box *box = NULL;
         struct image_hold *hold = NULL;
         int stream = -1;
@@ -193,27 +217,35 @@ static bool on_spawn(struct monitor *m, struct message *msg)
 
         if (ipc_get_spawn(&msg->body, &req) < 0)
                 return false;
-        int r = check_spawn(m, &req, msg->nfds, &e);
+        int r = check_spawn(m, &req, msg->nfds, &order, &e);
         if (r == 0)
                 r = open_layers(m, &req, msg, &hold, layers, &e);
-        if (r >= 0)
-                r = nest_spawn(&m->nest, &req, layers, (unsigned)r, &box, &stream, &spawned.limits_missing, &e);
+        if (r >= 0) {
+                order.layers = layers;
+                order.layer_count = (unsigned)r;
+                r = nest_spawn(&m->nest, &order, &box, &stream, &e);
+        }
         if (r < 0) {
                 image_let_go(hold);
                 return answer_error(m, msg->head.serial, &e);
         }
         box->image = hold;
-        if (watch(m, box->pidfd, box) < 0 && errno != EEXIST) /* one made ahead is watched already */ {
-                close(stream);
+        if (r == 0)
+                return answer_spawned(m, box, msg->head.serial, order.missing, stream);
+        box->job->serial = msg->head.serial;
+        return watch(m, box->pidfd, box) == 0 && watch(m, box->job->timer, box) == 0;
+}
+
+static bool on_classes(struct monitor *m, struct message *msg)
+{
+        static struct ipc_classes classes;
+
+        if (rbuf_left(&msg->body) > 0)
                 return false;
-        }
-        memcpy(spawned.id, box->id, sizeof(spawned.id));
-        spawned.pid = (uint32_t)box->pid;
-        struct wbuf w = begin(out, IPC_SPAWNED, msg->head.serial);
-        ipc_put_spawned(&w, &spawned);
-        bool ok = answer(m, &w, &stream, 1);
-        close(stream);
-        return ok;
+        nest_classes(&m->nest, &classes);
+        struct wbuf w = begin(out, IPC_CLASSES_OK, msg->head.serial);
+        ipc_put_classes(&w, &classes);
+        return answer(m, &w, NULL, 0);
 }
 
 static struct nest_box *find_box(struct monitor *m, struct message *msg, bool *answered)
@@ -387,6 +419,7 @@ static const struct {
         { IPC_ATTACH, PEER_OPEN, 0, 0, on_attach },
         { IPC_FREEZE, PEER_OPEN, 0, 0, on_freeze },
         { IPC_LIMIT, PEER_OPEN, 0, 0, on_limit },
+        { IPC_CLASSES, PEER_OPEN, 0, 0, on_classes },
 };
 
 static bool dispatch(struct monitor *m, struct message *msg)
@@ -422,10 +455,32 @@ static bool on_peer(struct monitor *m)
         return ok;
 }
 
+/* An engine has ended, or it is time to look after it. */
+static bool on_job(struct monitor *m, struct nest_box *box)
+{
+        uint32_t serial = box->job->serial, missing = box->job->missing;
+        int stream = -1;
+        struct err e;
+        int r = nest_step(&m->nest, box, &stream, &e);
+
+        if (r > 0)
+                return true;
+        if (r == 0)
+                return answer_spawned(m, box, serial, missing, stream);
+        log_line(box->id, e.msg);
+        bool ok = serial == 0 || answer_error(m, serial, &e);
+        if (ok && box->wanted)
+                return answer_terminated(m, box);
+        nest_forget(&m->nest, box);
+        return ok;
+}
+
 static bool on_box(struct monitor *m, struct nest_box *box)
 {
         enum nest_state before = box->state;
 
+        if (box->job)
+                return on_job(m, box);
         epoll_ctl(m->epoll, EPOLL_CTL_DEL, box->pidfd, NULL);
         nest_reap(&m->nest, box);
         if (box->complaint[0])
@@ -494,8 +549,32 @@ static void drop_peer(struct monitor *m)
         end_image(m);
         m->state = PEER_NEW;
         m->nest.config.prepared = 0;
-        for (struct nest_box *b = m->nest.boxes; b; b = b->next)
+        for (struct nest_box *b = m->nest.boxes; b; b = b->next) {
                 b->wanted = false;
+                if (!b->job)
+                        continue;
+                b->job->serial = 0;
+                nest_kill(b);
+        }
+}
+
+/* What engines leave are our children too, when nobody else waits for them. */
+static void bury_strays(struct monitor *m)
+{
+        siginfo_t info;
+
+        for (;;) {
+                bool known = false;
+
+                info.si_pid = 0;
+                if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
+                        return;
+                for (const struct nest_box *b = m->nest.boxes; b && !known; b = b->next)
+                        known = b->pid == info.si_pid && b->pidfd >= 0;
+                if (known || info.si_pid == m->image_pid || info.si_pid == m->nest.zygote_pid)
+                        return;
+                waitpid(info.si_pid, NULL, 0);
+        }
 }
 
 static bool on_listener(struct monitor *m)
@@ -616,6 +695,8 @@ int monitor_run(const struct monitor_config *config)
                         break; /* what else came may be about what is no more; it comes again */
                 }
                 watch_zygote(&m);
+                if (m.nest.strays)
+                        bury_strays(&m);
         }
         end_image(&m);
         if (m.nest_ready && m.config.listener < 0)

@@ -19,6 +19,8 @@
 #include "base/fd.h"
 #include "base/sock.h"
 #include "base/sys.h"
+#include "services/warden/driver.h"
+#include "services/warden/oci.h"
 #include "services/warden/parts/mnt.h"
 #include "services/warden/program.h"
 #include "services/warden/zygote.h"
@@ -121,6 +123,11 @@ static void adopt(void *user, const struct record *r)
         int pidfd = b ? sys_pidfd_open(r->pid) : -1;
 
         if (pidfd < 0 || record_pid_start(r->pid) != r->pid_start || has_ended(pidfd, 0) || space_slot_retake(&n->slots, r->slot) != 0) {
+                struct cgroup left;
+                struct err ignored;
+
+                cgroup_adopt(&n->cgroups, &left, r->group); /* what an engine had begun */
+                cgroup_destroy(&n->cgroups, &left, &ignored);
                 fd_close(&pidfd);
                 free(b);
                 record_remove(&n->kept, r->id);
@@ -247,7 +254,7 @@ static unsigned wanted_controllers(const struct limits *l)
         return bits ? bits | CGROUP_CPUACCT : 0;
 }
 
-static int write_limits(struct nest *n, struct nest_box *b, const struct limits *l, struct err *e)
+int nest_write_limits(struct nest *n, struct nest_box *b, const struct limits *l, struct err *e)
 {
         const struct cgroup_limits c = {
                 .memory = l->value[LIMIT_MEMORY],
@@ -260,12 +267,7 @@ static int write_limits(struct nest *n, struct nest_box *b, const struct limits 
         return cgroup_limit(&n->cgroups, &b->group, &c, e);
 }
 
-/* What an embryo is made of, besides what the zygote makes. */
-struct material {
-        int userns, disk, root;
-};
-
-static void material_release(struct material *m)
+void nest_material_release(struct material *m)
 {
         fd_close(&m->userns);
         fd_close(&m->disk);
@@ -279,9 +281,9 @@ static struct space_map box_map(const struct nest *n, const struct nest_box *b, 
         return (struct space_map){ 0, space_slot_uid((unsigned)b->slot), SPACE_IDS };
 }
 
-static int gather(struct nest *n, struct nest_box *b, uint32_t uid, const int *layers, unsigned count, bool on_disk_ids, struct material *m,
-                  struct err *e)
+int nest_gather(struct nest *n, struct nest_box *b, const struct nest_order *o, struct material *m, struct err *e)
 {
+        uint32_t uid = o->req ? o->req->uid : DEFAULT_UID;
         uint32_t base = n->config.user ? 0 : space_slot_uid((unsigned)b->slot);
         struct space_map map = box_map(n, b, uid);
 
@@ -293,17 +295,17 @@ static int gather(struct nest *n, struct nest_box *b, uint32_t uid, const int *l
                             n->config.user ? 0 : base + uid, e);
         if (m->disk < 0)
                 return m->disk;
-        if (count == 0)
+        if (o->layer_count == 0)
                 return 0;
         auto_fd idmap = -1;
         if (!n->config.user) {
                 /* ids on disk (the image range, or those of a directory as they are) → the sandbox's */
-                struct space_map owners = { on_disk_ids ? 0 : SPACE_IMAGE_UID, base, SPACE_IDS };
+                struct space_map owners = { o->req->root == IPC_ROOT_DIR ? 0 : SPACE_IMAGE_UID, base, SPACE_IDS };
                 idmap = space_userns(&owners, e);
                 if (idmap < 0)
                         return idmap;
         }
-        m->root = mnt_overlay(layers, count, idmap, e);
+        m->root = mnt_overlay(o->layers, o->layer_count, idmap, e);
         return m->root < 0 ? m->root : 0;
 }
 
@@ -387,6 +389,7 @@ static void clear_box(struct nest *n, struct nest_box *b)
         struct err e;
 
         fd_close(&b->sock);
+        oci_job_free(b);
         cgroup_destroy(&n->cgroups, &b->group, &e);
         image_let_go(b->image);
         b->image = NULL;
@@ -397,7 +400,7 @@ static void clear_box(struct nest *n, struct nest_box *b)
 }
 
 /* What is known before there is a process. */
-static int begin_box(struct nest *n, struct nest_box *b, const struct limits *l, struct err *e)
+int nest_begin(struct nest *n, struct nest_box *b, const struct limits *l, bool watched, struct err *e)
 {
         char name[64];
 
@@ -408,21 +411,19 @@ static int begin_box(struct nest *n, struct nest_box *b, const struct limits *l,
         if (!n->config.user && (b->slot = space_slot_take(&n->slots, e)) < 0)
                 return -(int)e->code;
         unsigned controllers = wanted_controllers(l) & (n->cgroups.controllers | CGROUP_CPUACCT);
-        if (!n->config.private) /* to be frozen, and counted */
+        if (!n->config.private || watched) /* to be frozen, and counted */
                 controllers |= CGROUP_CPUACCT;
         if (controllers && tell_janitor(n, e) < 0)
                 return -(int)e->code;
         snprintf(name, sizeof(name), "creto-%d-%u", getpid(), ++n->serial);
         n->grouped |= controllers != 0;
-        if (cgroup_create(&n->cgroups, &b->group, name, controllers, e) < 0)
-                return -(int)e->code;
-        return write_limits(n, b, l, e);
+        return cgroup_create(&n->cgroups, &b->group, name, controllers, e);
 }
 
 /* The zygote and the embryo work while we do. */
-static int fill_box(struct nest *n, struct nest_box *b, uint32_t uid, const int *layers, unsigned count, bool on_disk_ids, struct err *e)
+static int fill_box(struct nest *n, struct nest_box *b, const struct nest_order *o, struct err *e)
 {
-        uint32_t flags = (n->config.user ? ZYGOTE_USER : 0U) | (count > 0 ? ZYGOTE_ROOT : 0U);
+        uint32_t flags = (n->config.user ? ZYGOTE_USER : 0U) | (o->layer_count > 0 ? ZYGOTE_ROOT : 0U);
         struct material m = { -1, -1, -1 };
         struct err ignored;
         int ends[2];
@@ -434,25 +435,24 @@ static int fill_box(struct nest *n, struct nest_box *b, uint32_t uid, const int 
         close(ends[1]);
         if (r < 0)
                 return r;
-        r = gather(n, b, uid, layers, count, on_disk_ids, &m, e);
+        r = nest_gather(n, b, o, &m, e);
         if (meet_embryo(n, b, r < 0 ? &ignored : e) < 0 && r == 0)
                 r = -(int)e->code;
         if (r == 0)
                 r = send_parts(b, &m, e);
-        material_release(&m);
+        nest_material_release(&m);
         if (r == 0 && b->group.used)
                 r = cgroup_attach(&n->cgroups, &b->group, b->pid, cgroup_clone_fd(&n->cgroups, &b->group) >= 0, e);
         return r;
 }
 
-static int make_box(struct nest *n, const struct limits *l, uint32_t uid, const int *layers, unsigned count, bool on_disk_ids,
-                    struct nest_box **out, struct err *e)
+static int make_box(struct nest *n, const struct nest_order *o, struct nest_box **out, struct err *e)
 {
         struct nest_box *b = calloc(1, sizeof(*b));
 
         if (!b)
                 return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
-        if (begin_box(n, b, l, e) == 0 && fill_box(n, b, uid, layers, count, on_disk_ids, e) == 0) {
+        if (nest_begin(n, b, &o->limits, false, e) == 0 && nest_write_limits(n, b, &o->limits, e) == 0 && fill_box(n, b, o, e) == 0) {
                 b->next = n->boxes;
                 n->boxes = b;
                 *out = b;
@@ -475,10 +475,12 @@ static void copy_path(char out[BOOT_PATH_MAX], const char *path)
         snprintf(out, BOOT_PATH_MAX, "%s", path);
 }
 
-static void fill_boot(const struct nest *n, const struct ipc_spawn *req, uint32_t missing, struct boot_config *c)
+void nest_fill_boot(const struct nest *n, const struct nest_order *o, struct boot_config *c)
 {
         static const char *const writable[] = { "/tmp", "/var/tmp", "/run", "/home/agent", "/dev/shm" };
+        const struct ipc_spawn *req = o->req;
         const uint64_t *l = req->limits;
+        uint32_t missing = o->missing;
 
         *c = (struct boot_config){
                 .size = sizeof(*c),
@@ -504,7 +506,7 @@ static void fill_boot(const struct nest *n, const struct ipc_spawn *req, uint32_
                 copy_path(c->writable[i], writable[i]);
 }
 
-static void random_hex(char out[33])
+void nest_random_hex(char out[33])
 {
         uint8_t raw[16] = { 0 };
 
@@ -515,7 +517,7 @@ static void random_hex(char out[33])
 }
 
 /* Our end of the guest stream, and what creto-init gets: the other end, or in service mode the socket that it listens on. */
-static int make_stream(struct nest *n, const char *id, int ends[2], struct err *e)
+int nest_make_stream(struct nest *n, const char *id, int ends[2], struct err *e)
 {
         if (n->config.private)
                 return sock_pair(SOCK_STREAM, ends) < 0 ? err_sys(e, "cannot make a stream") : 0;
@@ -528,7 +530,7 @@ static int make_stream(struct nest *n, const char *id, int ends[2], struct err *
         return ends[0] < 0 ? ends[0] : 0;
 }
 
-static int write_record(const struct nest *n, const struct nest_box *b, struct err *e)
+int nest_write_record(const struct nest *n, const struct nest_box *b, struct err *e)
 {
         struct record r = { .size = sizeof(r),
                             .version = RECORD_VERSION,
@@ -544,17 +546,17 @@ static int write_record(const struct nest *n, const struct nest_box *b, struct e
         return record_write(&n->kept, &r, e);
 }
 
-/* From now on our successor knows of it; *hold keeps its id range for as long as it lives. */
-static int keep(struct nest *n, struct nest_box *b, const char *id, int *hold, struct err *e)
+int nest_keep(struct nest *n, struct nest_box *b, const char *id, int *hold, struct err *e)
 {
         memcpy(b->id, id, sizeof(b->id));
         b->started_ms = clock_ms(CLOCK_BOOTTIME);
         *hold = space_slot_hold(&n->slots, b->slot, e);
-        return *hold < 0 ? *hold : write_record(n, b, e);
+        return *hold < 0 ? *hold : nest_write_record(n, b, e);
 }
 
-static int send_off(struct nest *n, struct nest_box *b, const struct ipc_spawn *req, uint32_t missing, int *stream, struct err *e)
+static int send_off(struct nest *n, struct nest_box *b, const struct nest_order *o, int *stream, struct err *e)
 {
+        const struct ipc_spawn *req = o->req;
         struct embryo_go go = { .cgroup_ns = b->group.used, .one_uid = n->config.user };
         int ends[2];
 
@@ -562,14 +564,14 @@ static int send_off(struct nest *n, struct nest_box *b, const struct ipc_spawn *
                 return -(int)e->code;
         go.init_id = n->config.user ? req->uid : SPACE_INIT_ID;
         snprintf(go.hostname, sizeof(go.hostname), "%s", req->hostname);
-        random_hex(go.machine_id);
-        fill_boot(n, req, missing, &go.boot);
-        if (make_stream(n, req->id, ends, e) < 0)
+        nest_random_hex(go.machine_id);
+        nest_fill_boot(n, o, &go.boot);
+        if (nest_make_stream(n, req->id, ends, e) < 0)
                 return -(int)e->code;
         int fds[] = { ends[1], n->init_exe, -1 };
         size_t count = 2;
         int r = 0;
-        if (!n->config.private && (r = keep(n, b, req->id, &fds[2], e)) == 0)
+        if (!n->config.private && (r = nest_keep(n, b, req->id, &fds[2], e)) == 0)
                 count = 3;
         if (r == 0 && sock_send(b->sock, &go, sizeof(go), fds, count) < 0)
                 r = err_sys(e, "the sandbox ended before it was started");
@@ -590,23 +592,19 @@ static struct nest_box *find_prepared(struct nest *n, const struct limits *l)
         return NULL;
 }
 
-int nest_spawn(struct nest *n, const struct ipc_spawn *req, const int *layers, unsigned layer_count, struct nest_box **box, int *stream,
-               uint32_t *missing, struct err *e)
+static int native_spawn(struct nest *n, const struct nest_order *o, struct nest_box **box, int *stream, struct err *e)
 {
-        struct limits l = { .wanted = req->limits_wanted };
         struct nest_box *b = NULL;
         int r = 0;
 
-        memcpy(l.value, req->limits, sizeof(l.value));
-        uint32_t lacking = limits_missing(&l, nest_limits(n));
-        if (layer_count == 0 && req->uid == DEFAULT_UID)
-                b = find_prepared(n, &l);
-        if (b && memcmp(b->limits.value, l.value, sizeof(l.value)) != 0)
-                r = write_limits(n, b, &l, e);
+        if (o->layer_count == 0 && o->req->uid == DEFAULT_UID)
+                b = find_prepared(n, &o->limits);
+        if (b && memcmp(b->limits.value, o->limits.value, sizeof(o->limits.value)) != 0)
+                r = nest_write_limits(n, b, &o->limits, e);
         else if (!b)
-                r = make_box(n, &l, req->uid, layers, layer_count, req->root == IPC_ROOT_DIR, &b, e);
+                r = make_box(n, o, &b, e);
         if (r == 0)
-                r = send_off(n, b, req, lacking, stream, e);
+                r = send_off(n, b, o, stream, e);
         if (r < 0 && b) {
                 nest_kill(b);
                 nest_reap(n, b);
@@ -614,11 +612,55 @@ int nest_spawn(struct nest *n, const struct ipc_spawn *req, const int *layers, u
         }
         if (r < 0)
                 return r;
-        memcpy(b->id, req->id, sizeof(b->id));
+        memcpy(b->id, o->req->id, sizeof(b->id));
         b->state = NEST_RUNNING;
         *box = b;
-        *missing = lacking;
         return 0;
+}
+
+static int native_check(struct nest *n, const struct runtime_class *class, struct err *e)
+{
+        (void)n, (void)class, (void)e;
+        return 0;
+}
+
+static const struct driver native_driver = { .spawn = native_spawn, .check = native_check };
+
+static const struct driver *const drivers[CLASS_DRIVERS] = { [CLASS_NATIVE] = &native_driver, [CLASS_OCI] = &oci_driver };
+
+int nest_spawn(struct nest *n, const struct nest_order *o, struct nest_box **box, int *stream, struct err *e)
+{
+        return drivers[o->class->driver]->spawn(n, o, box, stream, e);
+}
+
+int nest_step(struct nest *n, struct nest_box *box, int *stream, struct err *e)
+{
+        return drivers[box->job->class->driver]->step(n, box, stream, e);
+}
+
+void nest_classes(struct nest *n, struct ipc_classes *out)
+{
+        static const char *const names[CLASS_DRIVERS] = { "native", "oci" };
+        struct err e;
+
+        *out = (struct ipc_classes){ .count = n->config.classes->count };
+        for (uint32_t i = 0; i < out->count; i++) {
+                const struct runtime_class *class = &n->config.classes->of[i];
+                struct ipc_class *to = &out->of[i];
+
+                to->available = drivers[class->driver]->check(n, class, &e) == 0;
+                to->limits = nest_limits(n) & ~class_lacks(class);
+                snprintf(to->name, sizeof(to->name), "%s", class->name);
+                snprintf(to->driver, sizeof(to->driver), "%s", names[class->driver]);
+                snprintf(to->engine, sizeof(to->engine), "%s", class_engine_name(class->engine));
+                snprintf(to->binary, sizeof(to->binary), "%s", class->binary);
+                snprintf(to->version, sizeof(to->version), "%s", n->engines[i].version);
+                snprintf(to->isolation, sizeof(to->isolation), "%s", class_isolation(class));
+                if (to->available)
+                        continue;
+                snprintf(to->reason, sizeof(to->reason), "%.250s", e.msg);
+                snprintf(to->hint, sizeof(to->hint), "%.250s", e.hint);
+        }
 }
 
 unsigned nest_prepared(const struct nest *n)
@@ -632,12 +674,12 @@ unsigned nest_prepared(const struct nest *n)
 
 int nest_prepare(struct nest *n, struct nest_box **made, struct err *e)
 {
-        struct limits l;
+        struct nest_order o = { 0 };
 
         if (nest_prepared(n) >= n->config.prepared)
                 return 0;
-        limits_default(&l);
-        int r = make_box(n, &l, DEFAULT_UID, NULL, 0, false, made, e);
+        limits_default(&o.limits);
+        int r = make_box(n, &o, made, e);
         return r < 0 ? r : 1;
 }
 
@@ -678,16 +720,18 @@ int nest_freeze(struct nest *n, struct nest_box *box, bool frozen, struct err *e
 
 int nest_limit(struct nest *n, struct nest_box *b, const struct limits *to, struct err *e)
 {
-        struct limits before = b->limits;
+        struct limits before = b->limits, l = *to;
         struct err ignored;
-        int r = cgroup_can_limit(&n->cgroups, &b->group, wanted_controllers(to) & n->cgroups.controllers, e);
 
+        if (before.value[LIMIT_PIDS] == LIMIT_UNLIMITED && !limits_wanted(to, LIMIT_PIDS)) /* its class cannot */
+                l.value[LIMIT_PIDS] = LIMIT_UNLIMITED;
+        int r = cgroup_can_limit(&n->cgroups, &b->group, wanted_controllers(&l) & n->cgroups.controllers, e);
         if (r == 0)
-                r = write_limits(n, b, to, e);
+                r = nest_write_limits(n, b, &l, e);
         if (r == 0 && !n->config.private)
-                r = write_record(n, b, e);
+                r = nest_write_record(n, b, e);
         if (r < 0)
-                write_limits(n, b, &before, &ignored);
+                nest_write_limits(n, b, &before, &ignored);
         return r;
 }
 

@@ -9,19 +9,44 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "domain/classes.h"
 #include "domain/limits.h"
 #include "services/warden/parts/cgroup.h"
 #include "services/warden/parts/disk.h"
 #include "services/warden/image.h"
 #include "services/warden/parts/space.h"
 #include "services/warden/record.h"
+#include "wire/boot.h"
 #include "wire/ipc.h"
 
 enum nest_state {
         NEST_PREPARED, /* an embryo that waits; belongs to nobody */
+        NEST_STARTING, /* somebody else makes it: there is a job */
         NEST_RUNNING,
         NEST_DYING, /* SIGKILL is on its way */
         NEST_DEAD,  /* reaped and cleared; kept until its owner has asked */
+};
+
+/* What an engine is doing. */
+struct nest_job {
+        const struct runtime_class *class;
+        int timer;       /* can be read when it has to be looked at again */
+        int bundle;      /* a tmpfs */
+        int stream;      /* the host's end, or -1 where it is still to be had */
+        int socket_dir;  /* where creto-init will make its socket, or -1 */
+        bool done;       /* the engine has ended well */
+        uint64_t end_ms; /* when it has taken too long */
+        uint32_t serial, missing; /* of the SPAWN; serial 0: nobody waits any more */
+};
+
+/* A sandbox as it is asked for: checked. */
+struct nest_order {
+        const struct ipc_spawn *req;
+        const struct runtime_class *class;
+        const int *layers; /* descriptors (root kinds 1 and 2, borrowed), lowest first */
+        unsigned layer_count;
+        struct limits limits;
+        uint32_t missing; /* limits that are not enforced, as in SPAWNED */
 };
 
 struct nest_box {
@@ -40,6 +65,7 @@ struct nest_box {
         uint64_t disk_bytes, disk_inodes;
         struct limits limits; /* as written to the groups */
         struct cgroup group;
+        struct nest_job *job;        /* NEST_STARTING */
         struct image_hold *image;    /* what it is mounted on; NULL: no layers of the store */
         struct ipc_usage usage;      /* the last reading */
         char complaint[ERR_MSG_MAX]; /* why it never became a sandbox; empty where it did */
@@ -52,6 +78,14 @@ struct nest_config {
         bool user;
         bool private;
         unsigned prepared; /* how many embryos to keep */
+        const struct classes *classes;
+};
+
+/* What is known of a class's engine, as long as its file is the same. */
+struct nest_engine {
+        uint64_t dev, ino, changed_ns;
+        bool works, old;
+        char version[IPC_CLASS_TEXT_MAX + 1];
 };
 
 struct nest {
@@ -66,6 +100,8 @@ struct nest {
         int netns;       /* one that was made while the zygote started, or -1 */
         unsigned serial; /* of group names */
         bool grouped;    /* groups have been made */
+        bool strays;     /* children that we did not make may end as ours */
+        struct nest_engine engines[CLASSES_MAX]; /* as config.classes */
         bool told;       /* the zygote, as janitor, knows where */
         struct nest_box *boxes;
 };
@@ -87,10 +123,11 @@ int nest_limit(struct nest *n, struct nest_box *box, const struct limits *to, st
 /* Which limits can be enforced on this host and in this mode: bit per limit. */
 uint32_t nest_limits(const struct nest *n);
 
-/* Starts a sandbox from a checked request; `layers` are descriptors (root kinds 1 and 2, borrowed), lowest first. On success *box runs and
- * *stream is the host's end of its guest stream (owned by the caller); *missing as in SPAWNED. */
-int nest_spawn(struct nest *n, const struct ipc_spawn *req, const int *layers, unsigned layer_count, struct nest_box **box, int *stream,
-               uint32_t *missing, struct err *e);
+/* Starts a sandbox from a checked order; see `spawn` of driver.h. On success *box is it. */
+int nest_spawn(struct nest *n, const struct nest_order *o, struct nest_box **box, int *stream, struct err *e);
+int nest_step(struct nest *n, struct nest_box *box, int *stream, struct err *e);
+/* What there is of the classes, and why one cannot be had. */
+void nest_classes(struct nest *n, struct ipc_classes *out);
 
 struct nest_box *nest_find(struct nest *n, const char *id);
 void nest_kill(struct nest_box *box);

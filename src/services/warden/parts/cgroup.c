@@ -545,6 +545,8 @@ static unsigned sweep_tree(int base, pid_t own)
                 pid_t owner = owner_of(entry->d_name);
                 auto_fd dir = owner > 0 ? openat(base, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
 
+                if (dir >= 0 && own != 0 && owner == own)
+                        kill_members(dir); /* an engine does not always die with us */
                 if (dir >= 0 && (flock(dir, LOCK_EX | LOCK_NB) < 0 || unlinkat(base, entry->d_name, AT_REMOVEDIR) < 0) && owner == own)
                         left++;
         }

@@ -114,7 +114,6 @@ static int run_mke2fs(const char *path, const char *skeleton, uint64_t inodes, s
         return err_hint(e, "make --disk larger or --disk-inodes smaller: an inode takes 256 bytes");
 }
 
-static int mount_tmpfs(uint64_t bytes, uint64_t inodes, struct err *e);
 
 /* What mke2fs copies is in memory, and what it makes has no name yet: whoever is killed meanwhile leaves nothing behind. */
 static int make_filesystem(int fd, uint64_t bytes, uint64_t inodes, struct err *e)
@@ -123,7 +122,7 @@ static int make_filesystem(int fd, uint64_t bytes, uint64_t inodes, struct err *
 
         if (ftruncate(fd, (off_t)bytes) < 0)
                 return err_sys(e, "disk: cannot size a filesystem");
-        auto_fd dir = mount_tmpfs(SKELETON_BYTES, SKELETON_INODES, e);
+        auto_fd dir = disk_tmpfs(SKELETON_BYTES, SKELETON_INODES, e);
         if (dir < 0 || make_dirs(dir, e) < 0)
                 return -(int)e->code;
         snprintf(path, sizeof(path), "/proc/%d/fd/%d", getpid(), fd);
@@ -248,7 +247,7 @@ static int mount_loop(const struct disk_host *d, uint64_t bytes, uint64_t inodes
         return mount_new("ext4", options, e);
 }
 
-static int mount_tmpfs(uint64_t bytes, uint64_t inodes, struct err *e)
+int disk_tmpfs(uint64_t bytes, uint64_t inodes, struct err *e)
 {
         char size[32], count[32];
         const char *const options[][2] = { { "size", size }, { "nr_inodes", count }, { "mode", "0755" }, { NULL, NULL } };
@@ -261,7 +260,7 @@ static int mount_tmpfs(uint64_t bytes, uint64_t inodes, struct err *e)
 int disk_make(const struct disk_host *d, bool memory, uint64_t bytes, uint64_t inodes, uint32_t root_uid, uint32_t owner, struct err *e)
 {
         bool loop = d->loop && !memory;
-        auto_fd mount = loop ? mount_loop(d, bytes & ~4095ULL, inodes, e) : mount_tmpfs(bytes, inodes, e);
+        auto_fd mount = loop ? mount_loop(d, bytes & ~4095ULL, inodes, e) : disk_tmpfs(bytes, inodes, e);
 
         if (mount < 0 || (!loop && make_dirs(mount, e) < 0)) /* ext4 comes with them */
                 return -(int)e->code;

@@ -159,6 +159,21 @@ static int bind_host(const char *at, struct err *e)
         return 0;
 }
 
+/* Where an OCI engine mounts what is the sandbox's own. */
+static int make_engine_points(int at, struct err *e)
+{
+        auto_fd init = openat(at, "dev/init", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+
+        return init < 0 || mkdirat(at, "dev/guest", 0755) < 0 ? err_sys(e, "mounts: cannot make mount points") : 0;
+}
+
+int mnt_host_root(const char *at, struct err *e)
+{
+        auto_fd dir = open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        return make_skeleton(at, e) < 0 || make_engine_points(dir, e) < 0 || bind_host(at, e) < 0 ? -(int)e->code : 0;
+}
+
 static int pivot_here(struct err *e)
 {
         if (sys_pivot_root(".", ".") < 0)
@@ -320,6 +335,8 @@ static int make_top_layer(struct err *e)
                 if (fd < 0 || fd_write_all(fd, template_files[i].text, strlen(template_files[i].text)) < 0)
                         return err_sys(e, "mounts: cannot write %s", path);
         }
+        if (make_engine_points(top, e) < 0)
+                return -(int)e->code;
         return take_fd(&top);
 }
 

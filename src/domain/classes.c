@@ -1,0 +1,228 @@
+#include "domain/classes.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "domain/limits.h"
+
+const char *const class_dirs[] = { "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", NULL };
+
+static const struct {
+        const char *name;
+        const char *isolation;
+        uint32_t lacks;
+        const char *old[2], *own[6]; /* options of ours, before the command: an old release's, or a newer one's first */
+} engines[CLASS_ENGINES] = {
+        [ENGINE_NONE] = { "none", "namespaces, seccomp and Landlock on the host's kernel", 0, { NULL }, { NULL } },
+        [ENGINE_OCI] = { "oci", "as its engine has it, seccomp and Landlock", 0, { NULL }, { NULL } },
+        [ENGINE_CRUN] = { "crun", "namespaces, seccomp and Landlock on the host's kernel", 0, { NULL }, { "--cgroup-manager=disabled" } },
+        [ENGINE_RUNC] = { "runc", "namespaces, seccomp and Landlock on the host's kernel", 0, { NULL }, { "--rootless=true" } },
+        /* Its processes are not the host's: how many there are is not to be limited there. */
+        [ENGINE_GVISOR] = { "gvisor",
+                            "a kernel of its own in user space (gVisor)",
+                            1U << LIMIT_PIDS,
+                            { "--platform=ptrace", "--platform=systrap" },
+                            { "--network=none", "--ignore-cgroups", "--host-uds=create", "--overlay2=none",
+                              "--file-access-mounts=exclusive" } },
+};
+
+static const struct {
+        const char *name;
+        enum class_driver driver;
+        enum class_engine engine;
+        const char *binary;
+} built_in[] = {
+        { "native", CLASS_NATIVE, ENGINE_NONE, "" },
+        { "crun", CLASS_OCI, ENGINE_CRUN, "crun" },
+        { "runc", CLASS_OCI, ENGINE_RUNC, "runc" },
+        { "gvisor", CLASS_OCI, ENGINE_GVISOR, "runsc" },
+};
+
+void classes_init(struct classes *c)
+{
+        *c = (struct classes){ .count = sizeof(built_in) / sizeof(built_in[0]) };
+        for (unsigned i = 0; i < c->count; i++) {
+                c->of[i].driver = built_in[i].driver;
+                c->of[i].engine = built_in[i].engine;
+                snprintf(c->of[i].name, sizeof(c->of[i].name), "%s", built_in[i].name);
+                snprintf(c->of[i].binary, sizeof(c->of[i].binary), "%s", built_in[i].binary);
+        }
+}
+
+const struct runtime_class *classes_find(const struct classes *c, const char *name)
+{
+        for (unsigned i = 0; i < c->count; i++)
+                if (strcmp(c->of[i].name, name) == 0)
+                        return &c->of[i];
+        return NULL;
+}
+
+/* Printable, without blanks: it is a word of a line. */
+static bool is_word(const char *s)
+{
+        for (; *s; s++)
+                if (*s <= ' ' || *s > '~')
+                        return false;
+        return true;
+}
+
+static int check(const struct runtime_class *class, struct err *e)
+{
+        if (!str_is_id(class->name, CLASS_NAME_MAX) || strcmp(class->name, "native") == 0 || strcmp(class->name, "auto") == 0)
+                return err_set(e, ERR_INVALID_SPEC, 0, "'%s' is no name for a runtime class: 1 to %d of a-z, 0-9 and -, not native or auto",
+                               class->name, CLASS_NAME_MAX);
+        if (class->driver != CLASS_OCI || class->engine == ENGINE_NONE || class->engine >= CLASS_ENGINES)
+                return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': its driver is \"oci\"", class->name);
+        if (class->binary[0] != '/' || !is_word(class->binary))
+                return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': binary is an absolute path without blanks", class->name);
+        for (unsigned i = 0; i < class->option_count; i++)
+                if (class->options[i][0] != '-' || !is_word(class->options[i]) || str_has_prefix(class->options[i], "--root=") ||
+                    strcmp(class->options[i], "--root") == 0)
+                        return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': '%s' is no option that can be given here", class->name,
+                                       class->options[i]);
+        return 0;
+}
+
+int classes_add(struct classes *c, const struct runtime_class *class, struct err *e)
+{
+        struct runtime_class *at = (struct runtime_class *)(uintptr_t)classes_find(c, class->name);
+
+        if (check(class, e) < 0)
+                return -(int)e->code;
+        if (!at && c->count == CLASSES_MAX)
+                return err_set(e, ERR_INVALID_SPEC, 0, "there are at most %d runtime classes", CLASSES_MAX);
+        if (!at)
+                at = &c->of[c->count++];
+        *at = *class;
+        return 0;
+}
+
+/* ---- one line ---- */
+
+void class_format(const struct runtime_class *class, char out[CLASS_TEXT_MAX])
+{
+        int n = snprintf(out, CLASS_TEXT_MAX, "%s %s %s", class->name, engines[class->engine].name, class->binary);
+
+        for (unsigned i = 0; i < class->option_count; i++)
+                n += snprintf(out + n, (size_t)(CLASS_TEXT_MAX - n), " %s", class->options[i]);
+}
+
+/* The next word, of at most `cap` - 1 bytes; false where there is none, or it is longer. */
+static bool word(const char **at, char *out, size_t cap)
+{
+        size_t len = strcspn(*at, " ");
+
+        if (len == 0 || len >= cap)
+                return false;
+        memcpy(out, *at, len);
+        out[len] = '\0';
+        *at += len + ((*at)[len] == ' ');
+        return true;
+}
+
+bool class_parse(const char *text, struct runtime_class *class)
+{
+        char engine[16];
+
+        *class = (struct runtime_class){ .driver = CLASS_OCI };
+        if (!word(&text, class->name, sizeof(class->name)) || !word(&text, engine, sizeof(engine)) ||
+            !word(&text, class->binary, sizeof(class->binary)))
+                return false;
+        class->engine = class_engine_of(engine);
+        while (*text)
+                if (class->option_count == CLASS_OPTIONS_MAX || !word(&text, class->options[class->option_count++], CLASS_OPTION_MAX + 1))
+                        return false;
+        return class->engine < CLASS_ENGINES;
+}
+
+enum class_engine class_engine_of(const char *name)
+{
+        unsigned i = ENGINE_OCI;
+
+        while (i < CLASS_ENGINES && strcmp(engines[i].name, name) != 0)
+                i++;
+        return (enum class_engine)i;
+}
+
+const char *class_engine_name(enum class_engine engine)
+{
+        return engines[engine].name;
+}
+
+const char *class_isolation(const struct runtime_class *class)
+{
+        return engines[class->engine].isolation;
+}
+
+uint32_t class_lacks(const struct runtime_class *class)
+{
+        return engines[class->engine].lacks;
+}
+
+const char *class_hint(const struct runtime_class *class)
+{
+        if (class->binary[0] == '/')
+                return "runtime.NAME.binary of /etc/creto-runtime/config.toml says where the engine is";
+        return class->engine == ENGINE_CRUN     ? "apt-get install crun"
+               : class->engine == ENGINE_RUNC   ? "apt-get install runc"
+               : class->engine == ENGINE_GVISOR ? "apt-get install runsc; in Debian 12 better: apt-get install -t bookworm-backports runsc"
+                                                : "";
+}
+
+/* ---- calls ---- */
+
+struct args {
+        const char **argv;
+        unsigned n;
+};
+
+static void add(struct args *a, const char *arg)
+{
+        if (arg && a->n + 1 < CLASS_ARGS_MAX)
+                a->argv[a->n++] = arg;
+        a->argv[a->n] = NULL;
+}
+
+static const char *engine_name(const struct runtime_class *class)
+{
+        const char *slash = strrchr(class->binary, '/');
+
+        return slash ? slash + 1 : class->binary;
+}
+
+void class_run_argv(const struct runtime_class *class, const char *id, unsigned fds, bool old, const char *argv[CLASS_ARGS_MAX])
+{
+        static const char *const counts[] = { "0", "1", "2", "3", "4" };
+        static const char *const run[] = { "run", "--detach", "--bundle", "/tmp", "--pid-file", "/tmp/pid" };
+        struct args a = { argv, 0 };
+
+        add(&a, engine_name(class));
+        add(&a, "--root");
+        add(&a, "/tmp/state");
+        add(&a, engines[class->engine].old[old ? 0 : 1]);
+        for (size_t i = 0; i < sizeof(engines[0].own) / sizeof(engines[0].own[0]); i++)
+                add(&a, engines[class->engine].own[i]);
+        for (unsigned i = 0; i < class->option_count; i++)
+                add(&a, class->options[i]);
+        for (size_t i = 0; i < sizeof(run) / sizeof(run[0]); i++)
+                add(&a, run[i]);
+        if (fds > 0 && fds < sizeof(counts) / sizeof(counts[0])) {
+                add(&a, "--preserve-fds");
+                add(&a, counts[fds]);
+        }
+        add(&a, id);
+}
+
+bool class_probe_argv(const struct runtime_class *class, const char *argv[CLASS_ARGS_MAX])
+{
+        struct args a = { argv, 0 };
+
+        if (!engines[class->engine].old[1])
+                return false;
+        add(&a, engine_name(class));
+        add(&a, engines[class->engine].old[1]);
+        add(&a, "--root=/proc"); /* nobody's state is there */
+        add(&a, "list");
+        return true;
+}

@@ -1,0 +1,467 @@
+#include "services/warden/oci.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/str.h"
+#include "base/sys.h"
+#include "services/warden/driver.h"
+#include "services/warden/engine.h"
+#include "services/warden/parts/mnt.h"
+#include "wire/oci.h"
+
+enum {
+        ENGINE_MS = 20000,
+        LOOK_MS = 2, /* how often creto-init's socket is looked for */
+        INIT_NOFILE = 4096,
+        BUNDLE_BYTES = 4 << 20,
+        BUNDLE_FILES = 512, /* the root of who uses the host's /usr is in there */
+        SOCKET_DIR_BYTES = 65536,
+        SOCKET_DIR_FILES = 8,
+        CONFIG_MAX = 16384,
+        WORD_MAX = 200,
+        FIRST_FREE = 5,
+        EXIT_STAGE = 125, /* the child said why before there was an engine */
+};
+
+void oci_job_free(struct nest_box *b)
+{
+        if (!b->job)
+                return;
+        fd_close(&b->job->timer);
+        fd_close(&b->job->bundle);
+        fd_close(&b->job->stream);
+        fd_close(&b->job->socket_dir);
+        free(b->job);
+        b->job = NULL;
+}
+
+/* What the child of a moment makes an engine of. */
+struct call {
+        const struct nest *n;
+        const struct nest_box *b;
+        const struct nest_order *o;
+        struct material m;
+        int exe, boot, slot, netns, sandbox_stream, out;
+        int socket_dir; /* as the job's, to be mounted */
+        bool gvisor, old;
+};
+
+static void call_release(struct call *c)
+{
+        nest_material_release(&c->m);
+        fd_close(&c->exe);
+        fd_close(&c->boot);
+        fd_close(&c->slot);
+        fd_close(&c->netns);
+        fd_close(&c->sandbox_stream);
+        fd_close(&c->out);
+        fd_close(&c->socket_dir);
+}
+
+/* ---- the bundle ---- */
+
+static int put_file(int dir, const char *name, mode_t mode, const void *data, size_t len, struct err *e)
+{
+        auto_fd fd = openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_APPEND, mode);
+
+        if (fd < 0 || (len > 0 && fd_write_all(fd, data, len) < 0))
+                return err_sys(e, "bundle: cannot write %s", name);
+        return take_fd(&fd);
+}
+
+static int put_init(int dir, int from, struct err *e)
+{
+        auto_fd to = openat(dir, "init", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0555);
+        off_t at = 0;
+        struct stat st;
+
+        if (to < 0 || fstat(from, &st) < 0)
+                return err_sys(e, "bundle: cannot write init");
+        while (at < st.st_size)
+                if (sendfile(to, from, &at, (size_t)(st.st_size - at)) <= 0)
+                        return err_sys(e, "bundle: cannot copy creto-init");
+        return 0;
+}
+
+static int put_config(int dir, const struct call *c, struct err *e)
+{
+        static char text[CONFIG_MAX];
+        struct wbuf w = wbuf_over(text, sizeof(text));
+        struct rlimit files;
+        struct oci_config config = { .hostname = c->o->req->hostname,
+                                     .first_id = space_slot_uid((unsigned)c->b->slot),
+                                     .ids = SPACE_IDS,
+                                     .nofile = INIT_NOFILE,
+                                     .own_network = c->gvisor,
+                                     .socket_dir = c->gvisor };
+
+        if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_max < config.nofile)
+                config.nofile = files.rlim_max;
+        oci_config_put(&w, &config);
+        if (w.bad)
+                return err_set(e, ERR_INTERNAL_ERROR, 0, "bundle: the configuration is larger than %d bytes", CONFIG_MAX);
+        auto_fd fd = put_file(dir, "config.json", 0444, text, w.len, e);
+        return fd < 0 ? fd : 0;
+}
+
+static int fill_bundle(int at, struct call *c, struct err *e)
+{
+        static const char *const dirs[] = { "rootfs", "disk", "guest" }, *const files[] = { "null", "netns" };
+
+        for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++)
+                if (mkdirat(at, dirs[i], 0755) < 0)
+                        return err_sys(e, "bundle: cannot make %s", dirs[i]);
+        for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+                auto_fd fd = put_file(at, files[i], 0444, NULL, 0, e);
+
+                if (fd < 0)
+                        return fd;
+        }
+        c->out = put_file(at, "out", 0600, NULL, 0, e);
+        return c->out < 0 ? c->out : put_init(at, c->n->init_exe, e) < 0 || put_config(at, c, e) < 0 ? -(int)e->code : 0;
+}
+
+/* Where creto-init of a gVisor makes its socket: a filesystem of its own, because what runs there could fill another. A service finds it again by its place. */
+static int make_socket_dir(struct nest *n, struct nest_box *b, struct call *c, struct err *e)
+{
+        uint32_t owner = space_slot_uid((unsigned)b->slot) + SPACE_INIT_ID;
+        auto_fd fd = disk_tmpfs(SOCKET_DIR_BYTES, SOCKET_DIR_FILES, e);
+
+        if (fd < 0)
+                return fd;
+        if (fchown(fd, owner, owner) < 0 || fchmod(fd, 0700) < 0)
+                return err_sys(e, "cannot give the socket's directory away");
+        if (!n->config.private && record_mount(&n->kept, b->id, fd, e) < 0)
+                return -(int)e->code;
+        c->socket_dir = n->config.private ? fcntl(fd, F_DUPFD_CLOEXEC, 3)
+                                          : sys_open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+        b->job->socket_dir = take_fd(&fd);
+        return c->socket_dir < 0 ? err_sys(e, "cannot pass on the socket's directory") : 0;
+}
+
+static int write_machine_id(int disk, struct err *e)
+{
+        char id[34];
+
+        nest_random_hex(id);
+        id[32] = '\n';
+        auto_fd fd = openat(disk, "run/machine-id", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0444);
+        return fd < 0 || fd_write_all(fd, id, 33) < 0 ? err_sys(e, "cannot write a machine id") : 0;
+}
+
+static int pack_boot(struct call *c, struct err *e)
+{
+        uint32_t kept = c->n->config.private ? BOOT_DIE_ALONE : BOOT_LISTEN | BOOT_SLOT;
+        struct boot_config boot;
+        int ends[2];
+
+        nest_fill_boot(c->n, c->o, &boot);
+        boot.flags = BOOT_NO_PARENT | kept | (c->gvisor ? BOOT_BIND | BOOT_LISTEN | BOOT_OWN_KERNEL : BOOT_FILTER | BOOT_OOM_SCORE);
+        if (pipe2(ends, O_CLOEXEC) < 0)
+                return err_sys(e, "cannot make a pipe");
+        c->boot = ends[0];
+        int r = fd_write_all(ends[1], &boot, sizeof(boot));
+        close(ends[1]);
+        return r < 0 ? err_sys(e, "cannot hand on the configuration") : 0;
+}
+
+/* ---- the child that becomes the engine ---- */
+
+static int move_to(int mount, const char *at, struct err *e)
+{
+        return sys_move_mount(mount, "", AT_FDCWD, at, MOVE_MOUNT_F_EMPTY_PATH) < 0 ? err_sys(e, "cannot mount %s", at) : 0;
+}
+
+/* Engines look for groups here, and make their own where they can. They see the empty hierarchy, and can make none. */
+static int hide_groups(struct err *e)
+{
+        static const char at[] = "/sys/fs/cgroup";
+
+        if (mount("cgroup2", at, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 ||
+            mount(NULL, at, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+                return err_sys(e, "cannot hide %s", at);
+        return 0;
+}
+
+static int enter_bundle(const struct call *c, struct err *e)
+{
+        char netns[32];
+
+        snprintf(netns, sizeof(netns), "/proc/self/fd/%d", c->netns);
+        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+                return err_sys(e, "cannot make a mount namespace");
+        if (move_to(c->b->job->bundle, "/tmp", e) < 0 || move_to(c->m.disk, "/tmp/disk", e) < 0 ||
+            (c->m.root >= 0 ? move_to(c->m.root, "/tmp/rootfs", e) : mnt_host_root("/tmp/rootfs", e)) < 0 ||
+            (c->socket_dir >= 0 && move_to(c->socket_dir, "/tmp/guest", e) < 0) || hide_groups(e) < 0)
+                return -(int)e->code;
+        if (c->netns >= 0 && mount(netns, "/tmp/netns", NULL, MS_BIND, NULL) < 0)
+                return err_sys(e, "cannot mount the network namespace");
+        return chdir("/tmp") < 0 ? err_sys(e, "cannot enter the bundle") : 0;
+}
+
+/* gVisor's processes are the sandbox, from the first one on. Of the others that is creto-init, which comes in when it is there. */
+static int enter_group(const struct call *c, struct err *e)
+{
+        if (c->gvisor)
+                return cgroup_attach(&c->n->cgroups, &c->b->group, getpid(), false, e);
+        return fd_write_file(cgroup_clone_fd(&c->n->cgroups, &c->b->group), "cgroup.procs", "0") < 0 ? err_sys(e, "cannot enter the group") : 0;
+}
+
+/* Standard streams; then, for those that can pass them on, the guest stream and the slot. Returns how many of those, or a negative code. */
+static int arrange(struct call *c, struct err *e)
+{
+        int low[FIRST_FREE] = { c->boot, c->out, c->gvisor && c->slot >= 0 ? c->slot : c->out, c->gvisor ? -1 : c->sandbox_stream,
+                                c->gvisor ? -1 : c->slot };
+        int passed = 0;
+
+        for (int i = 0; i < FIRST_FREE; i++)
+                if (low[i] >= 0 && (low[i] = fcntl(low[i], F_DUPFD_CLOEXEC, 64)) < 0)
+                        return err_sys(e, "cannot arrange descriptors");
+        c->exe = fcntl(c->exe, F_DUPFD_CLOEXEC, 64);
+        for (int i = 0; i < FIRST_FREE; i++) {
+                if (low[i] >= 0 && dup2(low[i], i) < 0)
+                        return err_sys(e, "cannot arrange descriptors");
+                passed += low[i] >= 0 && i > 2;
+        }
+        return passed;
+}
+
+_Noreturn static void become_engine(struct call *c)
+{
+        const char *argv[CLASS_ARGS_MAX];
+        struct err e;
+        int passed = -1;
+
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        setsid();
+        if (enter_group(c, &e) == 0 && enter_bundle(c, &e) == 0)
+                passed = arrange(c, &e);
+        if (passed >= 0) {
+                class_run_argv(c->o->class, c->o->req->id, (unsigned)passed, c->old, argv);
+                engine_exec(c->exe, 3 + passed, argv);
+                err_sys(&e, "cannot start the engine");
+        }
+        fd_write_all(STDERR_FILENO, e.msg, strlen(e.msg));
+        _exit(EXIT_STAGE);
+}
+
+/* ---- starting ---- */
+
+static int arm(struct nest_job *j, uint64_t ms, struct err *e)
+{
+        struct itimerspec t = { .it_value = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 } };
+
+        return timerfd_settime(j->timer, 0, &t, NULL) < 0 ? err_sys(e, "cannot set a timer") : 0;
+}
+
+static int prepare(struct nest *n, struct nest_box *b, struct call *c, struct err *e)
+{
+        const struct nest_order *o = c->o;
+        int ends[2] = { -1, -1 };
+
+        b->job->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+        if (b->job->timer < 0 || arm(b->job, ENGINE_MS, e) < 0)
+                return err_sys(e, "cannot make a timer");
+        memcpy(b->id, o->req->id, sizeof(b->id));
+        if (nest_begin(n, b, &o->limits, true, e) < 0)
+                return -(int)e->code;
+        b->limits = o->limits;
+        if ((b->job->bundle = disk_tmpfs(BUNDLE_BYTES, BUNDLE_FILES, e)) < 0 || fill_bundle(b->job->bundle, c, e) < 0 ||
+            nest_gather(n, b, o, &c->m, e) < 0 || write_machine_id(c->m.disk, e) < 0 || pack_boot(c, e) < 0)
+                return -(int)e->code;
+        if (!n->config.private && nest_keep(n, b, b->id, &c->slot, e) < 0)
+                return -(int)e->code;
+        if (c->gvisor)
+                return make_socket_dir(n, b, c, e);
+        if ((c->netns = space_netns(e)) < 0 || nest_make_stream(n, b->id, ends, e) < 0)
+                return -(int)e->code;
+        b->job->stream = ends[0];
+        c->sandbox_stream = ends[1];
+        return 0;
+}
+
+static int start(struct nest *n, struct nest_box *b, struct call *c, struct err *e)
+{
+        if (prepare(n, b, c, e) < 0)
+                return -(int)e->code;
+        if (!n->strays && prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+                return err_sys(e, "cannot take over what engines leave");
+        n->strays = true;
+        b->pid = fork();
+        if (b->pid == 0)
+                become_engine(c);
+        if (b->pid < 0 || (b->pidfd = sys_pidfd_open(b->pid)) < 0)
+                return err_sys(e, "cannot start an engine");
+        return 0;
+}
+
+static int oci_spawn(struct nest *n, const struct nest_order *order, struct nest_box **box, int *stream, struct err *e)
+{
+        struct nest_order o = *order;
+        struct call c = { .n = n, .o = &o, .m = { -1, -1, -1 }, .boot = -1, .slot = -1, .netns = -1, .sandbox_stream = -1, .out = -1, .socket_dir = -1 };
+
+        (void)stream;
+        c.gvisor = o.class->engine == ENGINE_GVISOR;
+        c.exe = engine_ready(n, o.class, &c.old, e);
+        if (c.exe < 0)
+                return c.exe;
+        if (class_lacks(o.class) & (1U << LIMIT_PIDS))
+                o.limits.value[LIMIT_PIDS] = LIMIT_UNLIMITED;
+        struct nest_box *b = calloc(1, sizeof(*b));
+        struct nest_job *j = b ? calloc(1, sizeof(*j)) : NULL;
+        if (!j) {
+                free(b);
+                call_release(&c);
+                return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        }
+        *j = (struct nest_job){ .class = o.class, .timer = -1, .bundle = -1, .stream = -1, .socket_dir = -1, .missing = o.missing,
+                                .end_ms = clock_ms(CLOCK_MONOTONIC) + ENGINE_MS };
+        *b = (struct nest_box){ .state = NEST_STARTING, .pidfd = -1, .sock = -1, .slot = -1, .job = j, .next = n->boxes };
+        n->boxes = b;
+        c.b = b;
+        int r = start(n, b, &c, e);
+        call_release(&c);
+        if (r == 0) {
+                *box = b;
+                return 1;
+        }
+        if (b->pidfd >= 0)
+                nest_kill(b);
+        nest_reap(n, b);
+        nest_forget(n, b);
+        return r;
+}
+
+/* ---- going on ---- */
+
+/* The last line of what the engine said: to be shown, and nothing else. */
+static void last_words(int bundle, char out[WORD_MAX])
+{
+        char text[2048] = "", *line = text;
+        struct stat st;
+        auto_fd fd = openat(bundle, "out", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        off_t at = fd >= 0 && fstat(fd, &st) == 0 && st.st_size >= (off_t)sizeof(text) ? st.st_size - (off_t)sizeof(text) + 1 : 0;
+        ssize_t n = fd < 0 ? 0 : pread(fd, text, sizeof(text) - 1, at);
+
+        for (ssize_t i = 0; i < n; i++)
+                if (text[i] == '\n' && i + 1 < n)
+                        line = &text[i + 1];
+        for (char *p = line; *p; p++)
+                if (*p < ' ' || *p > '~')
+                        *p = *p == '\n' ? '\0' : '?';
+        snprintf(out, WORD_MAX, "%.*s", WORD_MAX - 1, line);
+}
+
+static int complain(struct nest_box *b, const char *what, struct err *e)
+{
+        char words[WORD_MAX];
+
+        last_words(b->job->bundle, words);
+        err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': its engine %s%s%s", b->job->class->name, what, words[0] ? ": " : "", words);
+        return err_hint(e, "creto-runtime runtimes says which engine that is; try it by itself, or use another class");
+}
+
+static int read_pid(struct nest_box *b)
+{
+        char text[16];
+        uint64_t pid;
+        siginfo_t info;
+
+        if (fd_read_file(b->job->bundle, "pid", text, sizeof(text)) <= 0 || !str_parse_u64(text, &pid) || pid < 2 || pid > INT32_MAX)
+                return -1;
+        return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ? -1 : (int)pid; /* a child of ours */
+}
+
+/* The engine has done its part, or has not. */
+static int engine_step(struct nest *n, struct nest_box *b, struct err *e)
+{
+        siginfo_t info = { 0 };
+        char what[64];
+
+        if (waitid((idtype_t)3 /* P_PIDFD */, (id_t)b->pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+                return 1;
+        if (info.si_code != CLD_EXITED || info.si_status != 0) {
+                snprintf(what, sizeof(what), info.si_code == CLD_EXITED ? "ended with status %d" : "was killed by signal %d", info.si_status);
+                return complain(b, what, e);
+        }
+        int pid = read_pid(b);
+        int pidfd = pid < 0 ? -1 : sys_pidfd_open(pid);
+        if (pidfd < 0)
+                return complain(b, "ended without a sandbox", e);
+        fd_close(&b->pidfd);
+        b->pid = pid;
+        b->pidfd = pidfd;
+        b->job->done = true;
+        if (b->job->class->engine != ENGINE_GVISOR && cgroup_attach(&n->cgroups, &b->group, pid, false, e) < 0)
+                return -(int)e->code;
+        if (nest_write_limits(n, b, &b->limits, e) < 0) {
+                e->code = e->code == ERR_SANDBOX_NOT_READY ? ERR_INVALID_SPEC : e->code;
+                return err_hint(e, "the engine's own memory is the sandbox's too: give it more");
+        }
+        return n->config.private ? 0 : nest_write_record(n, b, e);
+}
+
+/* gVisor: the sandbox makes its socket when it is there. */
+static int stream_step(struct nest_box *b, struct err *e)
+{
+        struct pollfd p = { .fd = b->pidfd, .events = POLLIN };
+        struct err not_yet;
+
+        if (b->job->stream < 0)
+                b->job->stream = record_connect_at(b->job->socket_dir, &not_yet);
+        if (b->job->stream >= 0)
+                return 0;
+        if (poll(&p, 1, 0) != 0)
+                return complain(b, "made a sandbox that ended at once", e);
+        return arm(b->job, LOOK_MS, e) < 0 ? -(int)e->code : 1;
+}
+
+static int oci_step(struct nest *n, struct nest_box *b, int *stream, struct err *e)
+{
+        int r = b->job->done ? 0 : engine_step(n, b, e);
+
+        if (r == 0)
+                r = stream_step(b, e);
+        if (r == 1 && clock_ms(CLOCK_MONOTONIC) >= b->job->end_ms)
+                r = complain(b, "takes longer than 20 s", e);
+        if (r > 0)
+                return r;
+        if (r < 0) {
+                nest_kill(b);
+                nest_reap(n, b);
+                return r;
+        }
+        *stream = take_fd(&b->job->stream);
+        oci_job_free(b);
+        b->state = NEST_RUNNING;
+        return 0;
+}
+
+static int oci_check(struct nest *n, const struct runtime_class *class, struct err *e)
+{
+        bool old;
+        auto_fd exe = engine_ready(n, class, &old, e);
+
+        return exe < 0 ? exe : 0;
+}
+
+const struct driver oci_driver = { .spawn = oci_spawn, .step = oci_step, .check = oci_check };

@@ -1,0 +1,20 @@
+/*
+ * The config.json of an OCI bundle, from a few checked fields. The bundle is /tmp of the engine that reads it. Pure, and the only place that writes one.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+
+struct oci_config {
+        const char *hostname; /* [a-z0-9-] */
+        uint32_t first_id;    /* host id of the sandbox's id 0 */
+        uint32_t ids;         /* how many there are; the last one is creto-init's */
+        uint64_t nofile;      /* open files of creto-init */
+        bool own_network;     /* the engine makes the network namespace; else it is /tmp/netns */
+        bool socket_dir;      /* creto-init makes its socket in a directory from outside */
+};
+
+void oci_config_put(struct wbuf *w, const struct oci_config *c);
