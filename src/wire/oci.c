@@ -167,7 +167,7 @@ void oci_config_put(struct wbuf *w, const struct oci_config *c)
         put_process(&j, c);
         object(&j, "root");
         text(&j, "path", "/tmp/rootfs");
-        flag(&j, "readonly", true);
+        flag(&j, "readonly", !c->root_as_it_is);
         json_put_end(&j);
         text(&j, "hostname", c->hostname);
         put_mounts(&j, c);

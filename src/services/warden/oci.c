@@ -112,6 +112,7 @@ static int put_config(int dir, const struct call *c, struct err *e)
                                      .ids = SPACE_IDS,
                                      .nofile = INIT_NOFILE,
                                      .own_network = c->gvisor,
+                                     .root_as_it_is = c->gvisor,
                                      .socket_dir = c->gvisor };
 
         if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_max < config.nofile)

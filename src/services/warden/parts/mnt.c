@@ -171,7 +171,9 @@ int mnt_host_root(const char *at, struct err *e)
 {
         auto_fd dir = open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-        return make_skeleton(at, e) < 0 || make_engine_points(dir, e) < 0 || bind_host(at, e) < 0 ? -(int)e->code : 0;
+        if (make_skeleton(at, e) < 0 || make_engine_points(dir, e) < 0 || bind_host(at, e) < 0)
+                return -(int)e->code;
+        return bind_at(at, at, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, e);
 }
 
 static int pivot_here(struct err *e)
