@@ -58,13 +58,10 @@ const struct runtime_class *classes_find(const struct classes *c, const char *na
         return NULL;
 }
 
-/* Printable, without blanks: it is a word of a line. */
+/* What no shell and no list takes for something else. */
 static bool is_word(const char *s)
 {
-        for (; *s; s++)
-                if (*s <= ' ' || *s > '~')
-                        return false;
-        return true;
+        return s[strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./:=+@%")] == '\0';
 }
 
 static int check(const struct runtime_class *class, struct err *e)
@@ -74,8 +71,9 @@ static int check(const struct runtime_class *class, struct err *e)
                                class->name, CLASS_NAME_MAX);
         if (class->driver != CLASS_OCI || class->engine == ENGINE_NONE || class->engine >= CLASS_ENGINES)
                 return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': its driver is \"oci\"", class->name);
-        if (class->binary[0] != '/' || !is_word(class->binary))
-                return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': binary is an absolute path without blanks", class->name);
+        if (!class->binary[0] || (class->binary[0] != '/' && strchr(class->binary, '/')) || !is_word(class->binary))
+                return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': binary is an absolute path, or a name, of letters, digits and -_./:=+@%%",
+                               class->name);
         for (unsigned i = 0; i < class->option_count; i++)
                 if (class->options[i][0] != '-' || !is_word(class->options[i]) || str_has_prefix(class->options[i], "--root=") ||
                     strcmp(class->options[i], "--root") == 0)
@@ -98,26 +96,35 @@ int classes_add(struct classes *c, const struct runtime_class *class, struct err
         return 0;
 }
 
+bool class_is_built_in(const struct runtime_class *class)
+{
+        struct classes all;
+
+        classes_init(&all);
+        const struct runtime_class *same = classes_find(&all, class->name);
+        return same && memcmp(same, class, sizeof(*class)) == 0;
+}
+
 /* ---- one line ---- */
 
 void class_format(const struct runtime_class *class, char out[CLASS_TEXT_MAX])
 {
-        int n = snprintf(out, CLASS_TEXT_MAX, "%s %s %s", class->name, engines[class->engine].name, class->binary);
+        int n = snprintf(out, CLASS_TEXT_MAX, "%s,%s,%s", class->name, engines[class->engine].name, class->binary);
 
         for (unsigned i = 0; i < class->option_count; i++)
-                n += snprintf(out + n, (size_t)(CLASS_TEXT_MAX - n), " %s", class->options[i]);
+                n += snprintf(out + n, (size_t)(CLASS_TEXT_MAX - n), ",%s", class->options[i]);
 }
 
 /* The next word, of at most `cap` - 1 bytes; false where there is none, or it is longer. */
 static bool word(const char **at, char *out, size_t cap)
 {
-        size_t len = strcspn(*at, " ");
+        size_t len = strcspn(*at, ",");
 
         if (len == 0 || len >= cap)
                 return false;
         memcpy(out, *at, len);
         out[len] = '\0';
-        *at += len + ((*at)[len] == ' ');
+        *at += len + ((*at)[len] == ',');
         return true;
 }
 

@@ -58,7 +58,10 @@ const struct runtime_class *classes_find(const struct classes *c, const char *na
 /* Adds a class, or puts another in place of one that is built in (but for native). INVALID_SPEC where it is none, or there are too many. */
 int classes_add(struct classes *c, const struct runtime_class *class, struct err *e);
 
-/* A class as one line, as the warden's arguments have it: "NAME ENGINE BINARY [OPTION …]"; and back: false where it is none. */
+/* Nothing of it is the operator's. */
+bool class_is_built_in(const struct runtime_class *class);
+
+/* A class as one line, as the warden's arguments have it: "NAME,ENGINE,BINARY[,OPTION …]"; and back: false where it is none. */
 void class_format(const struct runtime_class *class, char out[CLASS_TEXT_MAX]);
 bool class_parse(const char *text, struct runtime_class *class);
 

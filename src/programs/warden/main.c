@@ -25,7 +25,7 @@
 enum { PEER_FD = 3 };
 
 static const char usage[] =
-        "usage: creto-warden --run-dir DIR --state-dir DIR --image-store DIR [--peer UID] [--class 'NAME ENGINE BINARY [OPTION …]'] …, with a connection (with --peer: a listening socket) "
+        "usage: creto-warden --run-dir DIR --state-dir DIR --image-store DIR [--peer UID] [--class NAME,ENGINE,BINARY[,OPTION]...]..., with a connection (with --peer: a listening socket) "
         "as descriptor 3\n";
 
 static void harden(void)

@@ -211,6 +211,7 @@ static bool payload(enum ipc_type type, struct rbuf *body, struct link_answer *a
                 struct ipc_usage usage;
                 struct ipc_listed listed;
                 struct ipc_freeze freeze;
+                struct ipc_classes classes;
         } m;
         char id[IPC_ID_MAX + 1];
 
@@ -233,6 +234,9 @@ static bool payload(enum ipc_type type, struct rbuf *body, struct link_answer *a
                 return ipc_get_freeze(body, &m.freeze) == 0;
         case IPC_LIMITED:
                 return ipc_get_limited(body, &a->limits_missing) == 0;
+        case IPC_CLASSES_OK:
+                a->classes = &m.classes;
+                return ipc_get_classes(body, &m.classes) == 0;
         case IPC_IMAGE_DONE:
                 return ipc_get_status(body, &a->status) == 0;
         default:
@@ -533,6 +537,13 @@ void link_limit(struct link *l, const char *id, const uint64_t limits[IPC_LIMITS
         memcpy(limit.limits, limits, sizeof(limit.limits));
         ipc_put_limit(&w, &limit);
         ask(l, &w, IPC_LIMIT, IPC_LIMITED, done, ctx);
+}
+
+void link_classes(struct link *l, link_done_fn *done, void *ctx)
+{
+        struct wbuf w = begin(l, IPC_CLASSES);
+
+        ask(l, &w, IPC_CLASSES, IPC_CLASSES_OK, done, ctx);
 }
 
 void link_image(struct link *l, const struct ipc_image *req, const int fds[2], link_done_fn *done, void *ctx)

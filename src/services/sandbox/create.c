@@ -196,7 +196,7 @@ void sandbox_ready(struct sandbox *sb)
         sandbox_set_state(sb, next);
         record_put(sb, NULL, NULL);
         if (!sb->background)
-                sb->all->config.count(sb->all->config.ctx, SANDBOX_COUNT_SPAWNED, NULL,
+                sb->all->config.count(sb->all->config.ctx, SANDBOX_COUNT_SPAWNED, sb->info.runtime,
                                       (double)(clock_ms(CLOCK_MONOTONIC) - sb->born_ms) / 1000);
         sandbox_event(sb, "SandboxSpawned", sb->request_id, NULL);
         sandbox_touch(sb);
@@ -381,10 +381,8 @@ static int admit(struct sandboxes *all, const struct sandbox_request *req, struc
 {
         const char *resource;
 
-        if (all->drained) {
-                err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class 'native' is drained: it takes no new sandboxes");
-                return err_hint(e, "creto-runtime enable --runtime native");
-        }
+        if (sandboxes_class_check(all, req->spec->runtime, e) < 0)
+                return -(int)e->code;
         host_look(all);
         all->promised.of_owner = req->pool ? 0 : of_owner(all, req->owner);
         if (admission_check(&all->config.rules, &all->host, &all->promised, &req->spec->limits, &resource, e) == 0)

@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include "domain/classes.h"
 #include "services/link/link.h"
 #include "services/events/events.h"
 #include "services/guest/guest.h"
@@ -85,6 +86,8 @@ struct sandboxes {
         struct admission_host host;
         uint64_t host_ms;
         bool drained, listed;
+        struct ipc_classes classes;
+        char drained_classes[CLASSES_MAX][CLASS_NAME_MAX + 1];
         uint32_t list_seen;
         uint64_t listed_ms; /* CLOCK_MONOTONIC: since when it is */
         char boot_id[BOOT_ID_MAX + 1];
@@ -116,6 +119,9 @@ void record_delete(struct sandbox *sb);
 int record_load_all(struct sandboxes *all, struct err *e);
 /* The spec that was recorded; strings are in *arena, to be freed. */
 int record_spec(const struct sandbox *sb, struct spec *spec, char **arena, struct err *e);
+
+/* ---- classes.c ---- */
+void classes_load(struct sandboxes *all);
 
 /* ---- setup.c ---- */
 struct image_answer;
