@@ -127,7 +127,7 @@ def churn_commands(peers, cli):
             peers.missing[f"churn/{name}"] = str(e)
     for name, full in (("bwrap", "true/bwrap"), ("creto-runtime", "true/creto-runtime"),
                        ("creto-runtime, no cgroup limits", "true/creto-runtime, no cgroup limits")):
-        if full not in peers.missing:
+        if full in peers.cold:
             out[name] = peers.cold[full]
     return out
 

@@ -160,7 +160,7 @@ class Peers:
         for d in ("usr", "proc", "dev", "sys", "tmp"):
             os.makedirs(f"{path}/rootfs/{d}", exist_ok=True)
         for d in ("bin", "lib", "lib64", "sbin"):
-            if os.path.isdir(f"/usr/{d}"):
+            if os.path.isdir(f"/usr/{d}") and not os.path.lexists(f"{path}/rootfs/{d}"):
                 os.symlink(f"usr/{d}", f"{path}/rootfs/{d}")
         with open(f"{path}/config.json", "w", encoding="utf-8") as f:
             json.dump(bundle_config(args, f"/{self.group}/{group or name}", hard), f)

@@ -136,6 +136,8 @@ def figure(value, unit):
         return "–"
     if unit == "%":
         return f"{value:.2f} %"
+    if unit == "":
+        return f"{value:,.0f}"
     if unit in ("/s", "KiB"):
         return f"{value:,.0f} {unit}" if unit == "KiB" else f"{value:,.0f}/s"
     return f"{value:.2f} {unit}"
@@ -167,6 +169,29 @@ def markdown_latency(r):
     return out
 
 
+def markdown_samples(series):
+    """{name: samples}, milliseconds."""
+    out = ["| what | n | min | median | p90 | p99 | max |", "|---|---|---|---|---|---|---|"]
+    for name, ms in series.items():
+        if ms:
+            figures = [min(ms), statistics.median(ms), percentile(ms, 90), percentile(ms, 99), max(ms)]
+            out.append(f"| {name} | {len(ms):,} | " + " | ".join(f"{x:.3f}" for x in figures) + " |")
+    return out
+
+
+def pool_series(pools):
+    """Everything that was timed of pools, by a name that says whether it was cold or warm."""
+    series = {f"cold: {name.replace('/', ', ')}": clean(entry["ms"]) for name, entry in pools.get("peers", {}).items()}
+    for name, entry in pools.get("series", {}).items():
+        series.update({f"warm: {name}, {key}": entry[key]["ms"] for key in ("claim", "first", "whole", "all") if key in entry})
+    for name, ours in pools.get("sustained", {}).get("ours", {}).items():
+        limits = "no cgroup limits" if name == "free" else "default limits"
+        series.update({f"sustained: {what}, {limits}, claim": ours[what]["ms"] for what in ours})
+    for name in ("filling", "full"):
+        series[f"warm: claim beside a pool that is {name}"] = pools.get("crowd", {}).get(name, {}).get("claim", {}).get("ms", [])
+    return series
+
+
 def markdown_others(r):
     out = ["| peer | runs a second, 2 loops | memory each, all (KiB) | of it user space, PSS (KiB) |", "|---|---|---|---|"]
     for name in sorted(set(r.churn_results) | set(r.idle)):
@@ -184,6 +209,7 @@ def markdown(document):
     lines += [""] + markdown_rows(document["rows"])
     lines += ["", "Every command, as a whole process, milliseconds:", ""] + markdown_latency(r)
     lines += ["", "Sustained runs and idle containers of the peers:", ""] + markdown_others(r)
+    lines += ["", "Warm pools, milliseconds:", ""] + markdown_samples(pool_series(document["result"].get("pools", {})))
     if document["missing"]:
         lines += ["", "Not run:", ""] + [f"- {name}: {why}" for name, why in document["missing"].items()]
     return "\n".join(lines)

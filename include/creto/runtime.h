@@ -185,7 +185,7 @@ int creto_terminate_force(struct creto_sandbox *sb, struct creto_error *err);
 
 /* `json`, where a function has it, may be NULL; else it becomes the service's own answer. */
 
-enum { CRETO_ID_MAX = 64 };
+enum { CRETO_ID_MAX = 64, CRETO_POOL_ID_MAX = 63 };
 
 /* A sandbox as the service describes it; what is longer than its field is cut, and whole in the JSON. */
 struct creto_info {
@@ -197,6 +197,7 @@ struct creto_info {
         int has_usage;                      /* the three below hold; negative percentages: unknown */
         double cpu_percent, memory_percent; /* of the sandbox's limits */
         struct creto_usage usage;
+        char pool[CRETO_POOL_ID_MAX + 1]; /* that it was made for; empty: none */
 };
 
 int creto_get(struct creto_sandbox *sb, struct creto_info *info, char **json, struct creto_error *err);
@@ -210,6 +211,7 @@ struct creto_list_query {
         size_t limit;                         /* 0: all there are */
         int all;                              /* terminated ones too */
         int usage;                            /* fill in has_usage */
+        const char *pool;                     /* those made for this pool, claimed or not */
 };
 
 /* *out is an array of *count; *json an object whose "sandboxes" has all of them. Asks as often as it needs. */
@@ -236,6 +238,129 @@ int creto_resume(struct creto_sandbox *sb, char **json, struct creto_error *err)
 
 /* Its time to live begins anew, with so many milliseconds; 0: it no longer ends by itself. */
 int creto_renew(struct creto_sandbox *sb, uint64_t ttl_ms, char **json, struct creto_error *err);
+
+/* ---- warm pools: sandboxes that are made before somebody wants them (docs/pools.md) ---- */
+
+/* What can be said of a pool. Only those whose bit is in `given` are sent: with creto_pool_create() the service chooses the others, with
+ * creto_pool_update() they stay as they are. */
+enum creto_pool_field {
+        CRETO_POOL_MIN_READY = 1,
+        CRETO_POOL_MAX_READY = 2,
+        CRETO_POOL_MAX_AGE = 4,
+        CRETO_POOL_REUSABLE = 8,
+        CRETO_POOL_AUTO_SCALING = 16,
+        CRETO_POOL_HEADROOM = 32,
+        CRETO_POOL_SCALE_DOWN = 64,
+};
+
+struct creto_pool_settings {
+        unsigned given;                /* of enum creto_pool_field */
+        uint64_t min_ready, max_ready; /* how many are kept ready */
+        uint64_t max_age_s;            /* a ready one that is older is replaced; 0: never */
+        int reusable;                  /* a released one is replaced at once, on its slot */
+        int auto_scaling;              /* between min_ready and max_ready, after the claims; else always min_ready */
+        uint64_t headroom;             /* percent above what the claims ask for */
+        uint64_t scale_down_s;         /* how long less must have been enough before fewer are kept */
+};
+
+struct creto_pool_info {
+        char id[CRETO_POOL_ID_MAX + 1];
+        char owner[128], state[16]; /* "Active", "Draining", "Deleting" */
+        char runtime[64], image[512];
+        struct creto_pool_settings settings;      /* all are given */
+        uint64_t ready, claimed, warming, target; /* sandboxes; target: how many are to be ready now */
+        int64_t created_ms;                       /* since 1970, UTC */
+        char error_code[32], error_message[512];  /* why the last sandbox could not be made; empty where the last one could */
+        int64_t error_at_ms, error_retry_ms;      /* when that was, and when it is tried again; 0: unknown */
+};
+
+/*
+ * Makes a pool from a template: the keys of the API's `spec`, as text in `format` "yaml", "toml" or "json". Operators only. Returns when it is recorded; filling
+ * it goes on behind. The same pool made again is the same pool; another one of that id is INVALID_SPEC. `info` may be NULL, here and in the next ones.
+ */
+int creto_pool_create(struct creto_runtime *rt, const char *id, const char *format, const char *text, size_t len,
+                      const struct creto_pool_settings *settings, struct creto_pool_info *info, char **json, struct creto_error *err);
+
+/* POOL_NOT_FOUND where there is none, as with all that take an id. */
+int creto_pool_get(struct creto_runtime *rt, const char *id, struct creto_pool_info *info, char **json, struct creto_error *err);
+
+/* *out is an array of *count, in the order of their ids; *json an object whose "pools" has all of them. Asks as often as it needs. */
+int creto_pool_list(struct creto_runtime *rt, struct creto_pool_info **out, size_t *count, char **json, struct creto_error *err);
+
+/* Takes what is given; fewer ready ones are ended, more are made, from now on. */
+int creto_pool_update(struct creto_runtime *rt, const char *id, const struct creto_pool_settings *settings, struct creto_pool_info *info,
+                      char **json, struct creto_error *err);
+
+/* A draining pool takes no claims and makes no sandboxes; its ready ones are ended, claimed ones go on. creto_pool_activate() undoes it. */
+int creto_pool_drain(struct creto_runtime *rt, const char *id, struct creto_pool_info *info, char **json, struct creto_error *err);
+int creto_pool_activate(struct creto_runtime *rt, const char *id, struct creto_pool_info *info, char **json, struct creto_error *err);
+
+/* Its ready sandboxes are ended; claimed ones go on, and are their claimants'. */
+int creto_pool_delete(struct creto_runtime *rt, const char *id, struct creto_error *err);
+
+/* Ends `count` ready ones, the oldest first, or all where there are fewer. *evicted (may be NULL): how many. */
+int creto_pool_evict(struct creto_runtime *rt, const char *id, uint64_t count, uint64_t *evicted, char **json, struct creto_error *err);
+
+/* Makes up to `count` more than there are, max_ready in all. *begun (may be NULL): how many; they become ready later. */
+int creto_pool_spawn(struct creto_runtime *rt, const char *id, uint64_t count, uint64_t *begun, char **json, struct creto_error *err);
+
+struct creto_pool_stats {
+        uint64_t ready, claimed, warming, min_ready, max_ready;
+        double claims_per_minute; /* of the last minute */
+        double mean_ms, p99_ms;   /* latency of the last 1,024 claims, as the service measures it; 0 where there were none */
+        uint64_t oldest_s;        /* age of the oldest ready one; 0 where there is none */
+};
+
+int creto_pool_stats(struct creto_runtime *rt, const char *id, struct creto_pool_stats *stats, char **json, struct creto_error *err);
+
+struct creto_pool_log {
+        int64_t at_ms;                  /* since 1970, UTC */
+        char at[40];                    /* the same in RFC 3339 */
+        char phase[16], level[16];      /* "Warming", "Ready", "Claimed", "Evicted", "Scaling", "Pool"; "info", "error" */
+        char sandbox[CRETO_ID_MAX + 1]; /* empty: it is about none */
+        char code[32], message[512];    /* code: where something failed, its name in docs/errors.md, else empty */
+};
+
+/* What happened, oldest first: *out is an array of *count. `phase` NULL: all; `limit` 0: all that is kept, else the last ones. */
+int creto_pool_logs(struct creto_runtime *rt, const char *id, const char *phase, unsigned limit, struct creto_pool_log **out, size_t *count,
+                    char **json, struct creto_error *err);
+
+enum { CRETO_CLAIM_FILES_MAX = 64, CRETO_CLAIM_BYTES_MAX = 4 * 1024 * 1024 /* of all of them */ };
+
+struct creto_claim_file {
+        const char *path; /* absolute, in the sandbox */
+        const void *data;
+        size_t len;
+        unsigned mode; /* 0: 0644 */
+};
+
+/* What is bound to the sandbox, all of it optional. */
+struct creto_claim_request {
+        /* As for creto_spawn(): env, label, the limits (more or less than the template's), ttl, idle-timeout, network-policy, runtime (none but the pool's).
+         * What a running sandbox cannot change (image, user, cwd, disk, …) is INVALID_SPEC. */
+        const struct creto_option *options;
+        size_t option_count;
+        const struct creto_claim_file *files; /* are there before the function returns */
+        size_t file_count;
+        int no_fallback; /* where none is ready: NO_READY_SANDBOXES at once, instead of waiting for the next one */
+};
+
+struct creto_claim {
+        double latency_ms; /* as the service measures it: until the sandbox has said that it is this caller's */
+        int from_pool;     /* 0: none was ready, and the claim waited for one */
+};
+
+/*
+ * Takes a ready sandbox, makes it the caller's and binds `request` (may be NULL) to it; *out is as if it had been spawned. `claim` may be NULL. It is one
+ * transaction: the sandbox is this caller's alone, or it is nobody's. A connection that ends before the answer is made once more, and one sandbox is claimed
+ * all the same. Blocks for a fraction of a millisecond; where none is ready, for as long as making one takes.
+ */
+int creto_pool_claim(struct creto_runtime *rt, const char *id, const struct creto_claim_request *request, struct creto_sandbox **out,
+                     struct creto_claim *claim, char **json, struct creto_error *err);
+
+/* Ends a claimed sandbox and gives its slot back to its pool, and frees the handle, whatever it returns. *replaced (may be NULL): a fresh one is being made in
+ * its place. INVALID_SPEC where it is of no pool. */
+int creto_pool_release(struct creto_sandbox *sb, int *replaced, char **json, struct creto_error *err);
 
 /* ---- what happens, as it happens ---- */
 

@@ -23,12 +23,11 @@ enum boot_fd {
 enum boot_engine_fd { BOOT_ENGINE_CONFIG = 0, BOOT_ENGINE_STREAM = 3, BOOT_ENGINE_SLOT = 4, BOOT_ENGINE_BIND_SLOT = 2 };
 
 enum boot_flag {
-        BOOT_LISTEN = 1,     /* BOOT_FD_STREAM listens: connections come and go, the sandbox stays */
-        BOOT_NOTIFY = 2,     /* BOOT_FD_NOTIFY is there */
-        BOOT_DIE_ALONE = 4,  /* exit when the stream ends, and die with the parent (private warden) */
-        BOOT_ONE_UID = 8,    /* only one uid is mapped: every command runs as the uid creto-init has */
-        BOOT_SLOT = 32,      /* BOOT_FD_SLOT is there */
-        BOOT_OOM_SCORE = 16, /* raise oom_score_adj of commands, so that they go before creto-init does */
+        BOOT_LISTEN = 1,    /* BOOT_FD_STREAM listens: connections come and go, the sandbox stays */
+        BOOT_NOTIFY = 2,    /* BOOT_FD_NOTIFY is there */
+        BOOT_DIE_ALONE = 4, /* exit when the stream ends, and die with the parent (private warden) */
+        BOOT_ONE_UID = 8,   /* only one uid is mapped: every command runs as the uid creto-init has */
+        BOOT_SLOT = 16,     /* BOOT_FD_SLOT is there */
         /* Started by an OCI engine: */
         BOOT_FILTER = 64,      /* install the seccomp filter, which nobody else did */
         BOOT_BIND = 128,       /* make the socket to listen on as BOOT_SOCKET */
@@ -36,7 +35,7 @@ enum boot_flag {
         BOOT_OWN_KERNEL = 512, /* not Linux but who plays it, and has no securebits */
 };
 
-enum { BOOT_VERSION = 2, BOOT_WRITABLE_MAX = 16, BOOT_PATH_MAX = 64 };
+enum { BOOT_VERSION = 3, BOOT_WRITABLE_MAX = 16, BOOT_PATH_MAX = 64 };
 
 #define BOOT_UNLIMITED UINT64_MAX
 

@@ -11,12 +11,15 @@ enum { ROOM = 16 * 1024 };
 struct reader {
         const char *at, *end;
         toml_fn *fn;
+        toml_tell_fn *tell;
         void *ctx;
         struct toml_fault *fault;
         unsigned line;
         char table[TOML_NAME_MAX + 1], key[TOML_NAME_MAX + 1];
-        char room[ROOM];
-        size_t used;
+        char *room;
+        size_t room_size, used, string_max;
+        const char *path[TOML_PATH_MAX];
+        unsigned path_count;
         const char *items[TOML_ITEMS_MAX];
         uint64_t seen[TOML_KEYS_MAX]; /* hashes of keys and tables there were */
         size_t seen_count;
@@ -67,9 +70,9 @@ static bool end_line(struct reader *r)
 
 static bool put(struct reader *r, size_t from, char c)
 {
-        if (r->used - from >= TOML_STRING_MAX)
+        if (r->used - from >= r->string_max)
                 return bad(r, "a string is longer than 1023 bytes");
-        if (r->used + 1 >= ROOM)
+        if (r->used + 1 >= r->room_size)
                 return bad(r, "an array has more than 16 KiB");
         r->room[r->used++] = c;
         return true;
@@ -198,7 +201,7 @@ static bool take_word(struct reader *r, struct toml_value *v)
         size_t n = 0;
         bool decimal = false;
 
-        for (int c; (c = peek(r)) != -1 && !strchr(" \t\r\n#,]", c); r->at++) {
+        for (int c; (c = peek(r)) != -1 && !strchr(" \t\r\n#,]}", c); r->at++) {
                 if (n + 1 == sizeof(word) || c == 0)
                         return bad(r, "that is no value");
                 if (c == '_' && n > 0 && word[n - 1] >= '0' && word[n - 1] <= '9' && r->at + 1 < r->end && r->at[1] >= '0' &&
@@ -310,16 +313,165 @@ static bool take_line(struct reader *r)
         return end_line(r);
 }
 
+/* ---- documents ---- */
+
+static bool tell(struct reader *r, enum toml_event event, const struct toml_value *v)
+{
+        const struct toml_told told = { event, r->line, r->path, r->path_count, v };
+        const char *why = r->tell(r->ctx, &told);
+
+        return !why || bad(r, why);
+}
+
+static bool is_bare(int c)
+{
+        return c == '_' || c == '-' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static const char *take_part(struct reader *r)
+{
+        size_t from = r->used;
+
+        if (peek(r) == '"' || peek(r) == '\'')
+                return take_string(r);
+        for (; is_bare(peek(r)); r->at++)
+                if (!put(r, from, *r->at))
+                        return NULL;
+        if (r->used == from) {
+                bad(r, "a name is wanted here: letters, digits, '_' and '-', or a string");
+                return NULL;
+        }
+        r->room[r->used++] = '\0';
+        return r->room + from;
+}
+
+static bool take_path(struct reader *r)
+{
+        r->used = 0;
+        r->path_count = 0;
+        do {
+                skip_blanks(r);
+                if (r->path_count == TOML_PATH_MAX)
+                        return bad(r, "more than 16 names with dots between");
+                if (!(r->path[r->path_count++] = take_part(r)))
+                        return false;
+                skip_blanks(r);
+        } while (take(r, '.'));
+        return true;
+}
+
+static bool walk_value(struct reader *r, unsigned depth);
+
+static bool walk_pair(struct reader *r, unsigned depth)
+{
+        if (!take_path(r) || !(take(r, '=') || bad(r, "a key wants '=' and a value")) || !tell(r, TOML_KEY, NULL))
+                return false;
+        skip_blanks(r);
+        return walk_value(r, depth);
+}
+
+static bool walk_array(struct reader *r, unsigned depth)
+{
+        if (!tell(r, TOML_ARRAY, NULL))
+                return false;
+        for (bool more = true; skip_lines(r); more = take(r, ',')) {
+                if (more && !skip_lines(r))
+                        return false;
+                if (take(r, ']'))
+                        return tell(r, TOML_END, NULL);
+                if (!more || r->at == r->end)
+                        return bad(r, "an array wants a comma or its end");
+                if (!walk_value(r, depth) || !skip_lines(r))
+                        return false;
+        }
+        return false;
+}
+
+static bool walk_inline(struct reader *r, unsigned depth)
+{
+        if (!tell(r, TOML_INLINE, NULL))
+                return false;
+        skip_blanks(r);
+        if (take(r, '}'))
+                return tell(r, TOML_END, NULL);
+        do {
+                if (!walk_pair(r, depth))
+                        return false;
+                skip_blanks(r);
+        } while (take(r, ','));
+        return (take(r, '}') || bad(r, "an inline table wants a comma or its end, on the same line")) && tell(r, TOML_END, NULL);
+}
+
+/* Nested as deep as TOML_DEPTH_MAX. */
+static bool walk_value(struct reader *r, unsigned depth)
+{
+        struct toml_value v = { 0 };
+
+        r->used = 0;
+        if (depth == TOML_DEPTH_MAX)
+                return bad(r, "values are nested more than 16 deep");
+        if (take(r, '['))
+                return walk_array(r, depth + 1);
+        if (take(r, '{'))
+                return walk_inline(r, depth + 1);
+        if (peek(r) == '"' || peek(r) == '\'') {
+                v.type = TOML_STRING;
+                return (v.string = take_string(r)) && tell(r, TOML_SCALAR, &v);
+        }
+        return take_word(r, &v) && tell(r, TOML_SCALAR, &v);
+}
+
+static bool walk_line(struct reader *r)
+{
+        skip_blanks(r);
+        if (r->at == r->end || peek(r) == '#' || peek(r) == '\n' || peek(r) == '\r')
+                return end_line(r);
+        if (!take(r, '['))
+                return walk_pair(r, 0) && end_line(r);
+        bool element = take(r, '[');
+        if (!take_path(r))
+                return false;
+        if (!take(r, ']') || (element && !take(r, ']')))
+                return bad(r, element ? "the name of an array of tables ends with ']]'" : "a table's name ends with ']'");
+        return tell(r, element ? TOML_ELEMENT : TOML_TABLE, NULL) && end_line(r);
+}
+
+/* ---- both ---- */
+
+static int read_all(struct reader *r, const char *text, size_t len, struct toml_fault *fault, bool (*line)(struct reader *r))
+{
+        bool good = r && (r->room = malloc(r->room_size));
+
+        *fault = (struct toml_fault){ 0, good ? NULL : "out of memory" };
+        if (good) {
+                r->at = text;
+                r->end = text + len;
+                r->line = 1;
+                r->fault = fault;
+        }
+        while (good && r->at < r->end)
+                good = line(r);
+        if (r)
+                free(r->room);
+        free(r);
+        return good ? 0 : -1;
+}
+
 int toml_read(const char *text, size_t len, toml_fn *fn, void *ctx, struct toml_fault *fault)
 {
         struct reader *r = calloc(1, sizeof(*r));
-        bool good = r != NULL;
 
-        *fault = (struct toml_fault){ 0, r ? NULL : "out of memory" };
         if (r)
-                *r = (struct reader){ .at = text, .end = text + len, .fn = fn, .ctx = ctx, .fault = fault, .line = 1 };
-        while (good && r->at < r->end)
-                good = take_line(r);
-        free(r);
-        return good ? 0 : -1;
+                *r = (struct reader){ .fn = fn, .ctx = ctx, .room_size = ROOM, .string_max = TOML_STRING_MAX };
+        return read_all(r, text, len, fault, take_line);
+}
+
+/* What a value or a path has of strings is never more than the text has. */
+int toml_walk(const char *text, size_t len, toml_tell_fn *fn, void *ctx, struct toml_fault *fault)
+{
+        struct reader *r = calloc(1, sizeof(*r));
+
+        if (r)
+                *r = (struct reader){ .tell = fn, .ctx = ctx, .room_size = len + 2 * TOML_PATH_MAX, .string_max = len };
+        return read_all(r, text, len, fault, walk_line);
 }

@@ -1,6 +1,10 @@
 /*
- * A reader of the part of TOML 1.0 that a configuration needs: comments, tables, keys, strings on one line, whole and decimal numbers, booleans, arrays of
- * strings. Dates, inline tables, arrays of tables and strings of several lines are refused by name. Strict: no key twice.
+ * Two readers of TOML 1.0. toml_read() takes the part that a configuration needs: comments, tables, keys, strings on one line, whole and decimal numbers,
+ * booleans, arrays of strings; inline tables, arrays of tables and dotted names are refused by name. Strict: no key twice.
+ *
+ * toml_walk() takes documents: tables in tables, dotted and quoted names, inline tables, arrays of anything, arrays of tables. It tells what stands there in
+ * the order of the text; whether a name is there twice is known to who builds something of it. Dates, strings of several lines, exponents and numbers that are
+ * not decimal are refused by both.
  */
 #pragma once
 
@@ -8,7 +12,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { TOML_NAME_MAX = 63, TOML_STRING_MAX = 1023, TOML_ITEMS_MAX = 64, TOML_KEYS_MAX = 512 };
+enum {
+        TOML_NAME_MAX = 63,
+        TOML_STRING_MAX = 1023,
+        TOML_ITEMS_MAX = 64,
+        TOML_KEYS_MAX = 512,
+        TOML_PATH_MAX = 16,  /* names with dots between */
+        TOML_DEPTH_MAX = 16, /* values in values */
+};
 
 enum toml_type { TOML_STRING, TOML_INTEGER, TOML_FLOAT, TOML_BOOLEAN, TOML_STRINGS };
 
@@ -32,3 +43,29 @@ typedef const char *toml_fn(void *ctx, const char *table, const char *key, const
 
 /* 0, or -1 and *fault. Keys before the fault have been told. */
 int toml_read(const char *text, size_t len, toml_fn *fn, void *ctx, struct toml_fault *fault);
+
+/* ---- documents ---- */
+
+enum toml_event {
+        TOML_TABLE,   /* [a.b]: the keys that follow are in it */
+        TOML_ELEMENT, /* [[a.b]]: they are in a new element of that array */
+        TOML_KEY,     /* a.b = …, also in an inline table; the next is its value */
+        TOML_SCALAR,  /* a value that is neither of the two below */
+        TOML_ARRAY,   /* begins; TOML_END ends it */
+        TOML_INLINE,  /* a table {a = 1}, likewise */
+        TOML_END,
+};
+
+struct toml_told {
+        enum toml_event event;
+        unsigned line;
+        const char *const *path; /* of the first three; good until the callback returns */
+        unsigned count;
+        const struct toml_value *value; /* of TOML_SCALAR */
+};
+
+/* Returns NULL, or why that is refused. */
+typedef const char *toml_tell_fn(void *ctx, const struct toml_told *told);
+
+/* 0, or -1 and *fault. What is before the fault has been told. */
+int toml_walk(const char *text, size_t len, toml_tell_fn *fn, void *ctx, struct toml_fault *fault);

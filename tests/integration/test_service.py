@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -401,6 +402,23 @@ def a_caller_sees_its_own():
         with open(os.path.join(s.state_dir, "service/runtime.db"), "rb") as f:
             text = f.read()
         check(not any(k.split("_")[2].encode() in text for k in keys.values()), "keys are not kept as they are")
+
+
+@test
+def a_store_of_the_first_schema_is_taken_over():
+    root_only()
+    with Service() as s:
+        key = s.good("POST", "/v1/api-keys", {"name": "old", "role": "agent"})
+        s.stop()
+        db = sqlite3.connect(os.path.join(s.state_dir, "service/runtime.db"), isolation_level=None)
+        db.executescript("PRAGMA journal_mode=WAL; ALTER TABLE kv RENAME TO second;"
+                         "CREATE TABLE kv(key TEXT PRIMARY KEY, value BLOB NOT NULL, made INTEGER NOT NULL, changed INTEGER NOT NULL) WITHOUT ROWID;"
+                         "INSERT INTO kv SELECT key,value,made,changed FROM second; DROP TABLE second;"
+                         "UPDATE revision SET at=(SELECT max(changed) FROM kv); PRAGMA user_version=1;")
+        db.close()
+        s.start()
+        check_equal([k["keyId"] for k in s.good("GET", "/v1/api-keys")["keys"]], [key["keyId"]], "the keys")
+        s.spawn()
 
 
 @test

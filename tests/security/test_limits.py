@@ -8,11 +8,15 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-from harness import (IS_ROOT, attack_inside, attack_outside, both_modes, cgroup_version, check, main, need_cli, outcomes, report, run, skip,
+from harness import (IS_ROOT, attack_inside, attack_outside, both_modes, cgroup_version, check, check_equal, main, need_cli, outcomes, report, run, skip,
                      test)
+from service import Service
 
 NO_CGROUP = "user mode without delegated cgroups"
 KILLED = 137
+CAP_SYS_RESOURCE = 24
+# What takes all memory: one process; a file that is gone with its shell, and of which no process has anything but the descriptor.
+HOGS = ["python3 -c \"b = b'x' * (200 << 20)\"; echo on", "exec 3>/dev/shm/f; rm /dev/shm/f; head -c 200M /dev/zero >&3; echo on"]
 # test: attack, flags, word that standard error has to hold, whether only a cgroup can do it
 BOMBS = [
     ("memory", "bomb-memory=256", ["--memory", "64M"], "memory limit", True),
@@ -105,6 +109,44 @@ def without_flags_there_are_limits_too():
         found = outcomes(r.text).get(spec)
         check(found is None and r.code == KILLED or found and found[0] == "refused", f"{spec}: {found} {r}")
     host_is_well()
+
+
+@test
+def creto_init_outlives_what_takes_all_memory():
+    """Of equals the largest is killed, and that is never the one who speaks with the host: the sandbox takes commands as before."""
+    if not IS_ROOT:
+        skip(NO_CGROUP)
+    with Service() as s:
+        sandbox = s.spawn(resourceLimits={"memoryBytes": 48 << 20})
+        check_equal(s.exec(sandbox, "sh", "-c", "for i in 1 2 3 4 5 6 7 8; do sleep 100 & done")["exitCode"], 0, "small ones beside it")
+        for hog in HOGS * 3:
+            r = s.exec(sandbox, "sh", "-c", hog)
+            check(r["stdout"] == b"on\n" or r["exitCode"] == KILLED, f"{hog}: {r}")
+            check_equal(s.exec(sandbox, "echo", "here")["stdout"], b"here\n", f"a command after {hog}")
+        check_equal(s.status(sandbox), "Running", "status")
+        check(s.good("GET", f"/v1/sandboxes/{sandbox}/status")["usage"]["oomKills"] >= len(HOGS) * 3, "nothing was killed: this test tests nothing")
+
+
+@test
+def a_sandbox_goes_before_the_host():
+    """When the host's memory is short, whatever score the one has who starts it."""
+    need_cli()
+    for mode, user in both_modes():
+        r = run("cat /proc/self/oom_score_adj /proc/1/oom_score_adj", user=user)
+        check_equal((mode, r.text), (mode, "1000\n1000\n"), "score of a command, and of creto-init")
+
+
+@test
+def a_score_cannot_be_lowered():
+    need_cli()
+    if not IS_ROOT:
+        skip("an ordinary user's sandbox can go back to the score of its user")
+    with open("/proc/self/status") as f:
+        mine = next(int(line.split()[1], 16) for line in f if line.startswith("CapEff"))
+    if not mine >> CAP_SYS_RESOURCE & 1:
+        skip("no CAP_SYS_RESOURCE")
+    r = run("echo 999 >/proc/self/oom_score_adj; cat /proc/self/oom_score_adj")
+    check_equal(r.text, "1000\n", "score of a command that lowered it")
 
 
 @test

@@ -1309,11 +1309,10 @@ TEST(users)
         if (getuid() != 0)
                 SKIP("several users need root");
         host_init(&h);
-        tune_config(&c, BOOT_DIE_ALONE | BOOT_OOM_SCORE);
+        tune_config(&c, BOOT_DIE_ALONE);
         CHECK(launch_config(&h, &c) == 0);
-        CHECK(sh(&h, 1,
-                 "id -u; id -g; id -G; cat /proc/self/oom_score_adj; grep -c '0000000000000000' /proc/self/status; echo x >/dev/stdout"));
-        CHECK(strncmp(chan(&h, 1)->text[0], "1000\n1000\n1000\n1000\n", 20) == 0);
+        CHECK(sh(&h, 1, "id -u; id -g; id -G; grep -c '0000000000000000' /proc/self/status; echo x >/dev/stdout"));
+        CHECK(strncmp(chan(&h, 1)->text[0], "1000\n1000\n1000\n", 15) == 0);
         CHECK(strstr(chan(&h, 1)->text[0], "x\n"));
         m.user = (struct bytes){ (const uint8_t *)"daemon", 6 };
         CHECK(begin(&h, 2, &m, ARGV("sh", "-c", "id -u; id -g; echo $USER $HOME"), NULL) == 0 && WAIT_FOR(&h, ended(&h, 2)));
@@ -1358,32 +1357,6 @@ TEST(stopped_on_the_way)
         CHECK(WAIT_FOR(&h, ended(&h, 1)));
         CHECK(sh(&h, 20, "echo fine"));
         CHECK_STR(chan(&h, 20)->text[0], "fine\n");
-}
-
-/* Commands go first when memory is short, creto-init does not go with them. */
-static void check_oom_score(uint32_t flags)
-{
-        HOST h;
-        struct boot_config c;
-        struct guest_exec m = order(GUEST_KIND_PROGRAM, 0);
-
-        host_init(&h);
-        tune_config(&c, BOOT_DIE_ALONE | BOOT_OOM_SCORE | flags);
-        CHECK(launch_config(&h, &c) == 0);
-        CHECK(sh(&h, 1, "sleep 0.1; cat /proc/self/oom_score_adj /proc/1/oom_score_adj"));
-        CHECK_STR(chan(&h, 1)->text[0], "1000\n0\n");
-        CHECK(builtin(&h, 2, GUEST_KIND_READ, ARGV("/proc/self/oom_score_adj")));
-        CHECK_STR(chan(&h, 2)->text[0], "1000\n");
-        CHECK(begin(&h, 3, &m, ARGV("/nothing-there"), NULL) == 0 && WAIT_FOR(&h, ended(&h, 3)));
-        CHECK(sh(&h, 4, "sleep 0.1; cat /proc/1/oom_score_adj"));
-        CHECK_STR(chan(&h, 4)->text[0], "0\n");
-}
-
-TEST(oom_score)
-{
-        check_oom_score(BOOT_ONE_UID);
-        if (getuid() == 0)
-                check_oom_score(0);
 }
 
 __attribute__((destructor)) static void sweep(void)

@@ -1,13 +1,11 @@
 /*
  * /v1/warm-pools: what an operator does with a pool. Claims are in claim_routes.c.
  */
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/http/routes.h"
-#include "base/str.h"
+#include "api/http/pool_body.h"
 
 enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 1000 };
 
@@ -118,202 +116,34 @@ struct pool *call_pool(struct call *c)
         return NULL;
 }
 
-/* ---- what stands in a body; every offending field is told of ---- */
-
-struct reading {
-        struct spec_faults faults;
-        bool bad_settings;
-        char id[POOL_ID_MAX + 1];
-        const struct json_node *template;
-        struct pool_settings settings;
-        enum pool_state state;
-        bool has_state;
-};
-
-typedef void field_fn(struct reading *r, const char *name, const struct json_node *v);
-
-static void read_id(struct reading *r, const char *name, const struct json_node *v)
-{
-        struct err e;
-
-        if (!json_str(v, r->id, sizeof(r->id)))
-                spec_fault(&r->faults, name, "must be 1 to %d lower-case letters, digits and '-'", POOL_ID_MAX);
-        else if (pool_id_check(r->id, &e) < 0)
-                spec_fault(&r->faults, name, "%.150s", e.msg);
-}
-
-static void read_template(struct reading *r, const char *name, const struct json_node *v)
-{
-        if (json_is_object(v))
-                r->template = v;
-        else
-                spec_fault(&r->faults, name, "must be an object");
-}
-
-static void read_number(struct reading *r, const char *name, const struct json_node *v)
-{
-        const struct {
-                const char *name;
-                uint64_t *at, max;
-        } numbers[] = {
-                { "minReady", &r->settings.min_ready, POOL_READY_MAX },
-                { "maxReady", &r->settings.max_ready, POOL_READY_MAX },
-                { "maxAgeSeconds", &r->settings.max_age_s, POOL_SECONDS_MAX },
-                { "autoScaling.headroom", &r->settings.headroom, POOL_HEADROOM_MAX },
-                { "autoScaling.scaleDownSeconds", &r->settings.scale_down_s, POOL_SECONDS_MAX },
-        };
-        unsigned i = 0;
-        uint64_t n = 0;
-
-        while (strcmp(numbers[i].name, name) != 0)
-                i++;
-        if ((json_is_null(v) && numbers[i].at == &r->settings.max_age_s) || (json_u64(v, &n) && n <= numbers[i].max)) {
-                *numbers[i].at = n;
-                return;
-        }
-        spec_fault(&r->faults, name, "must be a whole number from 0 to %llu", (unsigned long long)numbers[i].max);
-        r->bad_settings = true;
-}
-
-static void read_reusable(struct reading *r, const char *name, const struct json_node *v)
-{
-        if (!json_bool(v, &r->settings.reusable))
-                spec_fault(&r->faults, name, "must be true or false");
-}
-
-static void read_scaling(struct reading *r, const char *name, const struct json_node *v)
-{
-        char field[SPEC_FIELD_MAX];
-
-        if (!json_is_object(v)) {
-                spec_fault(&r->faults, name, "must be an object");
-                return;
-        }
-        for (const struct json_node *m = json_first(v); m; m = json_next(v, m)) {
-                const struct json_node *value = json_value(m);
-
-                snprintf(field, sizeof(field), "%s.%.*s", name, m->len < 64 ? (int)m->len : 64, m->text);
-                if (json_str_is(m, "headroom") || json_str_is(m, "scaleDownSeconds"))
-                        read_number(r, field, value);
-                else if (!json_str_is(m, "enabled"))
-                        spec_fault(&r->faults, field, "there is no such field");
-                else if (!json_bool(value, &r->settings.auto_scaling))
-                        spec_fault(&r->faults, field, "must be true or false");
-        }
-}
-
-static void read_state(struct reading *r, const char *name, const struct json_node *v)
-{
-        r->has_state = true;
-        if (json_str_is(v, "Active"))
-                r->state = POOL_ACTIVE;
-        else if (json_str_is(v, "Draining"))
-                r->state = POOL_DRAINING;
-        else
-                spec_fault(&r->faults, name, "must be \"Active\" or \"Draining\"");
-}
-
-enum { CREATES = 1, UPDATES = 2 };
-
-static const struct {
-        const char *name;
-        unsigned in;
-        field_fn *read;
-} fields[] = {
-        { "id", CREATES, read_id },
-        { "template", CREATES, read_template },
-        { "minReady", CREATES | UPDATES, read_number },
-        { "maxReady", CREATES | UPDATES, read_number },
-        { "maxAgeSeconds", CREATES | UPDATES, read_number },
-        { "reusable", CREATES | UPDATES, read_reusable },
-        { "autoScaling", CREATES | UPDATES, read_scaling },
-        { "state", UPDATES, read_state },
-};
-
-enum { FIELDS = sizeof(fields) / sizeof(fields[0]) };
-
-/* A field that is null is one that is not there; but a maximal age, which it takes away. */
-static void read_fields(struct reading *r, const struct json_node *body, unsigned in)
-{
-        char name[SPEC_FIELD_MAX];
-        struct err e;
-
-        for (const struct json_node *m = json_first(body); m; m = json_next(body, m)) {
-                unsigned i = 0;
-
-                while (i < FIELDS && !(json_str_is(m, fields[i].name) && (fields[i].in & in)))
-                        i++;
-                snprintf(name, sizeof(name), "%.*s", m->len < 64 ? (int)m->len : 64, m->text);
-                if (i == FIELDS)
-                        spec_fault(&r->faults, name, "there is no such field");
-                else if (!json_is_null(json_value(m)) || json_str_is(m, "maxAgeSeconds"))
-                        fields[i].read(r, name, json_value(m));
-        }
-        if (r->bad_settings || pool_settings_check(&r->settings, &e) == 0)
-                return;
-        snprintf(name, sizeof(name), "%.*s", (int)strspn(e.msg, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ."), e.msg);
-        const char *rest = e.msg + strlen(name);
-        spec_fault(&r->faults, name, "%.150s", rest + strspn(rest, ": "));
-}
-
 /* ---- making and changing ---- */
-
-/* The object itself, or what stands in it as "spec": a file that was written for POST /v1/sandboxes is a template too. */
-static const struct json_node *spec_of(const struct json_node *template)
-{
-        const struct json_node *inner = json_count(template) == 1 ? json_get(template, "spec") : NULL;
-
-        return json_is_object(inner) ? inner : template;
-}
-
-static void create_of(struct call *c, struct reading *r, const struct spec *spec)
-{
-        const struct pool_request req = { .id = r->id, .owner = c->who.name, .spec = spec, .settings = r->settings };
-        struct err e;
-
-        if (r->faults.count > 0) {
-                spec_faults_err(&r->faults, false, &e);
-                call_faults(c, &r->faults, &e);
-        } else if (call_check_env(spec, &e) < 0) {
-                call_error(c, &e);
-        } else {
-                pool_create(c->api->config.pools, &req, on_created, request_ref(c->request));
-        }
-}
 
 static void create(struct call *c)
 {
-        static const struct spec_place place = { "template", NULL, NULL };
         static struct spec spec;
         const struct json_node *body = call_object(c, false);
-        struct reading r = { 0 };
+        struct pool_body b = { 0 };
+        char *arena = NULL;
         const char *key;
         struct err e;
 
-        if (!body || !call_idempotency_key(c, &key))
-                return; /* the key is of no use: the id is one already */
-        size_t cap = request_body(c->request).len + 1;
-        char *arena = malloc(cap);
-        if (!arena) {
-                err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
-                call_error(c, &e);
+        if (!body || !call_idempotency_key(c, &key)) /* there is no more to it: a pool's id is such a key */
                 return;
-        }
         spec = c->api->config.defaults;
         spec.command = NULL;
-        const struct json_node *template = json_get(body, "template");
-        bool good = !json_is_object(template) || spec_json_read_at(&place, spec_of(template), &spec, arena, cap, &r.faults, &e) == 0;
-        pool_settings_default(&r.settings);
-        read_fields(&r, body, CREATES);
-        if (!json_get(body, "id"))
-                spec_fault(&r.faults, "id", "is missing");
-        if (!r.template && r.faults.count == 0)
-                spec_fault(&r.faults, "template", "is missing");
-        if (good)
-                create_of(c, &r, &spec);
-        else
-                call_faults(c, &r.faults, &e);
+        pool_settings_default(&b.settings);
+        pool_body_read(&b, POOL_CREATES, request_body(c->request), body);
+        if (pool_body_spec(&b, &spec, &arena, &e) < 0) {
+                call_faults(c, &b.faults, &e);
+        } else if (call_check_env(&spec, &e) < 0) {
+                call_error(c, &e);
+        } else {
+                const struct pool_request req = { .id = b.id, .owner = c->who.name, .spec = &spec, .settings = b.settings };
+
+                pool_create(c->api->config.pools, &req, on_created, request_ref(c->request));
+        }
         free(arena);
+        pool_body_release(&b);
 }
 
 struct change {
@@ -336,26 +166,26 @@ static void update(struct call *c)
 {
         struct pool *p = call_pool(c);
         const struct json_node *body = p ? call_object(c, false) : NULL;
-        struct reading r = { 0 };
+        struct pool_body b = { 0 };
         struct change *change;
         struct err e;
 
         if (!body)
                 return;
-        r.settings = pool_info(p)->settings;
-        read_fields(&r, body, UPDATES);
-        if (r.faults.count > 0) {
-                spec_faults_err(&r.faults, false, &e);
-                call_faults(c, &r.faults, &e);
-        } else if (!r.has_state) {
-                pool_update(p, &r.settings, on_done, request_ref(c->request));
+        b.settings = pool_info(p)->settings;
+        pool_body_read(&b, POOL_UPDATES, request_body(c->request), body);
+        if (pool_body_check(&b, &e) < 0) {
+                call_faults(c, &b.faults, &e);
+        } else if (!b.has_state) {
+                pool_update(p, &b.settings, on_done, request_ref(c->request));
         } else if (!(change = malloc(sizeof(*change)))) {
                 err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
                 call_error(c, &e);
         } else {
-                *change = (struct change){ request_ref(c->request), r.state };
-                pool_update(p, &r.settings, on_updated, change);
+                *change = (struct change){ request_ref(c->request), b.state };
+                pool_update(p, &b.settings, on_updated, change);
         }
+        pool_body_release(&b);
 }
 
 static void drain(struct call *c)

@@ -135,8 +135,8 @@ static int begin(struct run *r, struct err *e)
                 struct spec all = { .image = "-", .command = argv };
                 code = spec_check(&all, e);
         }
-        if (code == 0)
-                code = session_exec_new(sb->session, &req, argv, env, on_output, r, &r->exec.x, e);
+        if (code == 0 && (code = session_exec_new(sb->session, &req, argv, env, on_output, r, &r->exec.x, e)) == 0)
+                session_flush(sb->session);
         free(argv);
         free(env);
         return code;

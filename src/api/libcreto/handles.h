@@ -46,6 +46,7 @@ struct creto_sandbox {
         struct creto_runtime *rt;
         struct session *session;
         char id[IPC_ID_MAX + 1];
+        char pool[CRETO_POOL_ID_MAX + 1]; /* where it was claimed through this handle */
         char missing[160];
         struct limits limits;
         uint64_t ttl_end_ms; /* CLOCK_MONOTONIC; 0: none */

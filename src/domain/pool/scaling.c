@@ -10,10 +10,10 @@ static unsigned rate_seconds(uint64_t refill_ms)
         return s < RATE_SECONDS_MIN ? RATE_SECONDS_MIN : s > RATE_SECONDS_MAX ? RATE_SECONDS_MAX : (unsigned)s;
 }
 
-static unsigned wanted(const struct pool_settings *s, const struct pool_stats *stats, uint64_t refill_ms, uint64_t now_ms)
+static unsigned wanted(const struct pool_settings *s, const struct pool_stats *stats, uint64_t refill_ms, double capacity, uint64_t now_ms)
 {
         double by_rate = pool_stats_rate(stats, now_ms, rate_seconds(refill_ms)) * (double)refill_ms / 1000;
-        double by_burst = pool_stats_burst_in(stats, now_ms, refill_ms);
+        double by_burst = pool_stats_shortage(stats, now_ms, refill_ms, capacity);
         double n = (by_rate > by_burst ? by_rate : by_burst) * (1 + (double)s->headroom / 100);
 
         if (n >= (double)s->max_ready)
@@ -42,10 +42,10 @@ unsigned pool_scaling_target(struct pool_scaling *sc, const struct pool_settings
                              uint64_t now_ms)
 {
         if (!s->auto_scaling) {
-                *sc = (struct pool_scaling){ .target = (unsigned)s->min_ready };
+                *sc = (struct pool_scaling){ .capacity = sc->capacity, .target = (unsigned)s->min_ready };
                 return sc->target;
         }
-        unsigned want = wanted(s, stats, refill_ms > 0 ? refill_ms : POOL_REFILL_GUESS_MS, now_ms);
+        unsigned want = wanted(s, stats, refill_ms > 0 ? refill_ms : POOL_REFILL_GUESS_MS, sc->capacity, now_ms);
 
         if (sc->target > s->max_ready) /* it was lowered */
                 sc->target = (unsigned)s->max_ready;

@@ -23,25 +23,38 @@ static void count(uint64_t *time, uint32_t *counts, uint64_t slots, uint64_t t)
                 counts[i]++;
 }
 
+static uint32_t at(const uint64_t *time, const uint32_t *counts, uint64_t slots, uint64_t t)
+{
+        return time[t % slots] == t ? counts[t % slots] : 0;
+}
+
 /* Of the `width` slots up to t. */
-static uint32_t sum(const uint64_t *time, const uint32_t *counts, uint64_t slots, uint64_t t, uint64_t width)
+static unsigned sum(const uint64_t *time, const uint32_t *counts, uint64_t slots, uint64_t t, uint64_t width)
 {
         uint64_t n = 0;
 
         for (uint64_t i = 0; i < width && i <= t; i++)
-                if (time[(t - i) % slots] == t - i)
-                        n += counts[(t - i) % slots];
-        return n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+                n += at(time, counts, slots, t - i);
+        return n < UINT32_MAX ? (unsigned)n : UINT32_MAX;
 }
 
-static uint32_t in_window(const struct pool_stats *s, uint64_t now_ms, uint32_t tenths)
+/* Of all windows that end at t, in one pass: those from `w` on that are at most `slots` wide, in units of `unit` tenths. Returns the first that is wider. */
+static unsigned widen(const uint64_t *time, const uint32_t *counts, uint64_t slots, uint64_t t, unsigned unit, unsigned w, uint32_t *most)
 {
-        if (tenths <= POOL_TENTHS)
-                return sum(s->tenth, s->by_tenth, POOL_TENTHS, now_ms / 100, tenths);
-        return sum(s->second, s->by_second, POOL_SECONDS, now_ms / 1000, tenths / 10);
+        uint64_t n = 0;
+
+        for (uint64_t i = 0; i < slots && w < POOL_WINDOWS; i++) {
+                n += i <= t ? at(time, counts, slots, t - i) : 0;
+                if ((i + 1) * unit != windows[w])
+                        continue;
+                if (n > most[w])
+                        most[w] = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+                w++;
+        }
+        return w;
 }
 
-static void remember_burst(struct pool_stats *s, uint64_t now_ms)
+static void remember_bursts(struct pool_stats *s, uint64_t now_ms)
 {
         uint64_t minute = now_ms / 60000, i = minute % POOL_BURST_SLOTS;
 
@@ -49,12 +62,9 @@ static void remember_burst(struct pool_stats *s, uint64_t now_ms)
                 s->minute[i] = minute;
                 memset(s->burst[i], 0, sizeof(s->burst[i]));
         }
-        for (unsigned w = 0; w < POOL_WINDOWS; w++) {
-                uint32_t n = in_window(s, now_ms, windows[w]);
+        unsigned w = widen(s->tenth, s->by_tenth, POOL_TENTHS, now_ms / 100, 1, 0, s->burst[i]);
 
-                if (n > s->burst[i][w])
-                        s->burst[i][w] = n;
-        }
+        widen(s->second, s->by_second, POOL_SECONDS, now_ms / 1000, 10, w, s->burst[i]);
 }
 
 void pool_stats_claim(struct pool_stats *s, uint64_t now_ms)
@@ -62,7 +72,7 @@ void pool_stats_claim(struct pool_stats *s, uint64_t now_ms)
         s->claims++;
         count(s->tenth, s->by_tenth, POOL_TENTHS, now_ms / 100);
         count(s->second, s->by_second, POOL_SECONDS, now_ms / 1000);
-        remember_burst(s, now_ms);
+        remember_bursts(s, now_ms);
 }
 
 void pool_stats_latency(struct pool_stats *s, uint64_t us)
@@ -104,13 +114,26 @@ unsigned pool_stats_burst(const struct pool_stats *s, uint64_t now_ms)
 }
 
 /* Slots stand still while time runs: a window that begins within a slot reaches into one more than it is wide. */
-unsigned pool_stats_burst_in(const struct pool_stats *s, uint64_t now_ms, uint64_t window_ms)
+static unsigned window_of(uint64_t ms)
 {
         unsigned w = 0;
 
-        while (w + 1 < POOL_WINDOWS && windows[w] * 100 < window_ms + (windows[w] <= POOL_TENTHS ? 100 : 1000))
+        while (w + 1 < POOL_WINDOWS && windows[w] * 100 < ms + (windows[w] <= POOL_TENTHS ? 100 : 1000))
                 w++;
-        return burst(s, now_ms, w);
+        return w;
+}
+
+unsigned pool_stats_shortage(const struct pool_stats *s, uint64_t now_ms, uint64_t refill_ms, double per_second)
+{
+        unsigned first = window_of(refill_ms);
+        double most = burst(s, now_ms, first);
+
+        for (unsigned w = first + 1; w < POOL_WINDOWS && per_second > 0; w++) {
+                double made = per_second * ((double)windows[w] * 100 - (double)refill_ms) / 1000, n = burst(s, now_ms, w) - made;
+
+                most = n > most ? n : most;
+        }
+        return (unsigned)most;
 }
 
 double pool_stats_mean_ms(const struct pool_stats *s)

@@ -37,7 +37,10 @@ unsigned pool_stats_per_minute(const struct pool_stats *s, uint64_t now_ms);
 double pool_stats_rate(const struct pool_stats *s, uint64_t now_ms, unsigned seconds);
 /* The most claims in any one second of the last POOL_BURST_MINUTES. */
 unsigned pool_stats_burst(const struct pool_stats *s, uint64_t now_ms);
-/* Likewise in any `window_ms`, at most 60 s: an upper estimate, since the windows that are kept come in steps. */
-unsigned pool_stats_burst_in(const struct pool_stats *s, uint64_t now_ms, uint64_t window_ms);
+/*
+ * How many would have had to be ready so that no claim of the last POOL_BURST_MINUTES found none: the most that any span of time took beyond what was made up for in it, where one takes
+ * refill_ms to make and per_second are made at best (0: as many as are wanted). An upper estimate, since spans are measured in steps; none is longer than a minute.
+ */
+unsigned pool_stats_shortage(const struct pool_stats *s, uint64_t now_ms, uint64_t refill_ms, double per_second);
 double pool_stats_mean_ms(const struct pool_stats *s); /* 0 where there were none */
 double pool_stats_p99_ms(const struct pool_stats *s);  /* the nearest rank */

@@ -14,6 +14,15 @@ int cli_usage(const char *text);
 /* One line to standard error: "creto-runtime: …". */
 void cli_note(const char *text);
 
+/* INVALID_SPEC with this message; returns its exit status. `hint` may be "". */
+__attribute__((format(printf, 2, 3))) int cli_wrong(const char *hint, const char *fmt, ...);
+
+/* Prints what the API said, and gives it to creto_free(); returns the exit status. */
+int cli_json(char *json);
+
+/* "90s", "45m", "20h", "9d" since then. */
+const char *cli_age(int64_t since_ms, char out[32]);
+
 /* A command in this terminal: streams, signals, its status. */
 struct cli_exec {
         const char *const *argv, *const *env; /* NULL-ended; env may be NULL */
@@ -30,12 +39,19 @@ extern const char *cli_host, *cli_key;
 /* The handle of the service; on failure the error is printed, and *status is what to end with. */
 struct creto_runtime *cli_connect(int *status);
 
-/* Options of a command: NAME, letter or 0, and where its value goes (for a switch: `seen` alone). */
+/* An option that may be given often. */
+struct cli_list {
+        struct creto_option *items;
+        size_t count, max;
+};
+
+/* Options of a command: NAME, letter or 0, and where its value goes. A switch has `seen` alone; with both the value is true or false and may be left out. */
 struct cli_option {
         const char *name;
         char letter;
         const char **value;
         int *seen;
+        struct cli_list *list;
 };
 
 /* Takes the options from argv, wherever they stand before `--`; what is left is argv[1] to the returned number. 0: an error was printed. The words behind `--`
@@ -59,6 +75,7 @@ int cmd_drain(int argc, char **argv);
 int cmd_enable(int argc, char **argv);
 int cmd_health(int argc, char **argv);
 int cmd_events(int argc, char **argv);
+int cmd_pool(int argc, char **argv);
 int cmd_completion(int argc, char **argv);
 
 int cmd_run(int argc, char **argv);

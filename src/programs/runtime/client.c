@@ -1,7 +1,7 @@
 /*
  * Commands that ask a service: what they share, and those about one sandbox.
  */
-#include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,18 +27,6 @@ struct creto_runtime *cli_connect(int *status)
         return rt;
 }
 
-__attribute__((format(printf, 2, 3))) static int wrong(const char *hint, const char *fmt, ...)
-{
-        struct creto_error e = { .code = CRETO_E_INVALID_SPEC };
-        va_list ap;
-
-        va_start(ap, fmt);
-        vsnprintf(e.message, sizeof(e.message), fmt, ap);
-        va_end(ap);
-        snprintf(e.hint, sizeof(e.hint), "%s", hint);
-        return cli_error(&e);
-}
-
 /* ---- options ---- */
 
 static const struct cli_option global[] = { { "host", 0, &cli_host, NULL }, { "api-key", 0, &cli_key, NULL } };
@@ -51,16 +39,28 @@ static const struct cli_option *find(const struct cli_option *options, size_t co
         return letter ? NULL : options == global ? NULL : find(global, 2, name, len, 0);
 }
 
+static bool is_flag(const char *word)
+{
+        return word && (strcmp(word, "true") == 0 || strcmp(word, "false") == 0);
+}
+
 /* Returns how many words it took, or 0. */
 static int take(const struct cli_option *o, const char *equals, char **argv, int i, int argc)
 {
+        const char *value = equals ? equals + 1 : i + 1 < argc ? argv[i + 1] : NULL;
+
         if (o->seen)
                 *o->seen = 1;
-        if (!o->value)
+        if (!o->value && !o->list)
                 return equals ? 0 : 1;
-        if (!equals && i + 1 >= argc)
+        if (o->seen && !equals && !is_flag(value))
+                return 1;
+        if (!value || (o->list && o->list->count == o->list->max))
                 return 0;
-        *o->value = equals ? equals + 1 : argv[i + 1];
+        if (o->list)
+                o->list->items[o->list->count++] = (struct creto_option){ o->name, value };
+        else
+                *o->value = value;
         return equals ? 1 : 2;
 }
 
@@ -96,7 +96,7 @@ int cli_options(int argc, char **argv, const struct cli_option *options, size_t 
                         n = o ? take(o, equals, argv, i, argc) : 0;
                 }
                 if (n == 0) {
-                        wrong("'creto-runtime help' shows how", "'%.64s' is no option here, or its value is missing", word);
+                        cli_wrong("'creto-runtime help' shows how", "'%.64s' is no option here, or its value is missing", word);
                         return 0;
                 }
                 i += n;
@@ -117,14 +117,6 @@ static struct creto_sandbox *open_one(const char *id, struct creto_runtime **rt,
         if (creto_sandbox_open(*rt, id, &sb, &e) < 0)
                 *status = cli_error(&e);
         return sb;
-}
-
-static int show_json(char *json)
-{
-        int status = fputs(json ? json : "", stdout) < 0 || fflush(stdout) != 0;
-
-        creto_free(json);
-        return status;
 }
 
 static int spawn_option(struct creto_option *options, size_t *count, int argc, char **argv, int i)
@@ -160,8 +152,8 @@ int cmd_spawn(int argc, char **argv)
                 else if ((strcmp(argv[i], "--host") == 0 || strcmp(argv[i], "--api-key") == 0) && i + 1 < argc)
                         *(argv[i][2] == 'h' ? &cli_host : &cli_key) = argv[i + 1], n = 2;
                 else if ((n = spawn_option(options, &count, argc, argv, i)) == 0)
-                        return wrong("'creto-runtime help run' lists them", "'%.64s' is no option of spawn, or its value is missing",
-                                     argv[i]);
+                        return cli_wrong("'creto-runtime help run' lists them", "'%.64s' is no option of spawn, or its value is missing",
+                                         argv[i]);
         }
         struct creto_runtime *rt = cli_connect(&status);
         if (!rt)
@@ -172,7 +164,7 @@ int cmd_spawn(int argc, char **argv)
                 struct creto_info info;
                 char *text;
 
-                status = creto_get(sb, &info, &text, &e) < 0 ? cli_error(&e) : show_json(text);
+                status = creto_get(sb, &info, &text, &e) < 0 ? cli_error(&e) : cli_json(text);
                 creto_sandbox_free(sb);
         } else {
                 if (quiet)
@@ -231,7 +223,7 @@ int cmd_exec(int argc, char **argv)
         if (n == 0)
                 return 64;
         if (timeout && (!str_parse_ms(timeout, &ms) || ms == 0 || ms > UINT32_MAX))
-                return wrong("write --timeout 30s", "--timeout: '%.64s' is not a time from 1ms to 49d", timeout);
+                return cli_wrong("write --timeout 30s", "--timeout: '%.64s' is not a time from 1ms to 49d", timeout);
         if (n < 2 || (n > 2 && command) || !command)
                 return cli_usage("exec ID [-it] [--env NAME=VALUE] [--cwd DIR] [--user USER] [--timeout T] -- CMD...");
         x.argv = (const char *const *)command;
@@ -258,7 +250,7 @@ int cmd_get(int argc, char **argv)
                 return n ? cli_usage("get ID [--json]") : 64;
         struct creto_sandbox *sb = open_one(argv[1], &rt, &status);
         if (sb)
-                status = creto_get(sb, &info, &text, &e) < 0 ? cli_error(&e) : show_json(text);
+                status = creto_get(sb, &info, &text, &e) < 0 ? cli_error(&e) : cli_json(text);
         creto_sandbox_free(sb);
         creto_close(rt);
         return status;
@@ -291,7 +283,7 @@ int cmd_status(int argc, char **argv)
         if (sb && creto_status(sb, &s, &text, &e) < 0) {
                 status = cli_error(&e);
         } else if (sb && json) {
-                status = show_json(text);
+                status = cli_json(text);
         } else if (sb) {
                 printf("Sandbox: %s\nStatus: %s\nCommands running: %u\n", creto_sandbox_id(sb), s.status, s.execs);
                 if (s.cpu_percent >= 0)
@@ -319,7 +311,7 @@ int cmd_logs(int argc, char **argv)
         if (n != 2)
                 return n ? cli_usage("logs ID [--tail N]") : 64;
         if (tail && (!str_parse_u64(tail, &lines) || lines > 1000000))
-                return wrong("", "--tail: '%.64s' is not a number of lines", tail);
+                return cli_wrong("", "--tail: '%.64s' is not a number of lines", tail);
         struct creto_sandbox *sb = open_one(argv[1], &rt, &status);
         if (sb && creto_logs(sb, (unsigned)lines, STDOUT_FILENO, &e) < 0)
                 status = cli_error(&e);
@@ -368,7 +360,7 @@ int cmd_renew(int argc, char **argv)
         if (n != 2 || !ttl)
                 return n ? cli_usage("renew ID --ttl T|none") : 64;
         if (strcmp(ttl, "none") != 0 && (!str_parse_ms(ttl, &ms) || ms == 0))
-                return wrong("write --ttl 1h", "--ttl: '%.64s' is not a time", ttl);
+                return cli_wrong("write --ttl 1h", "--ttl: '%.64s' is not a time", ttl);
         struct creto_sandbox *sb = open_one(argv[1], &rt, &status);
         if (sb && creto_renew(sb, ms, NULL, &e) < 0)
                 status = cli_error(&e);

@@ -7,12 +7,21 @@
 #include "programs/runtime/cli.h"
 
 #define COMMANDS                                                                                                                           \
-        "run spawn exec list status get logs events pause resume renew terminate cp keys runtimes drain enable health image doctor completion version help"
+        "run spawn exec list status get logs events pause resume renew terminate cp pool keys runtimes drain enable health image doctor completion version help"
 #define SPEC                                                                                                                                      \
         "--image --pull --memory --memory-swap --cpu --pids --disk --disk-inodes --nofile --core --output-rate --env --label --cwd --user --ttl " \
         "--runtime --network-policy --allow-fallback"
 #define TAKES_ID "exec status get logs events pause resume renew terminate"
-#define LIST "--status --runtime --label --sort-by --descending --cpu-usage --memory-usage --limit --all --json"
+#define LIST "--status --runtime --label --pool --sort-by --descending --cpu-usage --memory-usage --limit --all --json"
+
+#define POOL "create update get list stats logs claim release spawn evict drain activate delete"
+#define POOL_TAKES_ID "update get stats logs claim spawn evict drain activate delete"
+#define NOT_POOL "not __fish_seen_subcommand_from pool"
+#define POOL_SETTINGS                                                                                                                      \
+        "--min-ready --max-ready --max-age --reusable --auto-scaling-enabled --auto-scaling-headroom --auto-scaling-scale-down"
+#define POOL_OPTIONS                                                                                                                       \
+        POOL_SETTINGS                                                                                                                      \
+        " --template --phase --limit --count --all --env --label --file --ttl --idle-timeout --memory --cpu --pids --no-fallback --json"
 
 static const char bash[] =
         "# creto-runtime completion bash: source it, or put it into a file of /etc/bash_completion.d.\n"
@@ -28,6 +37,16 @@ static const char bash[] =
         "    list) COMPREPLY=($(compgen -W '" LIST "' -- \"$word\")) ;;\n"
         "    keys) COMPREPLY=($(compgen -W 'create list revoke --name --role --expires --json' -- \"$word\")) ;;\n"
         "    image) COMPREPLY=($(compgen -W 'list pull rm prune' -- \"$word\")) ;;\n"
+        "    pool)\n"
+        "        if [ \"$COMP_CWORD\" -eq 2 ]; then\n"
+        "            COMPREPLY=($(compgen -W '" POOL "' -- \"$word\"))\n"
+        "        elif [[ $word == -* ]]; then\n"
+        "            COMPREPLY=($(compgen -W '" POOL_OPTIONS "' -- \"$word\"))\n"
+        "        elif [ \"${COMP_WORDS[2]}\" = release ]; then\n"
+        "            COMPREPLY=($(compgen -W \"$(creto-runtime list 2>/dev/null </dev/null)\" -- \"$word\"))\n"
+        "        elif [[ \" " POOL_TAKES_ID " \" == *\" ${COMP_WORDS[2]} \"* ]]; then\n"
+        "            COMPREPLY=($(compgen -W \"$(creto-runtime pool list 2>/dev/null </dev/null)\" -- \"$word\"))\n"
+        "        fi ;;\n"
         "    drain | enable) COMPREPLY=($(compgen -W '--runtime' -- \"$word\")) ;;\n"
         "    completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- \"$word\")) ;;\n"
         "    cp) COMPREPLY=($(compgen -f -- \"$word\") $(compgen -S : -W \"$(creto-runtime list 2>/dev/null </dev/null)\" -- \"$word\")) ;;\n"
@@ -50,6 +69,13 @@ static const char zsh[] =
         "    list) compadd -- ${=:-" LIST "} ;;\n"
         "    keys) compadd -- create list revoke --name --role --expires --json ;;\n"
         "    image) compadd -- list pull rm prune ;;\n"
+        "    pool)\n"
+        "        if (( CURRENT == 3 )); then compadd -- ${=:-" POOL "}\n"
+        "        elif [[ $words[CURRENT] == -* ]]; then compadd -- ${=:-" POOL_OPTIONS "}\n"
+        "        elif [[ $words[3] == release ]]; then compadd -- ${(f)\"$(creto-runtime list 2>/dev/null </dev/null)\"}\n"
+        "        elif [[ \" " POOL_TAKES_ID
+        " \" == *\" $words[3] \"* ]]; then compadd -- ${(f)\"$(creto-runtime pool list 2>/dev/null </dev/null)\"}\n"
+        "        fi ;;\n"
         "    completion) compadd -- bash zsh fish ;;\n"
         "    cp) _files; compadd -S : -- ${(f)\"$(creto-runtime list 2>/dev/null </dev/null)\"} ;;\n"
         "    exec|status|get|logs|events|pause|resume|renew|terminate) compadd -- ${(f)\"$(creto-runtime list 2>/dev/null </dev/null)\"} ;;\n"
@@ -57,17 +83,27 @@ static const char zsh[] =
         "}\n"
         "_creto_runtime \"$@\"\n";
 
-static const char fish[] = "# creto-runtime completion fish: put it into ~/.config/fish/completions/creto-runtime.fish.\n"
-                           "complete -c creto-runtime -f -n __fish_use_subcommand -a '" COMMANDS "'\n"
-                           "complete -c creto-runtime -f -n '__fish_seen_subcommand_from " TAKES_ID
-                           "' -a '(creto-runtime list 2>/dev/null </dev/null)'\n"
-                           "for option in (string split ' ' -- '" SPEC "')\n"
-                           "    complete -c creto-runtime -n '__fish_seen_subcommand_from run spawn' -l (string sub -s 3 -- $option)\n"
-                           "end\n"
-                           "for option in (string split ' ' -- '" LIST "')\n"
-                           "    complete -c creto-runtime -n '__fish_seen_subcommand_from list' -l (string sub -s 3 -- $option)\n"
-                           "end\n"
-                           "complete -c creto-runtime -f -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'\n";
+static const char fish[] =
+        "# creto-runtime completion fish: put it into ~/.config/fish/completions/creto-runtime.fish.\n"
+        "complete -c creto-runtime -f -n __fish_use_subcommand -a '" COMMANDS "'\n"
+        "complete -c creto-runtime -f -n '__fish_seen_subcommand_from " TAKES_ID "; and " NOT_POOL
+        "' -a '(creto-runtime list 2>/dev/null </dev/null)'\n"
+        "for option in (string split ' ' -- '" SPEC "')\n"
+        "    complete -c creto-runtime -n '__fish_seen_subcommand_from run spawn; and " NOT_POOL "' -l (string sub -s 3 -- $option)\n"
+        "end\n"
+        "for option in (string split ' ' -- '" LIST "')\n"
+        "    complete -c creto-runtime -n '__fish_seen_subcommand_from list; and " NOT_POOL "' -l (string sub -s 3 -- $option)\n"
+        "end\n"
+        "set -l pool_commands " POOL "\n"
+        "complete -c creto-runtime -f -n \"__fish_seen_subcommand_from pool; and not __fish_seen_subcommand_from $pool_commands\" -a \"$pool_commands\"\n"
+        "complete -c creto-runtime -n '__fish_seen_subcommand_from pool; and __fish_seen_subcommand_from " POOL_TAKES_ID
+        "' -a '(creto-runtime pool list 2>/dev/null </dev/null)'\n"
+        "complete -c creto-runtime -n '__fish_seen_subcommand_from pool; and __fish_seen_subcommand_from release'"
+        " -a '(creto-runtime list 2>/dev/null </dev/null)'\n"
+        "for option in (string split ' ' -- '" POOL_OPTIONS "')\n"
+        "    complete -c creto-runtime -n '__fish_seen_subcommand_from pool' -l (string sub -s 3 -- $option)\n"
+        "end\n"
+        "complete -c creto-runtime -f -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'\n";
 
 int cmd_completion(int argc, char **argv)
 {

@@ -5,32 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/str.h"
 #include "programs/runtime/cli.h"
 
-static const char *age(int64_t created_ms, char out[32])
-{
-        int64_t s = created_ms ? (int64_t)time(NULL) - created_ms / 1000 : 0;
-
-        if (s < 0)
-                s = 0;
-        if (s < 120)
-                snprintf(out, 32, "%llds", (long long)s);
-        else if (s < 7200)
-                snprintf(out, 32, "%lldm", (long long)s / 60);
-        else if (s < 172800)
-                snprintf(out, 32, "%lldh", (long long)s / 3600);
-        else
-                snprintf(out, 32, "%lldd", (long long)s / 86400);
-        return out;
-}
-
 static void print_table(const struct creto_info *all, size_t count)
 {
-        printf("%-18s %-11s %-8s %-24s %6s %6s %10s\n", "ID", "STATUS", "RUNTIME", "IMAGE", "AGE", "CPU%", "MEMORY");
+        printf("%-18s %-11s %-8s %-24s %-16s %6s %6s %10s\n", "ID", "STATUS", "RUNTIME", "IMAGE", "POOL", "AGE", "CPU%", "MEMORY");
         for (size_t i = 0; i < count; i++) {
                 const struct creto_info *s = &all[i];
                 char when[32], cpu[16] = "-", memory[32] = "-";
@@ -39,8 +21,8 @@ static void print_table(const struct creto_info *all, size_t count)
                         snprintf(cpu, sizeof(cpu), "%.1f", s->cpu_percent);
                 if (s->has_usage && s->usage.memory_bytes != UINT64_MAX)
                         str_format_bytes(s->usage.memory_bytes, memory, sizeof(memory));
-                printf("%-18s %-11s %-8s %-24.24s %6s %6s %10s\n", s->id, s->status, s->runtime, s->image, age(s->created_ms, when), cpu,
-                       memory);
+                printf("%-18s %-11s %-8s %-24.24s %-16s %6s %6s %10s\n", s->id, s->status, s->runtime, s->image, s->pool[0] ? s->pool : "-",
+                       cli_age(s->created_ms, when), cpu, memory);
         }
 }
 
@@ -75,6 +57,7 @@ int cmd_list(int argc, char **argv)
                                               { "runtime", 0, &q.runtime, NULL },
                                               { "agent-nhi", 0, &q.agent_nhi, NULL },
                                               { "label", 'l', &q.label, NULL },
+                                              { "pool", 0, &q.pool, NULL },
                                               { "sort-by", 0, &q.sort_by, NULL },
                                               { "descending", 0, NULL, &q.descending },
                                               { "cpu-usage", 0, &q.cpu_usage, NULL },
@@ -91,7 +74,7 @@ int cmd_list(int argc, char **argv)
 
         if (n != 1)
                 return n ? cli_usage(
-                                   "list [--status S] [--label K=V] [--sort-by cpu_usage|memory_usage|age] [--descending] [--cpu-usage '>80%'] "
+                                   "list [--status S] [--label K=V] [--pool POOL] [--sort-by cpu_usage|memory_usage|age] [--descending] [--cpu-usage '>80%'] "
                                    "[--memory-usage '>50%'] [--limit N] [--all] [--json]")
                          : 64;
         if (limit && (!str_parse_u64(limit, &most) || most == 0))

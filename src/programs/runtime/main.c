@@ -33,12 +33,13 @@ static const char help_text[] =
         "  list, status ID, get ID, logs ID, events [ID]\n"
         "  pause ID, resume ID, renew ID --ttl T, terminate ID... | --all\n"
         "  cp SRC DST                files; either side ID:/path, or - for standard input and output\n"
+        "  pool create|claim|...     warm pools: see 'creto-runtime help pool'\n"
         "  keys create|list|revoke   API keys\n"
         "  runtimes, drain --runtime CLASS, enable --runtime CLASS, health\n"
         "  image list|pull|rm|prune  images in the store\n"
         "  doctor [--json]           what this host can isolate, and with what\n"
         "  completion bash|zsh|fish  for the shell\n"
-        "  version, help [run]\n"
+        "  version, help [run|pool]\n"
         "\n"
         "Those but run, image and doctor ask the service: --host unix:PATH|http://ADDR:PORT or CRETO_RUNTIME_HOST, --api-key.\n"
         "A first sandbox:  creto-runtime run -- python3 -c 'print(6*7)'\n";
@@ -61,9 +62,31 @@ static const char help_run[] =
         "Exit status: the command's; 128+n where signal n ended it; 124 where time ran out; 126 and 127 where it could not be\n"
         "executed or found; else as docs/errors.md says.\n";
 
+static const char help_pool[] =
+        "Usage: creto-runtime pool COMMAND\n"
+        "\n"
+        "  create --id POOL --template FILE.yaml|.toml|.json [SETTINGS]\n"
+        "                            a pool whose sandboxes are made as the file says: the keys of a spec\n"
+        "  update POOL [SETTINGS]    other settings, from now on\n"
+        "  get POOL, list, stats [POOL], logs POOL [--phase Warming] [--limit N]\n"
+        "  claim POOL [--env NAME=VALUE]... [--label KEY=VALUE]... [--ttl T] [--idle-timeout T] [--file FILE:/PATH]...\n"
+        "        [--memory 1G] [--cpu 2000] [--pids 512] [--no-fallback] [-q]\n"
+        "                            take a ready sandbox; what is named is bound to it\n"
+        "  release ID...             give it back: it ends, and a reusable pool makes a fresh one\n"
+        "  spawn POOL [--count N]    make more now; evict POOL --count N: end the oldest ready ones\n"
+        "  drain POOL | --all        no more claims, ready ones end; activate POOL: again\n"
+        "  delete POOL               claimed sandboxes go on\n"
+        "\n"
+        "  SETTINGS: --min-ready N, --max-ready N, --max-age T (0: never too old), --reusable[=true|false],\n"
+        "  --auto-scaling-enabled[=true|false], --auto-scaling-headroom PERCENT, --auto-scaling-scale-down T\n"
+        "\n"
+        "All but delete take --json; a pool may also be named with --pool-id.\n";
+
 static int cmd_help(int argc, char **argv)
 {
-        fputs(argc > 1 && strcmp(argv[1], "run") == 0 ? help_run : help_text, stdout);
+        const char *about = argc > 1 ? argv[1] : "";
+
+        fputs(strcmp(about, "run") == 0 ? help_run : strcmp(about, "pool") == 0 ? help_pool : help_text, stdout);
         return 0;
 }
 
@@ -78,7 +101,7 @@ static const struct {
         { "enable", cmd_enable }, { "health", cmd_health },   { "events", cmd_events },       { "completion", cmd_completion },
         { "doctor", cmd_doctor }, { "version", cmd_version }, { "--version", cmd_version },   { "help", cmd_help },
         { "--help", cmd_help },   { "-h", cmd_help },         { "checkpoint", NULL },         { "restore", NULL },
-        { "pool", NULL },         { "network-policy", NULL }, { "attestation", NULL },        { "audit", NULL },
+        { "pool", cmd_pool },     { "network-policy", NULL }, { "attestation", NULL },        { "audit", NULL },
         { "mcp", NULL },
 };
 

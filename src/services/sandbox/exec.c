@@ -104,11 +104,13 @@ static void tell(struct exec *x)
                 x->reader->ready(x->reader->ctx);
 }
 
-/* What the session has to send goes out with the loop's next turn. */
+/* What the session has to send goes out now, as far as the stream takes it; the rest when it takes more. */
 static void wake(const struct exec *x)
 {
-        if (x->sandbox && x->sandbox->watch)
-                watch_set(x->sandbox->watch, session_events(x->sandbox->session));
+        if (!x->sandbox || !x->sandbox->watch)
+                return;
+        session_flush(x->sandbox->session);
+        watch_set(x->sandbox->watch, session_events(x->sandbox->session));
 }
 
 /* ---- the request ---- */

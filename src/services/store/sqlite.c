@@ -4,6 +4,9 @@
  * Commits do not wait for the disk (synchronous=OFF): sandbox records belong to this boot, and what a killed process has written is in the page cache. A
  * durable transaction is committed with synchronous=FULL, which also makes everything before it durable. A power loss between the two can lose the last
  * records; that it cannot tear the file is what the WAL's checksums are for, and a checkpoint is only made with synchronous=FULL.
+ *
+ * A commit is on the path of a claim, so it should touch one page: values lie in the rows of a table (in an index they would spill), nobody else has the file
+ * open, so there is no lock to take each time, and the revision is read from the rows, but for that of the last deletion.
  */
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -14,7 +17,7 @@
 
 #include "services/store/store.h"
 
-enum { SCHEMA = 1, APPLICATION = 0x43525430 /* "CRT0" */, CHECKPOINT_PAGES = 2000, BUSY_MS = 2000 };
+enum { SCHEMA = 2, SCHEMA_FIRST = 1, APPLICATION = 0x43525430 /* "CRT0" */, BUSY_MS = 2000 };
 
 struct store {
         sqlite3 *db;
@@ -64,21 +67,26 @@ static int open_schema(struct store *s, const char *path, struct err *e)
         char sql[160];
         int64_t version = number(s, "PRAGMA user_version"), application = number(s, "PRAGMA application_id");
 
-        if (version < 0 || (version != 0 && (version != SCHEMA || application != APPLICATION)) ||
+        if (version < 0 || (version != 0 && (version > SCHEMA || application != APPLICATION)) ||
             (version == 0 && number(s, "SELECT count(*) FROM sqlite_schema") != 0)) {
                 err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "'%.200s' is no store of this version", path);
                 return err_hint(e, "move it away, or run the version that made it; nothing in it was changed");
         }
         snprintf(sql, sizeof(sql), "PRAGMA application_id=%d; PRAGMA user_version=%d;", APPLICATION, SCHEMA);
         if (!exec(s,
-                  "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=1000; PRAGMA temp_store=MEMORY;"
-                  "CREATE TABLE IF NOT EXISTS kv(key TEXT PRIMARY KEY, value BLOB NOT NULL, made INTEGER NOT NULL, changed INTEGER NOT NULL) "
-                  "WITHOUT ROWID;"
+                  "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=200;"
+                  "PRAGMA temp_store=MEMORY; BEGIN EXCLUSIVE;") ||
+            (version == SCHEMA_FIRST && !exec(s, "ALTER TABLE kv RENAME TO first;")) ||
+            !exec(s,
+                  "CREATE TABLE IF NOT EXISTS kv(id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value BLOB NOT NULL,"
+                  " made INTEGER NOT NULL, changed INTEGER NOT NULL);"
                   "CREATE TABLE IF NOT EXISTS revision(id INTEGER PRIMARY KEY CHECK(id=1), at INTEGER NOT NULL);"
                   "INSERT OR IGNORE INTO revision VALUES(1, 0);") ||
-            (version == 0 && !exec(s, sql)))
+            (version == SCHEMA_FIRST &&
+             !exec(s, "INSERT INTO kv(key,value,made,changed) SELECT key,value,made,changed FROM first; DROP TABLE first;")) ||
+            (version < SCHEMA && !exec(s, sql)) || !exec(s, "COMMIT"))
                 return fail(s, e, "cannot be set up");
-        s->revision = (uint64_t)number(s, "SELECT at FROM revision");
+        s->revision = (uint64_t)number(s, "SELECT max(at, (SELECT ifnull(max(changed), 0) FROM kv)) FROM revision");
         return 0;
 }
 
@@ -92,7 +100,7 @@ static int prepare_all(struct store *s, struct err *e)
                 { &s->commit, "COMMIT" },
                 { &s->rollback, "ROLLBACK" },
                 { &s->get, "SELECT changed FROM kv WHERE key=?1" },
-                { &s->put, "INSERT INTO kv VALUES(?1,?2,?3,?3) ON CONFLICT(key) DO UPDATE SET value=?2, changed=?3" },
+                { &s->put, "INSERT INTO kv(key,value,made,changed) VALUES(?1,?2,?3,?3) ON CONFLICT(key) DO UPDATE SET value=?2, changed=?3" },
                 { &s->erase, "DELETE FROM kv WHERE key=?1" },
                 { &s->range, "SELECT key,value,made,changed FROM kv WHERE key>=?1 ORDER BY key" },
                 { &s->bump, "UPDATE revision SET at=?1" },
@@ -183,6 +191,20 @@ static int check_ops(const struct store_op *ops, size_t count, struct err *e)
         return 0;
 }
 
+static bool deletes(const struct store_op *ops, size_t count)
+{
+        for (size_t i = 0; i < count; i++)
+                if (!ops[i].value)
+                        return true;
+        return false;
+}
+
+static bool bump(struct store *s, uint64_t revision)
+{
+        sqlite3_bind_int64(s->bump, 1, (sqlite3_int64)revision);
+        return step(s->bump);
+}
+
 static int run_txn(struct store *s, const struct store_op *ops, size_t count, bool *lost, struct err *e)
 {
         uint64_t revision = s->revision + 1;
@@ -194,8 +216,7 @@ static int run_txn(struct store *s, const struct store_op *ops, size_t count, bo
         for (size_t i = 0; i < count && good && !*lost; i++)
                 good = apply(s, &ops[i], revision, &changed);
         if (good && changed) {
-                sqlite3_bind_int64(s->bump, 1, (sqlite3_int64)revision);
-                good = step(s->bump) && step(s->commit);
+                good = (!deletes(ops, count) || bump(s, revision)) && step(s->commit);
                 if (good) {
                         s->revision = revision;
                         s->full = false;

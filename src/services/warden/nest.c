@@ -485,7 +485,7 @@ void nest_fill_boot(const struct nest *n, const struct nest_order *o, struct boo
         *c = (struct boot_config){
                 .size = sizeof(*c),
                 .version = BOOT_VERSION,
-                .flags = BOOT_NOTIFY | BOOT_OOM_SCORE | (n->config.user ? BOOT_ONE_UID : 0) |
+                .flags = BOOT_NOTIFY | (n->config.user ? BOOT_ONE_UID : 0) |
                          (n->config.private ? BOOT_DIE_ALONE : BOOT_LISTEN | BOOT_SLOT),
                 .default_uid = req->uid,
                 .default_gid = req->gid,

@@ -176,7 +176,7 @@ static int pack_boot(struct call *c, struct err *e)
         int ends[2];
 
         nest_fill_boot(c->n, c->o, &boot);
-        boot.flags = BOOT_NO_PARENT | kept | (c->gvisor ? BOOT_BIND | BOOT_LISTEN | BOOT_OWN_KERNEL : BOOT_FILTER | BOOT_OOM_SCORE);
+        boot.flags = BOOT_NO_PARENT | kept | (c->gvisor ? BOOT_BIND | BOOT_LISTEN | BOOT_OWN_KERNEL : BOOT_FILTER);
         if (pipe2(ends, O_CLOEXEC) < 0)
                 return err_sys(e, "cannot make a pipe");
         c->boot = ends[0];

@@ -19,6 +19,12 @@
 #include "services/warden/parts/cgroup.h"
 #include "services/warden/parts/mnt.h"
 
+/*
+ * Every process of a sandbox inherits this: it goes before the rest of the host when memory is short, and where the sandbox's own is, the
+ * largest goes, which creto-init is not. Set by root it is also the least that any of them may set for itself.
+ */
+#define OOM_FIRST "1000"
+
 enum { JANITOR_TRIES = 500, JANITOR_PAUSE_MS = 10 };
 
 struct zygote {
@@ -149,7 +155,7 @@ static void clean_up(const struct zygote *z)
 int zygote_main(char **argv)
 {
         struct zygote z = { .home_netns = -1 };
-        struct err e;
+        struct err e = { 0 };
 
         for (int i = 0; i < 5; i++)
                 if (!argv[i])
@@ -157,6 +163,7 @@ int zygote_main(char **argv)
         z.user = strcmp(argv[2], "user") == 0;
         z.private = strcmp(argv[3], "private") == 0;
         z.warden = (pid_t)strtol(argv[4], NULL, 10);
+        int scored = fd_write_file(AT_FDCWD, "/proc/self/oom_score_adj", OOM_FIRST);
         prctl(PR_SET_DUMPABLE, 0);
         prctl(PR_SET_NAME, "creto-zygote");
         umask(0); /* what we make has the mode we say */
@@ -167,7 +174,7 @@ int zygote_main(char **argv)
         if (z.user && unshare(CLONE_NEWNET) < 0)
                 return 1;
         z.home_netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-        if (z.home_netns < 0 || mnt_enter_template(z.user, &e) < 0) {
+        if (scored < 0 || z.home_netns < 0 || mnt_enter_template(z.user, &e) < 0) {
                 struct zygote_made failed = { .pid = -(errno ? errno : EIO) };
 
                 fd_write_all(STDERR_FILENO, e.msg, strlen(e.msg));

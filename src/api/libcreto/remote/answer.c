@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "api/libcreto/remote/call.h"
 
@@ -80,6 +81,20 @@ void doc_text(const struct json_node *object, const char *key, char *out, size_t
                 text_tame(out);
         }
         free(whole);
+}
+
+int64_t doc_time(const struct json_node *object, const char *key)
+{
+        char text[40];
+        struct tm tm = { 0 };
+        unsigned ms = 0;
+
+        doc_text(object, key, text, sizeof(text));
+        const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+        if (!rest)
+                return 0;
+        sscanf(rest, ".%3u", &ms);
+        return (int64_t)timegm(&tm) * 1000 + ms;
 }
 
 /* ---- errors ---- */

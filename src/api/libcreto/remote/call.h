@@ -68,6 +68,9 @@ int answer_error(int status, const struct json_node *root, const char *host, str
 /* Copies the string at `key`, cut to fit; empty where there is none. Control characters become blanks. */
 void doc_text(const struct json_node *object, const char *key, char *out, size_t cap);
 
+/* RFC 3339 in UTC, to ms since 1970; 0 where there is none. */
+int64_t doc_time(const struct json_node *object, const char *key);
+
 /* Control characters become blanks. */
 void text_tame(char *s);
 

@@ -29,6 +29,10 @@ int call_finish(struct call *c, struct creto_error *err, char **json);
 /* NOT_SUPPORTED where the handle is of embedded mode. */
 int remote_needed(const struct creto_runtime *rt, const char *what, struct err *e);
 
+/* For a request that may be sent twice and is to be done once. */
+enum { IDEMPOTENCY_KEY_CAP = 40 };
+void remote_new_key(char out[IDEMPOTENCY_KEY_CAP]);
+
 /* What the options say, as the API's spec. */
 struct wbuf;
 struct spec;
@@ -36,3 +40,5 @@ struct json_put;
 /* An object of NAME=value strings; the last of a name counts. */
 int remote_put_pairs(struct json_put *j, const char *key, const char *const *pairs, size_t count, struct err *e);
 int remote_spec(const struct creto_option *options, size_t count, struct spec *spec, struct wbuf *out, struct err *e);
+/* What a claim binds, as members of the object that is being written. INVALID_SPEC for options that belong to a template. */
+int remote_put_claim(struct json_put *j, const struct creto_option *options, size_t count, struct err *e);

@@ -5,22 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include "api/libcreto/remote/call.h"
-
-enum { KEY_CAP = 40 };
 
 /* ---- spawn ---- */
 
 /* Without it a connection that breaks before the answer would leave open whether there is a sandbox. */
-static void new_key(char out[KEY_CAP])
+void remote_new_key(char out[IDEMPOTENCY_KEY_CAP])
 {
         uint64_t raw[2] = { 0, 0 };
 
         if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
                 abort();
-        snprintf(out, KEY_CAP, "lib-%016llx%016llx", (unsigned long long)raw[0], (unsigned long long)raw[1]);
+        snprintf(out, IDEMPOTENCY_KEY_CAP, "lib-%016llx%016llx", (unsigned long long)raw[0], (unsigned long long)raw[1]);
 }
 
 static void take_words(const struct json_node *list, char *out, size_t cap)
@@ -42,7 +39,7 @@ int remote_spawn(struct creto_runtime *rt, const struct creto_option *options, s
         struct spec *spec = malloc(sizeof(*spec));
         auto_text body = text_new();
         auto_doc doc = { 0 };
-        char key[KEY_CAP];
+        char key[IDEMPOTENCY_KEY_CAP];
         struct call c;
 
         int r = spec ? remote_spec(options, count, spec, &body, e) : err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
@@ -51,7 +48,7 @@ int remote_spawn(struct creto_runtime *rt, const struct creto_option *options, s
         free(spec);
         if (r < 0)
                 return r;
-        new_key(key);
+        remote_new_key(key);
         call_begin(&c, rt->remote, "POST", "/v1/sandboxes");
         c.body = &body;
         c.idempotency_key = key;
@@ -126,20 +123,6 @@ static struct creto_usage get_usage(const struct json_node *n)
                                      .forks_refused = get_u64(n, "forksRefused") };
 }
 
-static int64_t get_time(const struct json_node *n, const char *key)
-{
-        char text[40];
-        struct tm tm = { 0 };
-        unsigned ms = 0;
-
-        doc_text(n, key, text, sizeof(text));
-        const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
-        if (!rest)
-                return 0;
-        sscanf(rest, ".%3u", &ms);
-        return (int64_t)timegm(&tm) * 1000 + ms;
-}
-
 static void get_info(const struct json_node *n, struct creto_info *info)
 {
         const struct json_node *spec = json_get(n, "spec"), *usage = json_get(n, "usage");
@@ -149,9 +132,10 @@ static void get_info(const struct json_node *n, struct creto_info *info)
         doc_text(n, "status", info->status, sizeof(info->status));
         doc_text(n, "runtimeClass", info->runtime, sizeof(info->runtime));
         doc_text(n, "owner", info->owner, sizeof(info->owner));
+        doc_text(n, "poolId", info->pool, sizeof(info->pool));
         doc_text(n, "attestationHash", info->attestation_hash, sizeof(info->attestation_hash));
         doc_text(spec, "image", info->image, sizeof(info->image));
-        info->created_ms = get_time(n, "createdAt");
+        info->created_ms = doc_time(n, "createdAt");
         info->has_usage = json_is_object(usage);
         info->cpu_percent = get_percent(usage, "cpuUsagePercent");
         info->memory_percent = get_percent(usage, "memoryUsagePercent");
@@ -291,6 +275,7 @@ static void begin_list(struct call *c, struct creto_runtime *rt, const struct cr
         add_query(c, "runtimeClass", q->runtime);
         add_query(c, "agentNhi", q->agent_nhi);
         add_query(c, "label", q->label);
+        add_query(c, "pool", q->pool);
         add_query(c, "sortBy", q->sort_by);
         add_query(c, "order", q->descending ? "desc" : NULL);
         add_query(c, "cpuUsage", q->cpu_usage);

@@ -2,6 +2,7 @@
  * Options of the command line as the API's spec. Only what was named is sent: what was not is the service's to choose, and a limit that is sent is one that may
  * not be weakened.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/libcreto/remote/remote.h"
@@ -80,18 +81,26 @@ static void put_limits(struct json_put *j, const struct limits *l)
         json_put_end(j);
 }
 
+/* What a spawn and a claim have in common. */
+static int put_binding(struct json_put *j, const struct spec *s, struct err *e)
+{
+        put_limits(j, &s->limits);
+        put_seconds(j, "ttlSeconds", s->ttl_ms);
+        put_seconds(j, "idleTimeoutSeconds", s->idle_ms);
+        if (remote_put_pairs(j, "env", s->env, s->env_count, e) < 0 || remote_put_pairs(j, "labels", s->labels, s->label_count, e) < 0)
+                return -(int)e->code;
+        return 0;
+}
+
 static int put_spec(struct json_put *j, const struct spec *s, bool has_image, struct err *e)
 {
         json_put_object(j);
         put_text(j, "image", has_image ? s->image : NULL);
         put_text(j, "runtimeClass", strcmp(s->runtime, "auto") == 0 ? NULL : s->runtime);
-        put_limits(j, &s->limits);
-        if (remote_put_pairs(j, "env", s->env, s->env_count, e) < 0 || remote_put_pairs(j, "labels", s->labels, s->label_count, e) < 0)
+        if (put_binding(j, s, e) < 0)
                 return -(int)e->code;
         put_text(j, "workingDir", s->cwd);
         put_text(j, "user", s->user);
-        put_seconds(j, "ttlSeconds", s->ttl_ms);
-        put_seconds(j, "idleTimeoutSeconds", s->idle_ms);
         if (s->allow_fallback) {
                 json_put_key(j, "allowFallback");
                 json_put_bool(j, true);
@@ -129,4 +138,46 @@ int remote_spec(const struct creto_option *options, size_t count, struct spec *s
                 return -(int)e->code;
         json_put_end(&j);
         return json_put_done(&j) ? 0 : err_set(e, ERR_INVALID_SPEC, 0, "the spec is too large to be sent");
+}
+
+/* ---- claims ---- */
+
+static bool is_of_template(const char *name)
+{
+        static const char *const names[] = { "image", "pull", "cwd", "user", "tty", "interactive", "timeout", "allow-fallback" };
+
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+                if (strcmp(names[i], name) == 0)
+                        return true;
+        return false;
+}
+
+/* The class goes as it was written: which one the pool has, the service knows. */
+static int set_claim_option(struct spec *s, const struct creto_option *o, struct err *e)
+{
+        if (is_of_template(o->name)) {
+                err_set(e, ERR_INVALID_SPEC, 0, "--%s: a claim cannot choose that, the pool's template does", o->name);
+                return err_hint(e, "claim from another pool, or use spawn");
+        }
+        if (strcmp(o->name, "runtime") != 0)
+                return set_option(s, o, e);
+        s->runtime = o->value ? o->value : s->runtime;
+        return 0;
+}
+
+int remote_put_claim(struct json_put *j, const struct creto_option *options, size_t count, struct err *e)
+{
+        struct spec *s = malloc(sizeof(*s));
+        int r = s ? 0 : err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+
+        if (s)
+                spec_init(s);
+        for (size_t i = 0; i < count && r == 0; i++)
+                r = set_claim_option(s, &options[i], e);
+        if (r == 0) {
+                put_text(j, "runtimeClass", strcmp(s->runtime, "auto") == 0 ? NULL : s->runtime);
+                r = put_binding(j, s, e);
+        }
+        free(s);
+        return r;
 }

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <linux/securebits.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -26,8 +25,6 @@ static uint64_t bounding;  /* capabilities to drop from the bounding set */
 static uint64_t permitted; /* what pid 1 has */
 static uint32_t own_uid, own_gid;
 static int ruleset = -1;
-static int score_fd = -1; /* pid 1's own oom_score_adj */
-static char own_score[16];
 static struct limit {
         int what;
         bool set;
@@ -199,32 +196,6 @@ int confine_become(const struct identity *id)
         return r;
 }
 
-void confine_oom_raise(void)
-{
-        if (score_fd >= 0 && pwrite(score_fd, "1000", 4, 0) < 0)
-                fd_close(&score_fd);
-}
-
-void confine_oom_restore(void)
-{
-        if (score_fd >= 0 && pwrite(score_fd, own_score, strlen(own_score), 0) < 0)
-                fd_close(&score_fd);
-}
-
-/* Once, and before the process is not dumpable: its /proc files then belong to uid 0 of its user namespace. Best effort. */
-static void open_score(void)
-{
-        static bool tried;
-
-        if (tried || !boot_has(BOOT_OOM_SCORE))
-                return;
-        tried = true;
-        score_fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
-        ssize_t n = score_fd < 0 ? 0 : pread(score_fd, own_score, sizeof(own_score) - 1, 0);
-        if (n <= 0)
-                fd_close(&score_fd);
-}
-
 void confine_enter(const struct identity *id)
 {
         if (boot_has(BOOT_ONE_UID))
@@ -245,7 +216,6 @@ void confine_leave(void)
 /* A change of credentials, the fsuid's too, clears the parent-death signal and may make the process dumpable. */
 void confine_self(void)
 {
-        open_score();
         if (boot_has(BOOT_DIE_ALONE) && !boot_has(BOOT_NO_PARENT))
                 prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
         prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);

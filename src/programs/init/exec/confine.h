@@ -29,13 +29,6 @@ void confine_self(void);
 void confine_enter(const struct identity *id);
 void confine_leave(void);
 
-/*
- * With BOOT_OOM_SCORE, around the start of a child: it inherits what pid 1 has at that moment. The child cannot do it itself: the kernel
- * gives the score that one process sets to all that share its memory, unless that is by vfork, and pid 1 would keep it.
- */
-void confine_oom_raise(void);
-void confine_oom_restore(void);
-
 /* False where a command may not be `id`: pid 1's own uid, or with BOOT_ONE_UID any other. */
 bool confine_may_be(const struct identity *id);
 

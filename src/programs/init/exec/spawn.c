@@ -213,15 +213,11 @@ pid_t spawn(const struct spawn *order, struct spawn_failure *failure)
         auto_fd reading = ends[0];
         auto_fd writing = ends[1];
         struct child c = { order, writing };
-        confine_oom_raise();
         pid_t pid = start(&c);
         if (pid < 0) {
                 failure->sys = errno;
-                confine_oom_restore();
                 return -1;
         }
         close(take_fd(&writing)); /* fd_close() would write errno, see above */
-        int r = await(pid, reading, failure);
-        confine_oom_restore(); /* now nobody shares our memory, to whom it would be given too */
-        return r < 0 ? -1 : pid;
+        return await(pid, reading, failure) < 0 ? -1 : pid;
 }
