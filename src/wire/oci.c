@@ -73,8 +73,8 @@ static void put_process(struct json_put *j, const struct oci_config *c)
         object(j, "process");
         flag(j, "terminal", false);
         object(j, "user");
-        number(j, "uid", c->ids - 1);
-        number(j, "gid", c->ids - 1);
+        number(j, "uid", c->start_as_root ? 0 : c->ids - 1);
+        number(j, "gid", c->start_as_root ? 0 : c->ids - 1);
         json_put_end(j);
         LIST(j, "args", args);
         list(j, "env", NULL, 0);

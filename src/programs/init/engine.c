@@ -1,8 +1,11 @@
 #include "programs/init/engine.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -30,6 +33,18 @@ static void make_socket(void)
         move(fd, BOOT_FD_STREAM);
 }
 
+/* Its capabilities stay: they are what becomes the user of each command. */
+static void become_init(void)
+{
+        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct data[2];
+        gid_t id = boot.init_id;
+
+        if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || syscall(SYS_capget, &header, data) < 0 || syscall(SYS_setgroups, (size_t)0, NULL) < 0 ||
+            syscall(SYS_setresgid, id, id, id) < 0 || syscall(SYS_setresuid, id, id, id) < 0 || syscall(SYS_capset, &header, data) < 0)
+                _exit(2);
+}
+
 void engine_settle(void)
 {
         bool own_socket = boot_has(BOOT_BIND);
@@ -44,6 +59,8 @@ void engine_settle(void)
                         _exit(2);
         if (null > BOOT_FD_NULL_LAST)
                 close(null);
+        if (boot_has(BOOT_OWN_KERNEL))
+                become_init();
         if (own_socket)
                 make_socket();
         else

@@ -113,6 +113,7 @@ static int put_config(int dir, const struct call *c, struct err *e)
                                      .nofile = INIT_NOFILE,
                                      .own_network = c->gvisor,
                                      .root_as_it_is = c->gvisor,
+                                     .start_as_root = c->gvisor,
                                      .socket_dir = c->gvisor };
 
         if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_max < config.nofile)
@@ -177,6 +178,7 @@ static int pack_boot(struct call *c, struct err *e)
 
         nest_fill_boot(c->n, c->o, &boot);
         boot.flags = BOOT_NO_PARENT | kept | (c->gvisor ? BOOT_BIND | BOOT_LISTEN | BOOT_OWN_KERNEL : BOOT_FILTER);
+        boot.init_id = SPACE_INIT_ID;
         if (pipe2(ends, O_CLOEXEC) < 0)
                 return err_sys(e, "cannot make a pipe");
         c->boot = ends[0];
