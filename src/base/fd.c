@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { FD_HIGH = 64, FD_ARRANGED_MAX = 16 };
+
 void fd_close(int *fd)
 {
         if (*fd >= 0) {
@@ -94,6 +96,47 @@ int fd_move(int fd, int target)
         if (fd == target)
                 return fcntl(fd, F_SETFD, 0);
         return dup2(fd, target) < 0 ? -1 : 0;
+}
+
+int fd_high(int fd)
+{
+        return fcntl(fd, F_DUPFD_CLOEXEC, FD_HIGH);
+}
+
+int fd_arrange(const int *fds, size_t count)
+{
+        int high[FD_ARRANGED_MAX];
+
+        if (count > FD_ARRANGED_MAX) {
+                errno = EINVAL;
+                return -1;
+        }
+        for (size_t i = 0; i < count; i++)
+                if (fds[i] >= 0 && (high[i] = fd_high(fds[i])) < 0)
+                        return -1;
+        for (size_t i = 0; i < count; i++)
+                if (fds[i] >= 0 && (dup2(high[i], (int)i) < 0 || close(high[i]) < 0))
+                        return -1;
+        return 0;
+}
+
+int fd_new_file(int dir, const char *path, mode_t mode, const void *data, size_t len)
+{
+        auto_fd fd = openat(dir, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW | O_APPEND, mode);
+
+        return fd < 0 || (len > 0 && fd_write_all(fd, data, len) < 0) ? -1 : take_fd(&fd);
+}
+
+int fd_copy(int from, int to)
+{
+        char chunk[16384];
+        off_t at = 0;
+        ssize_t n;
+
+        for (; (n = pread(from, chunk, sizeof(chunk), at)) > 0; at += n)
+                if (fd_write_all(to, chunk, (size_t)n) < 0)
+                        return -1;
+        return n < 0 ? -1 : 0;
 }
 
 int fd_set_nonblock(int fd, bool on)

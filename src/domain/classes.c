@@ -152,19 +152,22 @@ enum class_engine class_engine_of(const char *name)
         return (enum class_engine)i;
 }
 
-const char *class_engine_name(enum class_engine engine)
-{
-        return engines[engine].name;
-}
-
-const char *class_isolation(const struct runtime_class *class)
-{
-        return engines[class->engine].isolation;
-}
-
 uint32_t class_lacks(const struct runtime_class *class)
 {
         return engines[class->engine].lacks;
+}
+
+void class_describe(const struct runtime_class *class, uint32_t limits, const char *version, const struct err *why, struct ipc_class *out)
+{
+        *out = (struct ipc_class){ .available = !why, .limits = limits & ~class_lacks(class) };
+        snprintf(out->name, sizeof(out->name), "%s", class->name);
+        snprintf(out->driver, sizeof(out->driver), "%s", class->driver == CLASS_NATIVE ? "native" : "oci");
+        snprintf(out->engine, sizeof(out->engine), "%s", engines[class->engine].name);
+        snprintf(out->binary, sizeof(out->binary), "%s", class->binary);
+        snprintf(out->version, sizeof(out->version), "%s", version);
+        snprintf(out->isolation, sizeof(out->isolation), "%s", engines[class->engine].isolation);
+        snprintf(out->reason, sizeof(out->reason), "%.*s", IPC_CLASS_TEXT_MAX, why ? why->msg : "");
+        snprintf(out->hint, sizeof(out->hint), "%.*s", IPC_CLASS_TEXT_MAX, why ? why->hint : "");
 }
 
 const char *class_hint(const struct runtime_class *class)

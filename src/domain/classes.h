@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "wire/ipc.h"
 
 enum {
         CLASS_NAME_MAX = 32, /* [a-z0-9-] */
@@ -67,13 +68,12 @@ bool class_parse(const char *text, struct runtime_class *class);
 
 /* "oci", "crun", "runc", "gvisor". CLASS_ENGINES where it is none of them. */
 enum class_engine class_engine_of(const char *name);
-const char *class_engine_name(enum class_engine engine);
-
-/* What stands between the sandbox and the host, in a few words. */
-const char *class_isolation(const struct runtime_class *class);
 
 /* Bits of the limits that its engine cannot keep. */
 uint32_t class_lacks(const struct runtime_class *class);
+
+/* For who asks: `limits` are those that the host can enforce, `version` what the engine says of itself, `why` NULL where it is available. */
+void class_describe(const struct runtime_class *class, uint32_t limits, const char *version, const struct err *why, struct ipc_class *out);
 
 /* What to do where the engine is missing. */
 const char *class_hint(const struct runtime_class *class);

@@ -12,7 +12,7 @@ struct driver {
         int (*spawn)(struct nest *n, const struct nest_order *o, struct nest_box **box, int *stream, struct err *e);
         /* Goes on with one. Returns 0 or 1 as `spawn`; after a negative code the box is dead. NULL where `spawn` never leaves anything to be done. */
         int (*step)(struct nest *n, struct nest_box *b, int *stream, struct err *e);
-        /* Can it make sandboxes of this class now? 0, or a negative code. */
+        /* Can it make sandboxes of this class now? 0, or a negative code. NULL: always. */
         int (*check)(struct nest *n, const struct runtime_class *class, struct err *e);
 };
 
@@ -31,7 +31,6 @@ int nest_gather(struct nest *n, struct nest_box *b, const struct nest_order *o, 
 void nest_material_release(struct material *m);
 /* The host's end of the guest stream, and the sandbox's. */
 int nest_make_stream(struct nest *n, const char *id, int ends[2], struct err *e);
-void nest_fill_boot(const struct nest *n, const struct nest_order *o, struct boot_config *c);
 int nest_write_limits(struct nest *n, struct nest_box *b, const struct limits *l, struct err *e);
 /* From now on our successor knows of it; *hold keeps its id range for as long as anybody has it. */
 int nest_keep(struct nest *n, struct nest_box *b, const char *id, int *hold, struct err *e);

@@ -145,7 +145,7 @@ static void write_machine_id(const struct embryo_go *go)
 _Noreturn void embryo_run(int sock, int userns)
 {
         struct embryo_go go;
-        int got[3], low[6];
+        int got[3];
         size_t count = 3;
         char *argv[] = { "creto-init", NULL };
         char *env[] = { NULL };
@@ -164,27 +164,14 @@ _Noreturn void embryo_run(int sock, int userns)
         drop_capabilities(sock);
         limit_ourselves(sock);
 
-        /* The descriptors creto-init starts with; first all out of the way of the low numbers. */
+        /* The descriptors creto-init starts with. */
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-        int config = pack_config(sock, &go.boot);
-        low[0] = low[1] = low[2] = null;
-        low[BOOT_FD_STREAM] = got[0];
-        low[BOOT_FD_CONFIG] = config;
-        for (int i = 0; i < 5; i++) {
-                low[i] = fcntl(low[i], F_DUPFD_CLOEXEC, 64);
-                if (low[i] < 0)
-                        give_up(sock, "arrange descriptors");
-        }
-        int exe = fcntl(got[1], F_DUPFD_CLOEXEC, 64);
-        int talk = fcntl(sock, F_DUPFD_CLOEXEC, 64);
-        int slot = count == 3 ? fcntl(got[2], F_DUPFD_CLOEXEC, 64) : 0;
-        if (exe < 0 || talk < 0 || slot < 0)
+        int low[BOOT_FD_FIRST_FREE] = { null, null, null, got[0], pack_config(sock, &go.boot), -1, count == 3 ? got[2] : -1 };
+        int exe = fd_high(got[1]), talk = fd_high(sock);
+        if (null < 0 || exe < 0 || talk < 0)
                 give_up(sock, "arrange descriptors");
         umask(022);
-        for (int i = 0; i < 5; i++)
-                if (dup2(low[i], i) < 0)
-                        give_up(talk, "arrange descriptors");
-        if (slot > 0 && dup2(slot, BOOT_FD_SLOT) < 0)
+        if (fd_arrange(low, BOOT_FD_FIRST_FREE) < 0)
                 give_up(talk, "arrange descriptors");
         int listener = install_filter(talk);
         if (listener != BOOT_FD_NOTIFY) {

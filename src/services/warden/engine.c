@@ -2,36 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "base/sys.h"
+#include "base/proc.h"
 
-enum { TRY_MS = 2000, SAID_MAX = 65536 };
-
-void engine_exec(int exe, int count, const char *const *argv)
-{
-        static char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
-        sigset_t none;
-
-        sigemptyset(&none);
-        sigprocmask(SIG_SETMASK, &none, NULL);
-        signal(SIGPIPE, SIG_DFL);
-        sys_close_range((unsigned)count, ~0U, 1U << 2 /* CLOSE_RANGE_CLOEXEC */);
-        fcntl(exe, F_SETFD, 0); /* a script's interpreter opens it once more */
-        syscall(SYS_execveat, exe, "", argv, env, AT_EMPTY_PATH);
-}
-
-/* ---- is it there, and whose is it ---- */
+enum { TRY_MS = 2000 };
 
 static int open_engine(const struct runtime_class *class, struct stat *st, struct err *e)
 {
@@ -57,42 +35,6 @@ static int open_engine(const struct runtime_class *class, struct stat *st, struc
         return err_hint(e, "chown root and chmod 755 it, if you trust who made it");
 }
 
-/* ---- does it work ---- */
-
-/* Runs it for TRY_MS at most and takes the first line of what it says. Returns its wait status, or -1. */
-static int try_engine(int exe, const char *const *argv, char *said, size_t cap)
-{
-        auto_fd out = memfd_create("said", MFD_CLOEXEC);
-        int status = -1;
-        pid_t pid = out < 0 ? -1 : fork();
-
-        if (pid == 0) {
-                const struct rlimit size = { SAID_MAX, SAID_MAX };
-                int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-
-                prctl(PR_SET_PDEATHSIG, SIGKILL);
-                setsid();
-                setrlimit(RLIMIT_FSIZE, &size);
-                if (null >= 0 && dup2(null, 0) >= 0 && dup2(out, 1) >= 0 && dup2(out, 2) >= 0)
-                        engine_exec(fcntl(exe, F_DUPFD_CLOEXEC, 10), 3, argv);
-                _exit(127);
-        }
-        auto_fd pidfd = pid < 0 ? -1 : sys_pidfd_open(pid);
-        if (pidfd < 0)
-                return -1;
-        struct pollfd p = { .fd = pidfd, .events = POLLIN };
-        bool late = poll(&p, 1, TRY_MS) <= 0;
-        kill(late ? -pid : pid, late ? SIGKILL : 0);
-        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-                ;
-        ssize_t n = pread(out, said, cap - 1, 0);
-        said[n > 0 ? n : 0] = '\0';
-        for (char *c = said; *c; c++)
-                if (*c < ' ' || *c > '~')
-                        *c = *c == '\n' ? '\0' : '?';
-        return late ? -1 : status;
-}
-
 static int not_working(const struct runtime_class *class, struct err *e)
 {
         err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': %s --version does not answer as an engine does", class->name, class->binary);
@@ -116,8 +58,8 @@ int engine_ready(struct nest *n, const struct runtime_class *class, bool *old, s
         uint64_t changed = (uint64_t)st.st_ctim.tv_sec * 1000000000 + (uint64_t)st.st_ctim.tv_nsec;
         if (known->ino != st.st_ino || known->dev != st.st_dev || known->changed_ns != changed) {
                 *known = (struct nest_engine){ .dev = st.st_dev, .ino = st.st_ino, .changed_ns = changed };
-                known->works = try_engine(exe, version, known->version, sizeof(known->version)) == 0;
-                known->old = known->works && class_probe_argv(class, argv) && try_engine(exe, argv, ignored, sizeof(ignored)) != 0;
+                known->works = proc_ask(exe, version, TRY_MS, known->version, sizeof(known->version)) == 0;
+                known->old = known->works && class_probe_argv(class, argv) && proc_ask(exe, argv, TRY_MS, ignored, sizeof(ignored)) != 0;
         }
         *old = known->old;
         return known->works ? take_fd(&exe) : not_working(class, e);

@@ -8,6 +8,3 @@
 /* The class's engine, where it can be used now: a descriptor of its file. *old: it is a release without what newer ones have (domain/classes.h). BACKEND_UNAVAILABLE with a hint, or
  * NOT_SUPPORTED where this warden has no use for one. */
 int engine_ready(struct nest *n, const struct runtime_class *class, bool *old, struct err *e);
-
-/* In a child: becomes the program, with descriptors 0 to `count` - 1 and no others. Returns where it cannot. */
-void engine_exec(int exe, int count, const char *const *argv);

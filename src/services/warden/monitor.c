@@ -16,6 +16,7 @@
 #include "base/sock.h"
 #include "base/str.h"
 #include "base/sys.h"
+#include "domain/spawn.h"
 #include "services/warden/image.h"
 
 enum { QUIET_MS = 4, EVENTS = 64 };
@@ -136,39 +137,16 @@ static bool on_hello(struct monitor *m, struct message *msg)
         return answer(m, &w, NULL, 0);
 }
 
-static bool hostname_ok(const char *s)
-{
-        return str_is_id(s, IPC_HOSTNAME_MAX);
-}
-
-/* Everything a request says, against our own rules. The codec has checked its form. */
+/* Everything a request says, against our own rules. */
 static int check_spawn(struct monitor *m, const struct ipc_spawn *req, size_t nfds, struct nest_order *o, struct err *e)
 {
-        struct limits l = { .wanted = req->limits_wanted };
+        const struct spawn_rules rules = { m->config.peer_is_root || m->config.user, SPACE_IDS, nest_limits(&m->nest), &m->config.classes };
 
-        memcpy(l.value, req->limits, sizeof(l.value));
-        *o = (struct nest_order){ .req = req, .class = classes_find(&m->config.classes, req->class), .limits = l };
-        if (!str_is_id(req->id, IPC_ID_MAX) || !hostname_ok(req->hostname))
-                return err_set(e, ERR_INVALID_SPEC, 0, "the sandbox's id or host name is not one");
-        if (!limits_valid(&l))
-                return err_set(e, ERR_INVALID_SPEC, 0, "a limit is out of range");
-        if (nest_find(&m->nest, req->id))
-                return err_set(e, ERR_SANDBOX_NOT_READY, 0, "a sandbox with id '%s' exists", req->id);
-        if (req->uid >= SPACE_INIT_ID || req->gid >= SPACE_INIT_ID)
-                return err_set(e, ERR_INVALID_SPEC, 0, "user %u and group %u are not both below %d", req->uid, req->gid, SPACE_INIT_ID);
-        if (req->home[0] != '/' && req->home[0] != '\0')
-                return err_set(e, ERR_INVALID_SPEC, 0, "the home directory is not an absolute path");
-        if ((req->root == IPC_ROOT_LAYERS) != (req->layer_count > 0) || (req->root == IPC_ROOT_DIR ? 1U : 0U) != nfds)
-                return err_set(e, ERR_INVALID_SPEC, 0, "the root does not fit its kind");
-        if (req->root == IPC_ROOT_DIR && !m->config.peer_is_root && !m->config.user)
-                return err_set(e, ERR_AUTHORIZATION_DENIED, 0, "only root may name a directory as root");
-        if (!o->class) {
-                err_set(e, ERR_INVALID_SPEC, 0, "there is no runtime class '%s'", req->class);
-                return err_hint(e, "creto-runtime runtimes lists them");
-        }
-        uint32_t can = nest_limits(&m->nest) & ~class_lacks(o->class);
-        o->missing = limits_missing(&l, can);
-        return limits_check_enforced(&l, can, e);
+        *o = (struct nest_order){ .req = req, .limits.wanted = req->limits_wanted };
+        memcpy(o->limits.value, req->limits, sizeof(o->limits.value));
+        if (spawn_check(&rules, req, nfds, &o->class, &o->missing, e) < 0)
+                return -(int)e->code;
+        return nest_find(&m->nest, req->id) ? err_set(e, ERR_SANDBOX_NOT_READY, 0, "a sandbox with id '%s' exists", req->id) : 0;
 }
 
 /* What the sandbox's root is made of: *hold with the layers of an image, or the directory that came with the message. */

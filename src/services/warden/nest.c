@@ -19,6 +19,7 @@
 #include "base/fd.h"
 #include "base/sock.h"
 #include "base/sys.h"
+#include "domain/spawn.h"
 #include "services/warden/driver.h"
 #include "services/warden/oci.h"
 #include "services/warden/parts/mnt.h"
@@ -28,17 +29,15 @@
 _Static_assert(LIMIT_COUNT == (int)IPC_LIMITS, "the protocol carries every limit");
 
 /* DEFAULT_UID: user `agent`, who runs what names no user; the embryos made ahead are made for it. */
-enum { DEFAULT_UID = 1000, USER_STACK = 8 << 20, TTY_GROUP = 5, INIT_MAX_BYTES = 4 << 20 };
+enum { DEFAULT_UID = 1000, TTY_GROUP = 5, INIT_MAX_BYTES = 4 << 20 };
 
 /* ---- start and end ---- */
 
 /* A sealed copy of creto-init: what runs inside can neither be changed from inside nor lead back to a file of the host. */
 static int load_init(struct err *e)
 {
-        static char chunk[65536];
         auto_fd from = program_open("init");
         struct stat st;
-        ssize_t got;
 
         if (from < 0 || fstat(from, &st) < 0 || st.st_size > INIT_MAX_BYTES) {
                 err_set(e, ERR_BACKEND_UNAVAILABLE, errno, "cannot open creto-init");
@@ -47,11 +46,8 @@ static int load_init(struct err *e)
         auto_fd to = memfd_create("creto-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         if (to < 0)
                 return err_sys(e, "cannot make a memory file");
-        while ((got = read(from, chunk, sizeof(chunk))) > 0)
-                if (fd_write_all(to, chunk, (size_t)got) < 0)
-                        return err_sys(e, "cannot copy creto-init");
-        if (got < 0 || fchmod(to, 0555) < 0 || fcntl(to, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
-                return err_sys(e, "cannot seal creto-init");
+        if (fd_copy(from, to) < 0 || fchmod(to, 0555) < 0 || fcntl(to, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+                return err_sys(e, "cannot copy and seal creto-init");
         /* execve refuses a file that is open for writing */
         char path[64];
         snprintf(path, sizeof(path), "/proc/self/fd/%d", to);
@@ -470,42 +466,6 @@ static int make_box(struct nest *n, const struct nest_order *o, struct nest_box 
 
 /* ---- sending one off ---- */
 
-static void copy_path(char out[BOOT_PATH_MAX], const char *path)
-{
-        snprintf(out, BOOT_PATH_MAX, "%s", path);
-}
-
-void nest_fill_boot(const struct nest *n, const struct nest_order *o, struct boot_config *c)
-{
-        static const char *const writable[] = { "/tmp", "/var/tmp", "/run", "/home/agent", "/dev/shm" };
-        const struct ipc_spawn *req = o->req;
-        const uint64_t *l = req->limits;
-        uint32_t missing = o->missing;
-
-        *c = (struct boot_config){
-                .size = sizeof(*c),
-                .version = BOOT_VERSION,
-                .flags = BOOT_NOTIFY | (n->config.user ? BOOT_ONE_UID : 0) |
-                         (n->config.private ? BOOT_DIE_ALONE : BOOT_LISTEN | BOOT_SLOT),
-                .default_uid = req->uid,
-                .default_gid = req->gid,
-                .disk_watch = 1,
-                .nofile = l[LIMIT_NOFILE],
-                .core_bytes = l[LIMIT_CORE] ? l[LIMIT_CORE] : 1, /* 0 would still start a core_pattern helper */
-                .stack_bytes = USER_STACK,
-                /* where no group can do it, the nearest that a process limit can do */
-                .as_bytes = missing & (1U << LIMIT_MEMORY) ? l[LIMIT_MEMORY] : BOOT_UNLIMITED,
-                .nproc = missing & (1U << LIMIT_PIDS) ? l[LIMIT_PIDS] : BOOT_UNLIMITED,
-                .fsize_bytes = BOOT_UNLIMITED,
-                .output_bps = l[LIMIT_OUTPUT] == LIMIT_UNLIMITED ? BOOT_UNLIMITED : l[LIMIT_OUTPUT],
-                .writable_count = sizeof(writable) / sizeof(writable[0]),
-        };
-        copy_path(c->disk_path, "/tmp");
-        copy_path(c->home, req->home);
-        for (size_t i = 0; i < sizeof(writable) / sizeof(writable[0]); i++)
-                copy_path(c->writable[i], writable[i]);
-}
-
 void nest_random_hex(char out[33])
 {
         uint8_t raw[16] = { 0 };
@@ -565,7 +525,8 @@ static int send_off(struct nest *n, struct nest_box *b, const struct nest_order 
         go.init_id = n->config.user ? req->uid : SPACE_INIT_ID;
         snprintf(go.hostname, sizeof(go.hostname), "%s", req->hostname);
         nest_random_hex(go.machine_id);
-        nest_fill_boot(n, o, &go.boot);
+        spawn_boot(req, o->missing, &go.boot);
+        go.boot.flags = BOOT_NOTIFY | (n->config.user ? BOOT_ONE_UID : 0) | (n->config.private ? BOOT_DIE_ALONE : BOOT_LISTEN | BOOT_SLOT);
         if (nest_make_stream(n, req->id, ends, e) < 0)
                 return -(int)e->code;
         int fds[] = { ends[1], n->init_exe, -1 };
@@ -618,13 +579,7 @@ static int native_spawn(struct nest *n, const struct nest_order *o, struct nest_
         return 0;
 }
 
-static int native_check(struct nest *n, const struct runtime_class *class, struct err *e)
-{
-        (void)n, (void)class, (void)e;
-        return 0;
-}
-
-static const struct driver native_driver = { .spawn = native_spawn, .check = native_check };
+static const struct driver native_driver = { .spawn = native_spawn };
 
 static const struct driver *const drivers[CLASS_DRIVERS] = { [CLASS_NATIVE] = &native_driver, [CLASS_OCI] = &oci_driver };
 
@@ -640,26 +595,14 @@ int nest_step(struct nest *n, struct nest_box *box, int *stream, struct err *e)
 
 void nest_classes(struct nest *n, struct ipc_classes *out)
 {
-        static const char *const names[CLASS_DRIVERS] = { "native", "oci" };
         struct err e;
 
-        *out = (struct ipc_classes){ .count = n->config.classes->count };
+        out->count = n->config.classes->count;
         for (uint32_t i = 0; i < out->count; i++) {
                 const struct runtime_class *class = &n->config.classes->of[i];
-                struct ipc_class *to = &out->of[i];
+                const struct driver *d = drivers[class->driver];
 
-                to->available = drivers[class->driver]->check(n, class, &e) == 0;
-                to->limits = nest_limits(n) & ~class_lacks(class);
-                snprintf(to->name, sizeof(to->name), "%s", class->name);
-                snprintf(to->driver, sizeof(to->driver), "%s", names[class->driver]);
-                snprintf(to->engine, sizeof(to->engine), "%s", class_engine_name(class->engine));
-                snprintf(to->binary, sizeof(to->binary), "%s", class->binary);
-                snprintf(to->version, sizeof(to->version), "%s", n->engines[i].version);
-                snprintf(to->isolation, sizeof(to->isolation), "%s", class_isolation(class));
-                if (to->available)
-                        continue;
-                snprintf(to->reason, sizeof(to->reason), "%.250s", e.msg);
-                snprintf(to->hint, sizeof(to->hint), "%.250s", e.hint);
+                class_describe(class, nest_limits(n), n->engines[i].version, d->check && d->check(n, class, &e) < 0 ? &e : NULL, &out->of[i]);
         }
 }
 

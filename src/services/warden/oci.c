@@ -11,18 +11,18 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/proc.h"
 #include "base/str.h"
 #include "base/sys.h"
+#include "domain/spawn.h"
 #include "services/warden/driver.h"
 #include "services/warden/engine.h"
 #include "services/warden/parts/mnt.h"
@@ -38,7 +38,6 @@ enum {
         SOCKET_DIR_FILES = 8,
         CONFIG_MAX = 16384,
         WORD_MAX = 200,
-        FIRST_FREE = 5,
         EXIT_STAGE = 125, /* the child said why before there was an engine */
 };
 
@@ -79,29 +78,6 @@ static void call_release(struct call *c)
 
 /* ---- the bundle ---- */
 
-static int put_file(int dir, const char *name, mode_t mode, const void *data, size_t len, struct err *e)
-{
-        auto_fd fd = openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_APPEND, mode);
-
-        if (fd < 0 || (len > 0 && fd_write_all(fd, data, len) < 0))
-                return err_sys(e, "bundle: cannot write %s", name);
-        return take_fd(&fd);
-}
-
-static int put_init(int dir, int from, struct err *e)
-{
-        auto_fd to = openat(dir, "init", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0555);
-        off_t at = 0;
-        struct stat st;
-
-        if (to < 0 || fstat(from, &st) < 0)
-                return err_sys(e, "bundle: cannot write init");
-        while (at < st.st_size)
-                if (sendfile(to, from, &at, (size_t)(st.st_size - at)) <= 0)
-                        return err_sys(e, "bundle: cannot copy creto-init");
-        return 0;
-}
-
 static int put_config(int dir, const struct call *c, struct err *e)
 {
         static char text[CONFIG_MAX];
@@ -121,25 +97,23 @@ static int put_config(int dir, const struct call *c, struct err *e)
         oci_config_put(&w, &config);
         if (w.bad)
                 return err_set(e, ERR_INTERNAL_ERROR, 0, "bundle: the configuration is larger than %d bytes", CONFIG_MAX);
-        auto_fd fd = put_file(dir, "config.json", 0444, text, w.len, e);
-        return fd < 0 ? fd : 0;
+        auto_fd fd = fd_new_file(dir, "config.json", 0444, text, w.len);
+        return fd < 0 ? err_sys(e, "bundle: cannot write the configuration") : 0;
 }
 
 static int fill_bundle(int at, struct call *c, struct err *e)
 {
-        static const char *const dirs[] = { "rootfs", "disk", "guest" }, *const files[] = { "null", "netns" };
+        static const char *const dirs[] = { "rootfs", "disk", "guest" };
 
         for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++)
                 if (mkdirat(at, dirs[i], 0755) < 0)
                         return err_sys(e, "bundle: cannot make %s", dirs[i]);
-        for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
-                auto_fd fd = put_file(at, files[i], 0444, NULL, 0, e);
-
-                if (fd < 0)
-                        return fd;
-        }
-        c->out = put_file(at, "out", 0600, NULL, 0, e);
-        return c->out < 0 ? c->out : put_init(at, c->n->init_exe, e) < 0 || put_config(at, c, e) < 0 ? -(int)e->code : 0;
+        auto_fd init = fd_new_file(at, "init", 0555, NULL, 0);
+        auto_fd netns = fd_new_file(at, "netns", 0444, NULL, 0);
+        c->out = fd_new_file(at, "out", 0600, NULL, 0);
+        if (netns < 0 || c->out < 0 || init < 0 || fd_copy(c->n->init_exe, init) < 0)
+                return err_sys(e, "bundle: cannot write its files");
+        return put_config(at, c, e);
 }
 
 /* Where creto-init of a gVisor makes its socket: a filesystem of its own, because what runs there could fill another. A service finds it again by its place. */
@@ -166,8 +140,8 @@ static int write_machine_id(int disk, struct err *e)
 
         nest_random_hex(id);
         id[32] = '\n';
-        auto_fd fd = openat(disk, "run/machine-id", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0444);
-        return fd < 0 || fd_write_all(fd, id, 33) < 0 ? err_sys(e, "cannot write a machine id") : 0;
+        auto_fd fd = fd_new_file(disk, "run/machine-id", 0444, id, 33);
+        return fd < 0 ? err_sys(e, "cannot write a machine id") : 0;
 }
 
 static int pack_boot(struct call *c, struct err *e)
@@ -176,7 +150,7 @@ static int pack_boot(struct call *c, struct err *e)
         struct boot_config boot;
         int ends[2];
 
-        nest_fill_boot(c->n, c->o, &boot);
+        spawn_boot(c->o->req, c->o->missing, &boot);
         boot.flags = BOOT_NO_PARENT | kept | (c->gvisor ? BOOT_BIND | BOOT_LISTEN | BOOT_OWN_KERNEL : BOOT_FILTER);
         boot.init_id = SPACE_INIT_ID;
         if (pipe2(ends, O_CLOEXEC) < 0)
@@ -229,41 +203,23 @@ static int enter_group(const struct call *c, struct err *e)
         return fd_write_file(cgroup_clone_fd(&c->n->cgroups, &c->b->group), "cgroup.procs", "0") < 0 ? err_sys(e, "cannot enter the group") : 0;
 }
 
-/* Standard streams; then, for those that can pass them on, the guest stream and the slot. Returns how many of those, or a negative code. */
-static int arrange(struct call *c, struct err *e)
-{
-        int low[FIRST_FREE] = { c->boot, c->out, c->gvisor && c->slot >= 0 ? c->slot : c->out, c->gvisor ? -1 : c->sandbox_stream,
-                                c->gvisor ? -1 : c->slot };
-        int passed = 0;
-
-        for (int i = 0; i < FIRST_FREE; i++)
-                if (low[i] >= 0 && (low[i] = fcntl(low[i], F_DUPFD_CLOEXEC, 64)) < 0)
-                        return err_sys(e, "cannot arrange descriptors");
-        c->exe = fcntl(c->exe, F_DUPFD_CLOEXEC, 64);
-        for (int i = 0; i < FIRST_FREE; i++) {
-                if (low[i] >= 0 && dup2(low[i], i) < 0)
-                        return err_sys(e, "cannot arrange descriptors");
-                passed += low[i] >= 0 && i > 2;
-        }
-        return passed;
-}
-
+/* Standard streams; then, for who can pass them on, the guest stream and the slot. */
 _Noreturn static void become_engine(struct call *c)
 {
+        const int gvisor[] = { c->boot, c->out, c->slot >= 0 ? c->slot : c->out }, others[] = { c->boot, c->out, c->out, c->sandbox_stream, c->slot };
+        int count = c->gvisor ? 3 : c->slot >= 0 ? 5 : 4, exe = fd_high(c->exe);
         const char *argv[CLASS_ARGS_MAX];
         struct err e;
-        int passed = -1;
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         setsid();
-        if (enter_group(c, &e) == 0 && enter_bundle(c, &e) == 0)
-                passed = arrange(c, &e);
-        if (passed >= 0) {
-                class_run_argv(c->o->class, c->o->req->id, (unsigned)passed, c->old, argv);
-                engine_exec(c->exe, 3 + passed, argv);
+        if (enter_group(c, &e) == 0 && enter_bundle(c, &e) == 0) {
+                class_run_argv(c->o->class, c->o->req->id, (unsigned)count - 3, c->old, argv);
+                if (exe >= 0 && fd_arrange(c->gvisor ? gvisor : others, (size_t)count) == 0)
+                        proc_exec(exe, count, argv);
                 err_sys(&e, "cannot start the engine");
         }
-        fd_write_all(STDERR_FILENO, e.msg, strlen(e.msg));
+        fd_write_all(c->out, e.msg, strlen(e.msg));
         _exit(EXIT_STAGE);
 }
 
@@ -356,29 +312,13 @@ static int oci_spawn(struct nest *n, const struct nest_order *order, struct nest
 
 /* ---- going on ---- */
 
-/* The last line of what the engine said: to be shown, and nothing else. */
-static void last_words(int bundle, char out[WORD_MAX])
-{
-        char text[2048] = "", *line = text;
-        struct stat st;
-        auto_fd fd = openat(bundle, "out", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        off_t at = fd >= 0 && fstat(fd, &st) == 0 && st.st_size >= (off_t)sizeof(text) ? st.st_size - (off_t)sizeof(text) + 1 : 0;
-        ssize_t n = fd < 0 ? 0 : pread(fd, text, sizeof(text) - 1, at);
-
-        for (ssize_t i = 0; i < n; i++)
-                if (text[i] == '\n' && i + 1 < n)
-                        line = &text[i + 1];
-        for (char *p = line; *p; p++)
-                if (*p < ' ' || *p > '~')
-                        *p = *p == '\n' ? '\0' : '?';
-        snprintf(out, WORD_MAX, "%.*s", WORD_MAX - 1, line);
-}
-
+/* The last line of what the engine said is shown, and nothing else is made of it. */
 static int complain(struct nest_box *b, const char *what, struct err *e)
 {
-        char words[WORD_MAX];
+        char text[4096] = "", words[WORD_MAX];
 
-        last_words(b->job->bundle, words);
+        fd_read_file(b->job->bundle, "out", text, sizeof(text));
+        str_last_line(text, words, sizeof(words));
         err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': its engine %s%s%s", b->job->class->name, what, words[0] ? ": " : "", words);
         return err_hint(e, "creto-runtime runtimes says which engine that is; try it by itself, or use another class");
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/sock.h"
 #include "base/str.h"
 #include "base/sys.h"
 
@@ -191,20 +192,14 @@ int record_mount(const struct record_dirs *d, const char *id, int mount, struct 
         return 0;
 }
 
-/* By a descriptor of the socket itself, so that no link in its place is followed. */
 static int connect_to(int socket_file, const char *id, struct err *e)
 {
-        struct sockaddr_un a = { .sun_family = AF_UNIX };
-        struct stat st;
-        auto_fd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        int fd = sock_connect_file(socket_file);
 
-        snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d", socket_file);
-        if (fd < 0 || socket_file < 0 || fstat(socket_file, &st) < 0 || !S_ISSOCK(st.st_mode) ||
-            connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
-                err_sys(e, "cannot reach the sandbox%s%s", *id ? " " : "", id);
-                return err_hint(e, "it may be ending; 'creto-runtime status %s' says", id);
-        }
-        return take_fd(&fd);
+        if (fd >= 0)
+                return fd;
+        err_sys(e, "cannot reach the sandbox%s%s", *id ? " " : "", id);
+        return err_hint(e, "it may be ending; 'creto-runtime status %s' says", id);
 }
 
 int record_connect_at(int dir, struct err *e)

@@ -1,0 +1,72 @@
+#include "domain/spawn.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "domain/limits.h"
+
+enum { USER_STACK = 8 << 20 };
+
+int spawn_check(const struct spawn_rules *rules, const struct ipc_spawn *req, size_t nfds, const struct runtime_class **class, uint32_t *missing,
+                struct err *e)
+{
+        const struct runtime_class *found = classes_find(rules->classes, req->class);
+        struct limits l = { .wanted = req->limits_wanted };
+
+        memcpy(l.value, req->limits, sizeof(l.value));
+        if (!str_is_id(req->id, IPC_ID_MAX) || !str_is_id(req->hostname, IPC_HOSTNAME_MAX))
+                return err_set(e, ERR_INVALID_SPEC, 0, "the sandbox's id or host name is not one");
+        if (!limits_valid(&l))
+                return err_set(e, ERR_INVALID_SPEC, 0, "a limit is out of range");
+        if (req->uid >= rules->ids - 1 || req->gid >= rules->ids - 1)
+                return err_set(e, ERR_INVALID_SPEC, 0, "user %u and group %u are not both below %u", req->uid, req->gid, rules->ids - 1);
+        if (req->home[0] != '/' && req->home[0] != '\0')
+                return err_set(e, ERR_INVALID_SPEC, 0, "the home directory is not an absolute path");
+        if ((req->root == IPC_ROOT_LAYERS) != (req->layer_count > 0) || (req->root == IPC_ROOT_DIR ? 1U : 0U) != nfds)
+                return err_set(e, ERR_INVALID_SPEC, 0, "the root does not fit its kind");
+        if (req->root == IPC_ROOT_DIR && !rules->any_dir)
+                return err_set(e, ERR_AUTHORIZATION_DENIED, 0, "only root may name a directory as root");
+        if (!found) {
+                err_set(e, ERR_INVALID_SPEC, 0, "there is no runtime class '%.*s'", CLASS_NAME_MAX, req->class);
+                return err_hint(e, "creto-runtime runtimes lists them");
+        }
+        uint32_t can = rules->limits & ~class_lacks(found);
+        if (limits_check_enforced(&l, can, e) < 0)
+                return -(int)e->code;
+        *class = found;
+        *missing = limits_missing(&l, can);
+        return 0;
+}
+
+static void copy_path(char out[BOOT_PATH_MAX], const char *path)
+{
+        snprintf(out, BOOT_PATH_MAX, "%s", path);
+}
+
+void spawn_boot(const struct ipc_spawn *req, uint32_t missing, struct boot_config *c)
+{
+        static const char *const writable[] = { "/tmp", "/var/tmp", "/run", "/home/agent", "/dev/shm" };
+        const uint64_t *l = req->limits;
+
+        *c = (struct boot_config){
+                .size = sizeof(*c),
+                .version = BOOT_VERSION,
+                .default_uid = req->uid,
+                .default_gid = req->gid,
+                .disk_watch = 1,
+                .nofile = l[LIMIT_NOFILE],
+                .core_bytes = l[LIMIT_CORE] ? l[LIMIT_CORE] : 1, /* 0 would still start a core_pattern helper */
+                .stack_bytes = USER_STACK,
+                /* where no group can do it, the nearest that a process limit can do */
+                .as_bytes = missing & (1U << LIMIT_MEMORY) ? l[LIMIT_MEMORY] : BOOT_UNLIMITED,
+                .nproc = missing & (1U << LIMIT_PIDS) ? l[LIMIT_PIDS] : BOOT_UNLIMITED,
+                .fsize_bytes = BOOT_UNLIMITED,
+                .output_bps = l[LIMIT_OUTPUT] == LIMIT_UNLIMITED ? BOOT_UNLIMITED : l[LIMIT_OUTPUT],
+                .writable_count = sizeof(writable) / sizeof(writable[0]),
+        };
+        copy_path(c->disk_path, "/tmp");
+        copy_path(c->home, req->home);
+        for (size_t i = 0; i < sizeof(writable) / sizeof(writable[0]); i++)
+                copy_path(c->writable[i], writable[i]);
+}
