@@ -72,8 +72,8 @@ static int check(const struct runtime_class *class, struct err *e)
         if (class->driver != CLASS_OCI || class->engine == ENGINE_NONE || class->engine >= CLASS_ENGINES)
                 return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': its driver is \"oci\"", class->name);
         if (!class->binary[0] || (class->binary[0] != '/' && strchr(class->binary, '/')) || !is_word(class->binary))
-                return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': binary is an absolute path, or a name, of letters, digits and -_./:=+@%%",
-                               class->name);
+                return err_set(e, ERR_INVALID_SPEC, 0,
+                               "runtime class '%s': binary is an absolute path, or a name, of letters, digits and -_./:=+@%%", class->name);
         for (unsigned i = 0; i < class->option_count; i++)
                 if (class->options[i][0] != '-' || !is_word(class->options[i]) || str_has_prefix(class->options[i], "--root=") ||
                     strcmp(class->options[i], "--root") == 0)

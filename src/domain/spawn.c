@@ -8,8 +8,8 @@
 
 enum { USER_STACK = 8 << 20 };
 
-int spawn_check(const struct spawn_rules *rules, const struct ipc_spawn *req, size_t nfds, const struct runtime_class **class, uint32_t *missing,
-                struct err *e)
+int spawn_check(const struct spawn_rules *rules, const struct ipc_spawn *req, size_t nfds, const struct runtime_class **class,
+                uint32_t *missing, struct err *e)
 {
         const struct runtime_class *found = classes_find(rules->classes, req->class);
         struct limits l = { .wanted = req->limits_wanted };

@@ -294,9 +294,11 @@ int ipc_get_status(struct rbuf *r, int32_t *status)
 static const struct {
         size_t at, cap;
 } class_texts[] = {
-#define TEXT(field) { offsetof(struct ipc_class, field), sizeof(((struct ipc_class *)0)->field) }
-        TEXT(name),      TEXT(driver), TEXT(engine), TEXT(binary), TEXT(version),
-        TEXT(isolation), TEXT(reason), TEXT(hint),
+#define TEXT(field)                                                                                                                        \
+        {                                                                                                                                  \
+                offsetof(struct ipc_class, field), sizeof(((struct ipc_class *)0)->field)                                                  \
+        }
+        TEXT(name), TEXT(driver), TEXT(engine), TEXT(binary), TEXT(version), TEXT(isolation), TEXT(reason), TEXT(hint),
 #undef TEXT
 };
 

@@ -154,12 +154,12 @@ struct ipc_classes {
         struct ipc_class {
                 char name[IPC_CLASS_MAX + 1];
                 char driver[IPC_CLASS_MAX + 1], engine[IPC_CLASS_MAX + 1];
-                char binary[IPC_CLASS_TEXT_MAX + 1];    /* where it is; "" where it is not found, or there is none */
-                char version[IPC_CLASS_TEXT_MAX + 1];   /* what it says of itself: to be shown, not to be believed */
+                char binary[IPC_CLASS_TEXT_MAX + 1];  /* where it is; "" where it is not found, or there is none */
+                char version[IPC_CLASS_TEXT_MAX + 1]; /* what it says of itself: to be shown, not to be believed */
                 char isolation[IPC_CLASS_TEXT_MAX + 1];
                 uint8_t available;
                 char reason[IPC_CLASS_TEXT_MAX + 1], hint[IPC_CLASS_TEXT_MAX + 1]; /* where it is not available */
-                uint32_t limits;                         /* that can be enforced: bits */
+                uint32_t limits;                                                   /* that can be enforced: bits */
         } of[IPC_CLASSES_MAX];
 };
 

@@ -4,8 +4,8 @@
 
 /* As the native driver's (services/warden/parts/mnt.c). */
 static const char *const masked[] = {
-        "/proc/acpi",          "/proc/asound",     "/proc/interrupts",  "/proc/kcore",       "/proc/keys", "/proc/key-users",
-        "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/proc/config.gz",
+        "/proc/acpi",          "/proc/asound",     "/proc/interrupts",  "/proc/kcore",         "/proc/keys", "/proc/key-users",
+        "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",   "/proc/scsi", "/proc/config.gz",
         "/proc/kallsyms",      "/proc/modules",    "/proc/cmdline",     "/proc/dynamic_debug",
 };
 static const char *const read_only[] = { "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/driver" };

@@ -40,8 +40,9 @@ static void become_init(void)
         struct __user_cap_data_struct data[2];
         gid_t id = boot.init_id;
 
-        if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || syscall(SYS_capget, &header, data) < 0 || syscall(SYS_setgroups, (size_t)0, NULL) < 0 ||
-            syscall(SYS_setresgid, id, id, id) < 0 || syscall(SYS_setresuid, id, id, id) < 0 || syscall(SYS_capset, &header, data) < 0)
+        if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || syscall(SYS_capget, &header, data) < 0 ||
+            syscall(SYS_setgroups, (size_t)0, NULL) < 0 || syscall(SYS_setresgid, id, id, id) < 0 ||
+            syscall(SYS_setresuid, id, id, id) < 0 || syscall(SYS_capset, &header, data) < 0)
                 _exit(2);
 }
 

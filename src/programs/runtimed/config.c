@@ -265,7 +265,8 @@ static const char *set_runtime(struct config *c, const char *name, const char *k
                 return class->engine < CLASS_ENGINES ? NULL : "must be \"oci\", \"crun\", \"runc\" or \"gvisor\"";
         }
         if (strcmp(key, "binary") == 0)
-                return v->type == TOML_STRING && snprintf(class->binary, sizeof(class->binary), "%s", v->string) < (int)sizeof(class->binary)
+                return v->type == TOML_STRING &&
+                                       snprintf(class->binary, sizeof(class->binary), "%s", v->string) < (int)sizeof(class->binary)
                                ? NULL
                                : "must be a path of at most 255 bytes";
         if (strcmp(key, "options") != 0)

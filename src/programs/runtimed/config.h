@@ -39,7 +39,7 @@ struct config {
         unsigned socket_role_count, key_count;
         struct classes classes;
         bool warden_arguments; /* print those, and end */
-        bool inherited; /* the sockets and files were handed over */
+        bool inherited;        /* the sockets and files were handed over */
 };
 
 extern const char config_usage[];

@@ -107,7 +107,7 @@ struct sandbox_info {
         const char *spec; /* JSON */
         size_t spec_len;
         const char *image;
-        const char *runtime; /* the class */
+        const char *runtime;       /* the class */
         const char *const *labels; /* K=V */
         size_t label_count;
         char missing[160]; /* defaults that are not enforced, "memory, cpu" */

@@ -391,8 +391,8 @@ int sandboxes_open(const struct sandboxes_config *config, struct sandboxes **out
                 err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         else if (host_boot_id(all->boot_id) < 0)
                 err_sys(e, "cannot read the kernel's boot id");
-        else if (classes_load(all), record_load_all(all, e) == 0 &&
-                 link_new(config->loop, config->warden_socket, config->prepared, &events, all, &all->link, e) == 0) {
+        else if (classes_load(all), record_load_all(all, e) == 0 && link_new(config->loop, config->warden_socket, config->prepared, &events,
+                                                                             all, &all->link, e) == 0) {
                 timer_set(all->sweep, SWEEP_MS);
                 *out = all;
                 return 0;
@@ -435,4 +435,3 @@ void sandboxes_drain(struct sandboxes *all, bool drained)
 {
         all->drained = drained;
 }
-

@@ -23,8 +23,8 @@ static int open_engine(const struct runtime_class *class, struct stat *st, struc
                 fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         }
         if (fd < 0) {
-                err_set(e, ERR_BACKEND_UNAVAILABLE, errno == ENOENT ? 0 : errno, "runtime class '%s': its engine %s is not installed", class->name,
-                        class->binary);
+                err_set(e, ERR_BACKEND_UNAVAILABLE, errno == ENOENT ? 0 : errno, "runtime class '%s': its engine %s is not installed",
+                        class->name, class->binary);
                 return err_hint(e, "%s", class_hint(class));
         }
         if (fstat(fd, st) == 0 && S_ISREG(st->st_mode) && st->st_uid == 0 && !(st->st_mode & 022) && (st->st_mode & 0111))
@@ -37,7 +37,8 @@ static int open_engine(const struct runtime_class *class, struct stat *st, struc
 
 static int not_working(const struct runtime_class *class, struct err *e)
 {
-        err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': %s --version does not answer as an engine does", class->name, class->binary);
+        err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': %s --version does not answer as an engine does", class->name,
+                class->binary);
         return err_hint(e, "is it the right program? Run it by hand; what it answered is looked at again when the file changes");
 }
 

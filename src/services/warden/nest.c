@@ -46,7 +46,8 @@ static int load_init(struct err *e)
         auto_fd to = memfd_create("creto-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         if (to < 0)
                 return err_sys(e, "cannot make a memory file");
-        if (fd_copy(from, to) < 0 || fchmod(to, 0555) < 0 || fcntl(to, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+        if (fd_copy(from, to) < 0 || fchmod(to, 0555) < 0 ||
+            fcntl(to, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
                 return err_sys(e, "cannot copy and seal creto-init");
         /* execve refuses a file that is open for writing */
         char path[64];
@@ -602,7 +603,8 @@ void nest_classes(struct nest *n, struct ipc_classes *out)
                 const struct runtime_class *class = &n->config.classes->of[i];
                 const struct driver *d = drivers[class->driver];
 
-                class_describe(class, nest_limits(n), n->engines[i].version, d->check && d->check(n, class, &e) < 0 ? &e : NULL, &out->of[i]);
+                class_describe(class, nest_limits(n), n->engines[i].version, d->check && d->check(n, class, &e) < 0 ? &e : NULL,
+                               &out->of[i]);
         }
 }
 

@@ -30,12 +30,12 @@ enum nest_state {
 /* What an engine is doing. */
 struct nest_job {
         const struct runtime_class *class;
-        int timer;       /* can be read when it has to be looked at again */
-        int bundle;      /* a tmpfs */
-        int stream;      /* the host's end, or -1 where it is still to be had */
-        int socket_dir;  /* where creto-init will make its socket, or -1 */
-        bool done;       /* the engine has ended well */
-        uint64_t end_ms; /* when it has taken too long */
+        int timer;                /* can be read when it has to be looked at again */
+        int bundle;               /* a tmpfs */
+        int stream;               /* the host's end, or -1 where it is still to be had */
+        int socket_dir;           /* where creto-init will make its socket, or -1 */
+        bool done;                /* the engine has ended well */
+        uint64_t end_ms;          /* when it has taken too long */
         uint32_t serial, missing; /* of the SPAWN; serial 0: nobody waits any more */
 };
 
@@ -97,12 +97,12 @@ struct nest {
         int init_exe; /* sealed memory file */
         int zygote;   /* socket */
         pid_t zygote_pid;
-        int netns;       /* one that was made while the zygote started, or -1 */
-        unsigned serial; /* of group names */
-        bool grouped;    /* groups have been made */
-        bool strays;     /* children that we did not make may end as ours */
+        int netns;                               /* one that was made while the zygote started, or -1 */
+        unsigned serial;                         /* of group names */
+        bool grouped;                            /* groups have been made */
+        bool strays;                             /* children that we did not make may end as ours */
         struct nest_engine engines[CLASSES_MAX]; /* as config.classes */
-        bool told;       /* the zygote, as janitor, knows where */
+        bool told;                               /* the zygote, as janitor, knows where */
         struct nest_box *boxes;
 };
 

@@ -200,13 +200,15 @@ static int enter_group(const struct call *c, struct err *e)
 {
         if (c->gvisor)
                 return cgroup_attach(&c->n->cgroups, &c->b->group, getpid(), false, e);
-        return fd_write_file(cgroup_clone_fd(&c->n->cgroups, &c->b->group), "cgroup.procs", "0") < 0 ? err_sys(e, "cannot enter the group") : 0;
+        return fd_write_file(cgroup_clone_fd(&c->n->cgroups, &c->b->group), "cgroup.procs", "0") < 0 ? err_sys(e, "cannot enter the group")
+                                                                                                     : 0;
 }
 
 /* Standard streams; then, for who can pass them on, the guest stream and the slot. */
 _Noreturn static void become_engine(struct call *c)
 {
-        const int gvisor[] = { c->boot, c->out, c->slot >= 0 ? c->slot : c->out }, others[] = { c->boot, c->out, c->out, c->sandbox_stream, c->slot };
+        const int gvisor[] = { c->boot, c->out, c->slot >= 0 ? c->slot : c->out },
+                  others[] = { c->boot, c->out, c->out, c->sandbox_stream, c->slot };
         int count = c->gvisor ? 3 : c->slot >= 0 ? 5 : 4, exe = fd_high(c->exe);
         const char *argv[CLASS_ARGS_MAX];
         struct err e;
@@ -276,7 +278,9 @@ static int start(struct nest *n, struct nest_box *b, struct call *c, struct err 
 static int oci_spawn(struct nest *n, const struct nest_order *order, struct nest_box **box, int *stream, struct err *e)
 {
         struct nest_order o = *order;
-        struct call c = { .n = n, .o = &o, .m = { -1, -1, -1 }, .boot = -1, .slot = -1, .netns = -1, .sandbox_stream = -1, .out = -1, .socket_dir = -1 };
+        struct call c = {
+                .n = n, .o = &o, .m = { -1, -1, -1 }, .boot = -1, .slot = -1, .netns = -1, .sandbox_stream = -1, .out = -1, .socket_dir = -1
+        };
 
         (void)stream;
         c.gvisor = o.class->engine == ENGINE_GVISOR;
@@ -292,7 +296,12 @@ static int oci_spawn(struct nest *n, const struct nest_order *order, struct nest
                 call_release(&c);
                 return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         }
-        *j = (struct nest_job){ .class = o.class, .timer = -1, .bundle = -1, .stream = -1, .socket_dir = -1, .missing = o.missing,
+        *j = (struct nest_job){ .class = o.class,
+                                .timer = -1,
+                                .bundle = -1,
+                                .stream = -1,
+                                .socket_dir = -1,
+                                .missing = o.missing,
                                 .end_ms = clock_ms(CLOCK_MONOTONIC) + ENGINE_MS };
         *b = (struct nest_box){ .state = NEST_STARTING, .pidfd = -1, .sock = -1, .slot = -1, .job = j, .next = n->boxes };
         n->boxes = b;
@@ -319,7 +328,8 @@ static int complain(struct nest_box *b, const char *what, struct err *e)
 
         fd_read_file(b->job->bundle, "out", text, sizeof(text));
         str_last_line(text, words, sizeof(words));
-        err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': its engine %s%s%s", b->job->class->name, what, words[0] ? ": " : "", words);
+        err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': its engine %s%s%s", b->job->class->name, what, words[0] ? ": " : "",
+                words);
         return err_hint(e, "creto-runtime runtimes says which engine that is; try it by itself, or use another class");
 }
 
@@ -343,7 +353,8 @@ static int engine_step(struct nest *n, struct nest_box *b, struct err *e)
         if (waitid((idtype_t)3 /* P_PIDFD */, (id_t)b->pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
                 return 1;
         if (info.si_code != CLD_EXITED || info.si_status != 0) {
-                snprintf(what, sizeof(what), info.si_code == CLD_EXITED ? "ended with status %d" : "was killed by signal %d", info.si_status);
+                snprintf(what, sizeof(what), info.si_code == CLD_EXITED ? "ended with status %d" : "was killed by signal %d",
+                         info.si_status);
                 return complain(b, what, e);
         }
         int pid = read_pid(b);

@@ -18,52 +18,9 @@
 
 enum { TABLE_MAX = 65536, CPU_PERIOD_US = 100000, DESTROY_WAIT_MS = 1000, CREATE_TRIES = 4, FREEZE_WAIT_MS = 50 };
 
-static const struct {
-        const char *name;
-        unsigned bit;
-} controllers[] = { { "memory", CGROUP_MEMORY }, { "cpu", CGROUP_CPU }, { "pids", CGROUP_PIDS }, { "cpuacct", CGROUP_CPUACCT } };
-
 static uint64_t read_figure(int dir, const char *file, const char *key);
 
 /* ---- finding the hierarchies ---- */
-
-/* The controllers named in a list like "cpu,cpuacct" (or "rw,cpu", or "cpu io memory"). */
-static unsigned controller_bits(const char *list)
-{
-        unsigned bits = 0;
-        size_t len;
-
-        for (const char *p = list; *p; p += len + (p[len] != '\0')) {
-                len = strcspn(p, ", \n");
-                for (size_t i = 0; i < sizeof(controllers) / sizeof(controllers[0]); i++)
-                        if (strlen(controllers[i].name) == len && strncmp(p, controllers[i].name, len) == 0)
-                                bits |= controllers[i].bit;
-        }
-        return bits;
-}
-
-/* Our own group in the hierarchy whose line in /proc/self/cgroup has these controllers ("" for v2). */
-static bool own_path(const char *table, unsigned bits, bool v2, char *out, size_t cap)
-{
-        for (const char *line = table; *line; line += strcspn(line, "\n"), line += (*line != '\0')) {
-                const char *list = strchr(line, ':');
-                const char *path = list ? strchr(list + 1, ':') : NULL;
-                char name[128];
-
-                if (!path)
-                        return false;
-                size_t n = (size_t)(path - list - 1);
-                if (n >= sizeof(name))
-                        continue;
-                memcpy(name, list + 1, n);
-                name[n] = '\0';
-                if (v2 ? n != 0 : (controller_bits(name) & bits) == 0)
-                        continue;
-                snprintf(out, cap, "%.*s", (int)strcspn(path + 1, "\n"), path + 1);
-                return true;
-        }
-        return false;
-}
 
 static int open_base(const char *mount, const char *path)
 {
@@ -121,7 +78,7 @@ static unsigned v2_controllers(int base, const char *file)
 {
         char list[256];
 
-        return fd_read_file(base, file, list, sizeof(list)) < 0 ? 0 : controller_bits(list);
+        return fd_read_file(base, file, list, sizeof(list)) < 0 ? 0 : cgroup_bits(list);
 }
 
 static unsigned enable_v2(int base)
@@ -179,8 +136,8 @@ void cgroup_host_init(struct cgroup_host *h, bool root)
                         snprintf(v2_mount, sizeof(v2_mount), "%s", where);
                 if (strcmp(type, "cgroup") != 0 || !root)
                         continue;
-                unsigned bits = controller_bits(options) & ~by_v1;
-                if (bits == 0 || !own_path(own, bits, false, path, sizeof(path)))
+                unsigned bits = cgroup_bits(options) & ~by_v1;
+                if (bits == 0 || !cgroup_own_path(own, bits, false, path, sizeof(path)))
                         continue;
                 int base = open_base(where, path);
                 if (base < 0)
@@ -188,7 +145,7 @@ void cgroup_host_init(struct cgroup_host *h, bool root)
                 by_v1 |= bits;
                 add_tree(h, base, bits, false);
         }
-        if (v2_mount[0] && own_path(own, 0, true, path, sizeof(path)))
+        if (v2_mount[0] && cgroup_own_path(own, 0, true, path, sizeof(path)))
                 find_v2(h, v2_mount, path, root, by_v1);
         h->version = h->controllers == 0 ? 0 : by_v1 != 0 ? 1 : 2;
 }
@@ -386,13 +343,11 @@ int cgroup_can_limit(const struct cgroup_host *h, const struct cgroup *g, unsign
         for (unsigned i = 0; i < h->count && g->used; i++)
                 if (g->dirs[i] >= 0)
                         wanted &= ~h->trees[i].controllers;
-        for (size_t i = 0; i < sizeof(controllers) / sizeof(controllers[0]); i++) {
-                if (!(wanted & controllers[i].bit & ~(unsigned)CGROUP_CPUACCT))
-                        continue;
-                err_set(e, ERR_NOT_SUPPORTED, 0, "%s: it was unlimited when the sandbox was made, and has no group", controllers[i].name);
-                return err_hint(e, "make the sandbox with some limit, which can then be changed");
-        }
-        return 0;
+        const char *lacking = cgroup_controller_name(wanted & ~(unsigned)CGROUP_CPUACCT);
+        if (!lacking)
+                return 0;
+        err_set(e, ERR_NOT_SUPPORTED, 0, "%s: it was unlimited when the sandbox was made, and has no group", lacking);
+        return err_hint(e, "make the sandbox with some limit, which can then be changed");
 }
 
 int cgroup_attach(const struct cgroup_host *h, const struct cgroup *g, pid_t pid, bool skip_v2, struct err *e)
@@ -417,20 +372,11 @@ int cgroup_clone_fd(const struct cgroup_host *h, const struct cgroup *g)
         return -1;
 }
 
-/* The number behind `key` in a file of "key value" lines, or the file's only number where key is NULL. */
 static uint64_t read_figure(int dir, const char *file, const char *key)
 {
         char text[1024];
 
-        if (fd_read_file(dir, file, text, sizeof(text)) < 0)
-                return UINT64_MAX;
-        if (!key)
-                return strtoull(text, NULL, 10);
-        size_t n = strlen(key);
-        for (const char *line = text; *line; line += strcspn(line, "\n"), line += (*line != '\0'))
-                if (strncmp(line, key, n) == 0 && line[n] == ' ')
-                        return strtoull(line + n, NULL, 10);
-        return UINT64_MAX;
+        return fd_read_file(dir, file, text, sizeof(text)) < 0 ? UINT64_MAX : cgroup_figure(text, key);
 }
 
 void cgroup_usage(const struct cgroup_host *h, const struct cgroup *g, struct cgroup_usage *u)
@@ -519,17 +465,6 @@ int cgroup_destroy(const struct cgroup_host *h, struct cgroup *g, struct err *e)
         return r;
 }
 
-/* Whose group "creto-PID-N" is; 0 where it is not of that form. */
-static pid_t owner_of(const char *name)
-{
-        char *end;
-
-        if (!str_has_prefix(name, "creto-"))
-                return 0;
-        long pid = strtol(name + strlen("creto-"), &end, 10);
-        return *end == '-' && pid > 0 && pid < INT_MAX ? (pid_t)pid : 0;
-}
-
 static unsigned sweep_tree(int base, pid_t own)
 {
         unsigned left = 0;
@@ -542,7 +477,7 @@ static unsigned sweep_tree(int base, pid_t own)
                 return 0;
         }
         while ((entry = readdir(d))) {
-                pid_t owner = owner_of(entry->d_name);
+                pid_t owner = cgroup_owner(entry->d_name);
                 auto_fd dir = owner > 0 ? openat(base, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
 
                 if (dir >= 0 && own != 0 && owner == own)

@@ -13,16 +13,9 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "wire/cgroup_text.h"
 
 enum { CGROUP_TREES_MAX = 6, CGROUP_NAME_MAX = 96 };
-
-enum cgroup_controller {
-        CGROUP_MEMORY = 1,
-        CGROUP_CPU = 2,
-        CGROUP_PIDS = 4,
-        CGROUP_CPUACCT = 8,
-        CGROUP_ALL = 15,
-};
 
 /* One hierarchy that we may create groups in. */
 struct cgroup_tree {

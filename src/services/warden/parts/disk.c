@@ -114,7 +114,6 @@ static int run_mke2fs(const char *path, const char *skeleton, uint64_t inodes, s
         return err_hint(e, "make --disk larger or --disk-inodes smaller: an inode takes 256 bytes");
 }
 
-
 /* What mke2fs copies is in memory, and what it makes has no name yet: whoever is killed meanwhile leaves nothing behind. */
 static int make_filesystem(int fd, uint64_t bytes, uint64_t inodes, struct err *e)
 {
