@@ -8,20 +8,25 @@
 
 const char *const class_dirs[] = { "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", NULL };
 
+const char *const class_can_names[CLASS_CANS] = { "killOne", "countAttacks", "hostKernel" };
+
+#define ALL_CANS ((1U << CLASS_CANS) - 1)
+
 static const struct {
         const char *name;
         const char *isolation;
-        uint32_t lacks;
+        uint32_t lacks, can;
         const char *old[2], *own[6]; /* options of ours, before the command: an old release's, or a newer one's first */
 } engines[CLASS_ENGINES] = {
-        [ENGINE_NONE] = { "none", "namespaces, seccomp and Landlock on the host's kernel", 0, { NULL }, { NULL } },
-        [ENGINE_OCI] = { "oci", "as its engine has it, seccomp and Landlock", 0, { NULL }, { NULL } },
-        [ENGINE_CRUN] = { "crun", "namespaces, seccomp and Landlock on the host's kernel", 0, { NULL }, { "--cgroup-manager=disabled" } },
-        [ENGINE_RUNC] = { "runc", "namespaces, seccomp and Landlock on the host's kernel", 0, { NULL }, { "--rootless=true" } },
+        [ENGINE_NONE] = { "none", "namespaces, seccomp and Landlock on the host's kernel", 0, ALL_CANS, { NULL }, { NULL } },
+        [ENGINE_OCI] = { "oci", "as its engine has it, seccomp and Landlock", 0, ALL_CANS, { NULL }, { NULL } },
+        [ENGINE_CRUN] = { "crun", "namespaces, seccomp and Landlock on the host's kernel", 0, ALL_CANS, { NULL }, { "--cgroup-manager=disabled" } },
+        [ENGINE_RUNC] = { "runc", "namespaces, seccomp and Landlock on the host's kernel", 0, ALL_CANS, { NULL }, { "--rootless=true" } },
         /* Its processes are not the host's: how many there are is not to be limited there. */
         [ENGINE_GVISOR] = { "gvisor",
                             "a kernel of its own in user space (gVisor)",
                             1U << LIMIT_PIDS,
+                            0,
                             { "--platform=ptrace", "--platform=systrap" },
                             { "--network=none", "--ignore-cgroups", "--host-uds=create", "--overlay2=none",
                               "--file-access-mounts=exclusive" } },
@@ -159,7 +164,7 @@ uint32_t class_lacks(const struct runtime_class *class)
 
 void class_describe(const struct runtime_class *class, uint32_t limits, const char *version, const struct err *why, struct ipc_class *out)
 {
-        *out = (struct ipc_class){ .available = !why, .limits = limits & ~class_lacks(class) };
+        *out = (struct ipc_class){ .available = !why, .limits = limits & ~class_lacks(class), .can = engines[class->engine].can };
         snprintf(out->name, sizeof(out->name), "%s", class->name);
         snprintf(out->driver, sizeof(out->driver), "%s", class->driver == CLASS_NATIVE ? "native" : "oci");
         snprintf(out->engine, sizeof(out->engine), "%s", engines[class->engine].name);

@@ -33,6 +33,16 @@ enum class_engine {
         CLASS_ENGINES,
 };
 
+/* What not every class can. */
+enum class_can {
+        CAN_KILL_ONE,      /* where memory runs out, the command that took it is killed; else the sandbox is */
+        CAN_COUNT_ATTACKS, /* calls that are refused as attacks are counted */
+        CAN_HOST_KERNEL,   /* the host's kernel answers, with all that it can */
+        CLASS_CANS,
+};
+
+extern const char *const class_can_names[CLASS_CANS];
+
 struct runtime_class {
         char name[CLASS_NAME_MAX + 1];
         enum class_driver driver;

@@ -310,6 +310,7 @@ void ipc_put_classes(struct wbuf *w, const struct ipc_classes *m)
                         wbuf_str(w, (const char *)&m->of[i] + class_texts[k].at);
                 wbuf_u8(w, m->of[i].available);
                 wbuf_u32(w, m->of[i].limits);
+                wbuf_u32(w, m->of[i].can);
         }
 }
 
@@ -323,6 +324,7 @@ int ipc_get_classes(struct rbuf *r, struct ipc_classes *m)
                         rbuf_str(r, (char *)&m->of[i] + class_texts[k].at, class_texts[k].cap);
                 m->of[i].available = rbuf_u8(r);
                 m->of[i].limits = rbuf_u32(r);
+                m->of[i].can = rbuf_u32(r);
                 if (m->of[i].available > 1)
                         return -1;
         }

@@ -84,6 +84,7 @@ static void put_process(struct json_put *j, const struct oci_config *c)
                 LIST(j, sets[i], capabilities);
         json_put_end(j);
         flag(j, "noNewPrivileges", true);
+        number(j, "oomScoreAdj", 1000); /* a sandbox goes before the host */
         json_put_key(j, "rlimits");
         json_put_array(j);
         json_put_object(j);

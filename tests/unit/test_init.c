@@ -53,6 +53,8 @@ struct host {
         uint64_t pong_value;
         struct guest_stats stats;
         bool stats_seen;
+        uint8_t bound[GUEST_CLAIM];
+        unsigned bounds; /* how many BOUND there were */
         struct guest_hello_ok ok;
         char error[256];
         uint8_t in[GUEST_HEADER + GUEST_FRAME_MAX];
@@ -403,6 +405,9 @@ static bool on_frame(struct host *h, const struct guest_frame *f)
         case GUEST_STATS_REPLY:
                 h->stats_seen = true;
                 return guest_get_stats(f->payload, &h->stats) == 0;
+        case GUEST_BOUND:
+                h->bounds++;
+                return f->channel == 0 && guest_get_claim(f->payload, h->bound) == 0;
         case GUEST_PROTOCOL_ERROR:
                 h->protocol_error = true;
                 return guest_get_text(f->payload, h->error, sizeof(h->error)) == 0;
@@ -1070,7 +1075,14 @@ TEST(broken_rules)
                 { GUEST_PING, 0, 3, "\0\0\0\0\0\0\0\0", 8 }, /* not a matter of a channel */
                 { GUEST_PING, 0, 0, "\0\0\0", 3 },
                 { GUEST_EXEC, 0, 0, "", 0 },
-                { GUEST_HELLO, 0, 0, "\1\0\0\0\0\x80\0\0\1\0\0\0\0\0\0\0", 16 }, /* the epoch is the same */
+                { GUEST_HELLO, 0, 0, "\2\0\0\0\0\x80\0\0\1\0\0\0\0\0\0\0", 16 }, /* the epoch is the same */
+                { GUEST_HELLO, 0, 0, "\1\0\0\0\0\x80\0\0\2\0\0\0\0\0\0\0", 16 }, /* another version */
+                { GUEST_BIND, 0, 0, "0123456789abcdef", 15 },
+                { GUEST_BIND, 0, 0, "0123456789abcdef", 17 },
+                { GUEST_BIND, 0, 0, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 16 }, /* none */
+                { GUEST_BIND, 0, 1, "0123456789abcdef", 16 },
+                { GUEST_BIND, GUEST_MORE, 0, "0123456789abcdef", 16 },
+                { GUEST_BOUND, 0, 0, "0123456789abcdef", 16 },
         };
 
         for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -1229,22 +1241,84 @@ static int dial(struct host *h, const char *path)
         return connect(h->fd, (struct sockaddr *)&a, sizeof(a));
 }
 
+/* One that listens at `path`, in the scratch directory. */
+static int launch_listening(struct host *h, char *path, size_t cap)
+{
+        struct sockaddr_un a = { .sun_family = AF_UNIX };
+        struct boot_config c;
+
+        host_init(h);
+        snprintf(path, cap, "%s/sock", scratch);
+        unlink(path);
+        snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+        auto_fd listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (bind(listener, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(listener, 8) < 0)
+                return -1;
+        tune_config(&c, BOOT_ONE_UID | BOOT_LISTEN);
+        return launch_with(h, listener, &c);
+}
+
+/* Asks to be bound to a claim whose bytes are all `c`; returns what all bytes of the answer are, or 0. */
+static int bind_to(struct host *h, int c)
+{
+        uint8_t claim[GUEST_CLAIM];
+        unsigned before = h->bounds;
+
+        memset(claim, c, sizeof(claim));
+        if (send_frame(h, GUEST_BIND, 0, 0, claim, sizeof(claim)) < 0 || !WAIT_FOR(h, h->bounds > before))
+                return 0;
+        memset(claim, h->bound[0], sizeof(claim));
+        return memcmp(claim, h->bound, sizeof(claim)) == 0 ? h->bound[0] : 0;
+}
+
+TEST(one_claim_for_life)
+{
+        const uint8_t none[GUEST_CLAIM] = { 0 };
+        char path[96];
+        HOST h;
+
+        CHECK(launch_listening(&h, path, sizeof(path)) == 0);
+        CHECK(dial(&h, path) == 0 && hello(&h, 1) == 0 && WAIT_FOR(&h, h.hello_ok));
+        CHECK(memcmp(h.ok.bound, none, GUEST_CLAIM) == 0);
+        CHECK(sh(&h, 1, "echo unbound"));
+        CHECK_INT(bind_to(&h, 'a'), 'a');
+        CHECK_INT(bind_to(&h, 'a'), 'a'); /* said once more */
+        CHECK_INT(bind_to(&h, 'b'), 'a'); /* another's */
+        CHECK_INT(h.bounds, 3);
+
+        /* A connection that breaks off changes nothing, and neither does one that breaks the rules. */
+        CHECK(dial(&h, path) == 0 && hello(&h, 2) == 0 && WAIT_FOR(&h, h.hello_ok));
+        CHECK_INT(h.ok.bound[0], 'a');
+        CHECK(send_frame(&h, GUEST_BIND, 0, 0, none, GUEST_CLAIM) == 0 && refused(&h));
+        CHECK(dial(&h, path) == 0 && hello(&h, 3) == 0 && WAIT_FOR(&h, h.hello_ok));
+        CHECK(h.ok.bound[0] == 'a' && h.ok.bound[GUEST_CLAIM - 1] == 'a');
+        CHECK_INT(bind_to(&h, 'b'), 'a');
+        CHECK(sh(&h, 2, "echo bound"));
+        CHECK(send_frame(&h, GUEST_SHUTDOWN, 0, 0, NULL, 0) == 0);
+}
+
+/* Its answer was never read: the next connection knows. */
+TEST(bound_unheard)
+{
+        char path[96];
+        HOST h;
+
+        CHECK(launch_listening(&h, path, sizeof(path)) == 0);
+        CHECK(dial(&h, path) == 0 && hello(&h, 1) == 0);
+        CHECK(send_frame(&h, GUEST_BIND, 0, 0, "0123456789abcdef", GUEST_CLAIM) == 0 && ping(&h));
+        CHECK(dial(&h, path) == 0 && hello(&h, 2) == 0 && WAIT_FOR(&h, h.hello_ok));
+        CHECK(memcmp(h.ok.bound, "0123456789abcdef", GUEST_CLAIM) == 0);
+        CHECK(send_frame(&h, GUEST_SHUTDOWN, 0, 0, NULL, 0) == 0);
+}
+
 TEST(attach_again)
 {
         HOST h;
-        struct boot_config c;
+        struct sockaddr_un a = { .sun_family = AF_UNIX };
         char path[96];
 
-        host_init(&h);
-        snprintf(path, sizeof(path), "%s/sock", scratch);
-        unlink(path);
-        struct sockaddr_un a = { .sun_family = AF_UNIX };
+        CHECK(launch_listening(&h, path, sizeof(path)) == 0);
         snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
-        int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        CHECK(bind(listener, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(listener, 8) == 0);
-        tune_config(&c, BOOT_ONE_UID | BOOT_LISTEN);
-        CHECK(launch_with(&h, listener, &c) == 0);
-        close(listener);
 
         CHECK(dial(&h, path) == 0 && hello(&h, 5) == 0 && WAIT_FOR(&h, h.hello_ok));
         CHECK(begin_sh(&h, 1, GUEST_EXEC_STDIN, "i=0; while [ $i -lt 40000 ]; do echo $i; i=$((i+1)); done; cat; exit 6") == 0);

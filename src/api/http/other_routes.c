@@ -391,6 +391,12 @@ static void put_runtime(struct json_put *j, const struct api *api, const struct 
                 if (r->limits & (1U << i))
                         json_put_string(j, limit_table[i].field);
         json_put_end(j);
+        json_put_key(j, "capabilities");
+        json_put_array(j);
+        for (unsigned i = 0; i < CLASS_CANS; i++)
+                if (r->can & (1U << i))
+                        json_put_string(j, class_can_names[i]);
+        json_put_end(j);
         json_put_end(j);
 }
 

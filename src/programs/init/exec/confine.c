@@ -21,8 +21,8 @@ enum { CAPS_MAX = 64 };
 #define ABI_1_RIGHTS ((LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1)
 
 static bool prepared;
-static uint64_t bounding;  /* capabilities to drop from the bounding set */
 static uint64_t permitted; /* what pid 1 has */
+static int still_bound;    /* errno of what kept the bounding set from being emptied, else 0 */
 static uint32_t own_uid, own_gid;
 static int ruleset = -1;
 static struct limit {
@@ -121,23 +121,6 @@ static bool has_cap(int cap)
         return (permitted >> cap & 1) != 0;
 }
 
-static void prepare_caps(void)
-{
-        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-        struct __user_cap_data_struct data[2] = { 0 };
-
-        if (syscall(SYS_capget, &header, data) == 0)
-                permitted = (uint64_t)data[1].permitted << 32 | data[0].permitted;
-        for (int cap = 0; cap < CAPS_MAX; cap++) {
-                int r = prctl(PR_CAPBSET_READ, cap, 0, 0, 0);
-
-                if (r < 0)
-                        break;
-                if (r > 0)
-                        bounding |= 1ULL << cap;
-        }
-}
-
 static int drop_caps(void)
 {
         struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -147,14 +130,19 @@ static int drop_caps(void)
         return syscall(SYS_capset, &header, none) < 0 ? errno : 0;
 }
 
-/* What no later exec can bring back. Without SETPCAP it cannot be done; no_new_privs then stands alone. */
+/* What no later exec can bring back, of pid 1 so that its children need not. Without SETPCAP it cannot be done; no_new_privs then stands alone. */
 static int drop_bounding(void)
 {
         if (!has_cap(CAP_SETPCAP))
                 return 0;
-        for (int cap = 0; cap < CAPS_MAX; cap++)
-                if ((bounding >> cap & 1) != 0 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+        for (int cap = 0; cap < CAPS_MAX; cap++) {
+                int r = prctl(PR_CAPBSET_READ, cap, 0, 0, 0);
+
+                if (r < 0)
+                        break;
+                if (r > 0 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
                         return errno;
+        }
         if (prctl(PR_SET_SECUREBITS,
                   SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |
                           SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED,
@@ -162,6 +150,16 @@ static int drop_bounding(void)
             !boot_has(BOOT_OWN_KERNEL))
                 return errno;
         return 0;
+}
+
+static void prepare_caps(void)
+{
+        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct data[2] = { 0 };
+
+        if (syscall(SYS_capget, &header, data) == 0)
+                permitted = (uint64_t)data[1].permitted << 32 | data[0].permitted;
+        still_bound = drop_bounding();
 }
 
 /* The raw calls: a library's own would try to change every thread, and the child may share pid 1's memory. */
@@ -183,7 +181,7 @@ bool confine_may_be(const struct identity *id)
 
 int confine_become(const struct identity *id)
 {
-        int r = drop_bounding();
+        int r = still_bound;
 
         if (r == 0)
                 r = change_ids(id);

@@ -19,7 +19,7 @@ struct identity {
         char shell[256]; /* empty: not known */
 };
 
-/* Reads what children will need. Does its work once; cheap to call again. */
+/* Reads what children will need, and gives up for all of them what pid 1 has no use for. Does its work once; cheap to call again. */
 void confine_prepare(void);
 
 /* pid 1 itself: nobody may look into it; with BOOT_DIE_ALONE it dies with its parent. Again after each change of the fsuid. */

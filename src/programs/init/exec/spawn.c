@@ -47,7 +47,7 @@ struct child {
 static int place(const struct child *c)
 {
         for (int i = 0; i < 3; i++)
-                if (dup2(c->order->fds[i], i) < 0)
+                if (c->order->fds[i] != i && dup2(c->order->fds[i], i) < 0)
                         return errno;
         if (c->report != REPORT_FD && dup3(c->report, REPORT_FD, O_CLOEXEC) < 0)
                 return errno;
