@@ -9,6 +9,8 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "domain/classes.h"
+#include "domain/limits.h"
 
 #include "openapi_json.h"
 
