@@ -34,6 +34,7 @@ struct monitor {
         uint32_t image_serial;
         int zygote_watched;
         bool broken; /* nothing can be served any more */
+        bool moved;  /* what else came may be about what is no more; it comes again */
         bool stopped;
 };
 
@@ -61,6 +62,13 @@ static int watch(struct monitor *m, int fd, void *tag)
         struct epoll_event ev = { .events = EPOLLIN, .data.ptr = tag };
 
         return epoll_ctl(m->epoll, EPOLL_CTL_ADD, fd, &ev);
+}
+
+static bool watch_job(struct monitor *m, struct nest_box *box, int what)
+{
+        struct epoll_event ev = { .events = EPOLLIN, .data.ptr = box };
+
+        return (epoll_ctl(m->epoll, what, box->pidfd, &ev) | epoll_ctl(m->epoll, what, box->job->timer, &ev)) == 0;
 }
 
 /* ---- answers ---- */
@@ -211,7 +219,7 @@ static bool on_spawn(struct monitor *m, struct message *msg)
         if (r == 0)
                 return answer_spawned(m, box, msg->head.serial, order.missing, stream);
         box->job->serial = msg->head.serial;
-        return watch(m, box->pidfd, box) == 0 && watch(m, box->job->timer, box) == 0;
+        return watch_job(m, box, EPOLL_CTL_ADD);
 }
 
 static bool on_classes(struct monitor *m, struct message *msg)
@@ -439,10 +447,12 @@ static bool on_job(struct monitor *m, struct nest_box *box)
         uint32_t serial = box->job->serial, missing = box->job->missing;
         int stream = -1;
         struct err e;
-        int r = nest_step(&m->nest, box, &stream, &e);
 
+        m->moved = true;
+        watch_job(m, box, EPOLL_CTL_DEL); /* by hand: a child of ours may have what we close */
+        int r = nest_step(&m->nest, box, &stream, &e);
         if (r > 0)
-                return true;
+                return watch_job(m, box, EPOLL_CTL_ADD);
         if (r == 0)
                 return answer_spawned(m, box, serial, missing, stream);
         log_line(box->id, e.msg);
@@ -665,7 +675,8 @@ int monitor_run(const struct monitor_config *config)
                 if (n < 0 && errno != EINTR)
                         break;
                 idle = n <= 0 && !prepare_one(&m);
-                for (int i = 0; i < n && go_on; i++) {
+                m.moved = false;
+                for (int i = 0; i < n && go_on && !m.moved; i++) {
                         if (handle(&m, events[i].data.ptr))
                                 continue;
                         go_on = m.config.listener >= 0 && !m.broken && !m.stopped;
