@@ -31,6 +31,11 @@ int spawn_check(const struct spawn_rules *rules, const struct ipc_spawn *req, si
                 err_set(e, ERR_INVALID_SPEC, 0, "there is no runtime class '%.*s'", CLASS_NAME_MAX, req->class);
                 return err_hint(e, "creto-runtime runtimes lists them");
         }
+        for (unsigned i = 0; i < LIMIT_COUNT; i++)
+                if (class_lacks(found) & l.wanted & (1U << i)) {
+                        err_set(e, ERR_NOT_SUPPORTED, 0, "--%s cannot be enforced by runtime class '%s'", limit_table[i].flag, found->name);
+                        return err_hint(e, "leave it out, or use another class: creto-runtime runtimes");
+                }
         uint32_t can = rules->limits & ~class_lacks(found);
         if (limits_check_enforced(&l, can, e) < 0)
                 return -(int)e->code;

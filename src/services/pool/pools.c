@@ -319,6 +319,7 @@ void pool_create(struct pools *all, const struct pool_request *req, pool_done_fn
         }
         p->info.created_ms = time_wall_ms();
         p->info.settings = req->settings;
+        p->wanted = req->spec->limits.wanted;
         if (pool_set_spec(p, spec, len, &e) < 0) {
                 pool_free(p);
                 done(ctx, NULL, &e);

@@ -35,7 +35,7 @@
 #define SANITIZED 1
 #endif
 
-enum { STACK = 256 * 1024, PATH_SIZE = 4096, REPORT_FD = 3, STEP_MS = 1 };
+enum { FDS_MAX = 1024, STACK = 256 * 1024, PATH_SIZE = 4096, REPORT_FD = 3, STEP_MS = 1 };
 
 struct child {
         const struct spawn *order;
@@ -135,6 +135,14 @@ static void reset_signals(void)
         sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+static void close_others(void)
+{
+        if (sys_close_range(REPORT_FD + 1, ~0U, 0) == 0)
+                return;
+        for (int fd = REPORT_FD + 1; fd < FDS_MAX; fd++) /* an old gVisor cannot */
+                close(fd);
+}
+
 static int child_main(void *arg)
 {
         const struct child *c = arg;
@@ -146,7 +154,7 @@ static int child_main(void *arg)
         must(confine_limits(), GUEST_STAGE_CONFINE);
         must(enter_cwd(s), GUEST_STAGE_CWD);
         must(confine_landlock(), GUEST_STAGE_CONFINE);
-        sys_close_range(REPORT_FD + 1, ~0U, 0);
+        close_others();
         reset_signals();
         if (s->kind == GUEST_KIND_PROGRAM)
                 must(run_program(s), GUEST_STAGE_EXEC);
