@@ -20,7 +20,12 @@ static const struct {
 } engines[CLASS_ENGINES] = {
         [ENGINE_NONE] = { "none", "namespaces, seccomp and Landlock on the host's kernel", 0, ALL_CANS, { NULL }, { NULL } },
         [ENGINE_OCI] = { "oci", "as its engine has it, seccomp and Landlock", 0, ALL_CANS, { NULL }, { NULL } },
-        [ENGINE_CRUN] = { "crun", "namespaces, seccomp and Landlock on the host's kernel", 0, ALL_CANS, { NULL }, { "--cgroup-manager=disabled" } },
+        [ENGINE_CRUN] = { "crun",
+                          "namespaces, seccomp and Landlock on the host's kernel",
+                          0,
+                          ALL_CANS,
+                          { NULL },
+                          { "--cgroup-manager=disabled" } },
         [ENGINE_RUNC] = { "runc", "namespaces, seccomp and Landlock on the host's kernel", 0, ALL_CANS, { NULL }, { "--rootless=true" } },
         /* Its processes are not the host's: how many there are is not to be limited there. */
         [ENGINE_GVISOR] = { "gvisor",
@@ -125,7 +130,7 @@ static bool word(const char **at, char *out, size_t cap)
 {
         size_t len = strcspn(*at, ",");
 
-        if (len == 0 || len >= cap)
+        if (len == 0 || len >= cap || ((*at)[len] == ',' && (*at)[len + 1] == '\0'))
                 return false;
         memcpy(out, *at, len);
         out[len] = '\0';
@@ -160,6 +165,16 @@ enum class_engine class_engine_of(const char *name)
 uint32_t class_lacks(const struct runtime_class *class)
 {
         return engines[class->engine].lacks;
+}
+
+enum class_engine class_engine_at(const char *binary)
+{
+        const char *slash = strrchr(binary, '/'), *name = slash ? slash + 1 : binary;
+
+        for (size_t i = 0; i < sizeof(built_in) / sizeof(built_in[0]); i++)
+                if (built_in[i].driver == CLASS_OCI && strcmp(built_in[i].binary, name) == 0)
+                        return built_in[i].engine;
+        return ENGINE_OCI;
 }
 
 void class_describe(const struct runtime_class *class, uint32_t limits, const char *version, const struct err *why, struct ipc_class *out)

@@ -13,7 +13,7 @@
 
 enum {
         CLASS_NAME_MAX = 32, /* [a-z0-9-] */
-        CLASSES_MAX = 16,
+        CLASSES_MAX = 32,
         CLASS_BINARY_MAX = 255,
         CLASS_OPTIONS_MAX = 8,
         CLASS_OPTION_MAX = 95,
@@ -78,6 +78,8 @@ bool class_parse(const char *text, struct runtime_class *class);
 
 /* "oci", "crun", "runc", "gvisor". CLASS_ENGINES where it is none of them. */
 enum class_engine class_engine_of(const char *name);
+/* By the name of the program: ENGINE_OCI where it is none of those that are known. */
+enum class_engine class_engine_at(const char *binary);
 
 /* Bits of the limits that its engine cannot keep. */
 uint32_t class_lacks(const struct runtime_class *class);

@@ -26,7 +26,7 @@ enum {
         IPC_IMAGE_FDS_EXTRA = 4,
         IPC_LIST_MAX = 256, /* sandboxes in one LISTED */
         IPC_CLASS_MAX = 32, /* bytes of a runtime class's name */
-        IPC_CLASSES_MAX = 16,
+        IPC_CLASSES_MAX = 32,
         IPC_CLASS_TEXT_MAX = 255,
 };
 

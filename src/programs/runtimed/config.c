@@ -252,7 +252,7 @@ static const char *set_runtime(struct config *c, const char *name, const char *k
         struct runtime_class *class = (struct runtime_class *)(uintptr_t)classes_find(&c->classes, name);
 
         if (!class && c->classes.count == CLASSES_MAX)
-                return "is one class too many: there are at most 16";
+                return "is one class too many: there are at most 32";
         if (!class) {
                 class = &c->classes.of[c->classes.count++];
                 *class = (struct runtime_class){ .driver = CLASS_OCI, .engine = ENGINE_OCI };
@@ -264,11 +264,14 @@ static const char *set_runtime(struct config *c, const char *name, const char *k
                 class->engine = v->type == TOML_STRING ? class_engine_of(v->string) : CLASS_ENGINES;
                 return class->engine < CLASS_ENGINES ? NULL : "must be \"oci\", \"crun\", \"runc\" or \"gvisor\"";
         }
-        if (strcmp(key, "binary") == 0)
+        if (strcmp(key, "binary") == 0) {
+                if (class->engine == ENGINE_OCI && v->type == TOML_STRING)
+                        class->engine = class_engine_at(v->string);
                 return v->type == TOML_STRING &&
                                        snprintf(class->binary, sizeof(class->binary), "%s", v->string) < (int)sizeof(class->binary)
                                ? NULL
                                : "must be a path of at most 255 bytes";
+        }
         if (strcmp(key, "options") != 0)
                 return "there is no such setting";
         if (v->type != TOML_STRINGS || v->count > CLASS_OPTIONS_MAX)
