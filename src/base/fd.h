@@ -49,3 +49,6 @@ int fd_new_file(int dir, const char *path, mode_t mode, const void *data, size_t
 int fd_copy(int from, int to);
 
 int fd_set_nonblock(int fd, bool on);
+
+/* Waits that long (-1: until then) for something to read, the end of it, or, for a pidfd, the end of the process: a zombie has ended. */
+bool fd_readable(int fd, int wait_ms);

@@ -111,3 +111,34 @@ ssize_t sock_recv(int fd, void *data, size_t cap, int *fds, size_t *nfds)
                 *nfds = got;
         return n;
 }
+
+int sock_name_senders(int fd, bool on)
+{
+        return setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &(int){ on }, sizeof(int));
+}
+
+ssize_t sock_recv_from(int fd, void *data, size_t cap, pid_t *sender)
+{
+        _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(struct ucred))];
+        struct iovec iov = { .iov_base = data, .iov_len = cap };
+        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+        ssize_t n;
+
+        *sender = 0;
+        do {
+                n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        } while (n < 0 && errno == EINTR);
+        for (struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
+                struct ucred who;
+
+                if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_CREDENTIALS)
+                        continue;
+                memcpy(&who, CMSG_DATA(c), sizeof(who));
+                *sender = who.pid;
+        }
+        if (n >= 0 && msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+                errno = EMSGSIZE;
+                return -1;
+        }
+        return n;
+}

@@ -1,12 +1,9 @@
 #include "domain/spawn.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/str.h"
 #include "domain/limits.h"
-
-enum { USER_STACK = 8 << 20 };
 
 int spawn_check(const struct spawn_rules *rules, const struct ipc_spawn *req, size_t nfds, const struct runtime_class **class,
                 uint32_t *missing, struct err *e)
@@ -42,36 +39,4 @@ int spawn_check(const struct spawn_rules *rules, const struct ipc_spawn *req, si
         *class = found;
         *missing = limits_missing(&l, can);
         return 0;
-}
-
-static void copy_path(char out[BOOT_PATH_MAX], const char *path)
-{
-        snprintf(out, BOOT_PATH_MAX, "%s", path);
-}
-
-void spawn_boot(const struct ipc_spawn *req, uint32_t missing, struct boot_config *c)
-{
-        static const char *const writable[] = { "/tmp", "/var/tmp", "/run", "/home/agent", "/dev/shm" };
-        const uint64_t *l = req->limits;
-
-        *c = (struct boot_config){
-                .size = sizeof(*c),
-                .version = BOOT_VERSION,
-                .default_uid = req->uid,
-                .default_gid = req->gid,
-                .disk_watch = 1,
-                .nofile = l[LIMIT_NOFILE],
-                .core_bytes = l[LIMIT_CORE] ? l[LIMIT_CORE] : 1, /* 0 would still start a core_pattern helper */
-                .stack_bytes = USER_STACK,
-                /* where no group can do it, the nearest that a process limit can do */
-                .as_bytes = missing & (1U << LIMIT_MEMORY) ? l[LIMIT_MEMORY] : BOOT_UNLIMITED,
-                .nproc = missing & (1U << LIMIT_PIDS) ? l[LIMIT_PIDS] : BOOT_UNLIMITED,
-                .fsize_bytes = BOOT_UNLIMITED,
-                .output_bps = l[LIMIT_OUTPUT] == LIMIT_UNLIMITED ? BOOT_UNLIMITED : l[LIMIT_OUTPUT],
-                .writable_count = sizeof(writable) / sizeof(writable[0]),
-        };
-        copy_path(c->disk_path, "/tmp");
-        copy_path(c->home, req->home);
-        for (size_t i = 0; i < sizeof(writable) / sizeof(writable[0]); i++)
-                copy_path(c->writable[i], writable[i]);
 }

@@ -1,5 +1,5 @@
 /*
- * What the warden makes of a request for a sandbox, as far as no system call is needed for it: is it one, and what does creto-init have to know. Pure.
+ * What the warden makes of a request for a sandbox, as far as no system call is needed for it: is it one? Pure.
  */
 #pragma once
 
@@ -8,7 +8,6 @@
 
 #include "base/err.h"
 #include "domain/classes.h"
-#include "wire/boot.h"
 #include "wire/ipc.h"
 
 struct spawn_rules {
@@ -22,6 +21,3 @@ struct spawn_rules {
  * and *missing has the limits that are not enforced (defaults only; bit per limit). */
 int spawn_check(const struct spawn_rules *rules, const struct ipc_spawn *req, size_t nfds, const struct runtime_class **class,
                 uint32_t *missing, struct err *e);
-
-/* creto-init's configuration, but for its flags. */
-void spawn_boot(const struct ipc_spawn *req, uint32_t missing, struct boot_config *c);

@@ -146,11 +146,9 @@ static void put_linux(struct json_put *j, const struct oci_config *c)
         put_ids(j, "gidMappings", c);
         json_put_key(j, "namespaces");
         json_put_array(j);
-        for (size_t i = 0; i < sizeof(spaces) / sizeof(spaces[0]); i++) {
+        for (size_t i = 0; i < sizeof(spaces) / sizeof(spaces[0]) - !c->own_network; i++) {
                 json_put_object(j);
                 text(j, "type", spaces[i]);
-                if (spaces[i][0] == 'n' && !c->own_network)
-                        text(j, "path", "/tmp/netns");
                 json_put_end(j);
         }
         json_put_end(j);

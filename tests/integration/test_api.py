@@ -74,7 +74,7 @@ def narrow_pools(document):
     schemas["PoolCreate"]["properties"]["templateSource"]["properties"] = {"format": {"enum": ["yaml", "json"]}, "text": {"enum": ["{}", '{"image": "host"}']}}
     claim = schemas["Claim"]["properties"]
     for name in ("resourceLimits", "resources"):
-        for fixed in ("diskBytes", "diskInodes"):
+        for fixed in ("diskBytes", "diskInodes", "openFiles", "coreBytes", "outputBytesPerSecond"):
             del claim[name]["properties"][fixed]
     for name in ("runtimeClass", "secureRuntime"):
         claim[name] = {"enum": ["native", "auto", None]}

@@ -10,7 +10,6 @@
 #include "domain/classes.h"
 #include "domain/limits.h"
 #include "domain/spawn.h"
-#include "wire/cgroup_text.h"
 #include "wire/oci.h"
 
 /* ---- the bundle's config.json ---- */
@@ -256,28 +255,4 @@ TEST(requests_are_judged)
         strcpy(req.class, "gvisor");
         CHECK_INT(spawn_check(&rules, &req, 0, &class, &missing, &e), 0);
         CHECK_INT(missing, 1 << LIMIT_PIDS);
-}
-
-/* ---- texts of the kernel ---- */
-
-TEST(groups_in_text)
-{
-        char path[64];
-
-        CHECK_INT(cgroup_bits("rw,cpu,cpuacct"), CGROUP_CPU | CGROUP_CPUACCT);
-        CHECK_INT(cgroup_bits("cpu io memory\n"), CGROUP_CPU | CGROUP_MEMORY);
-        CHECK_INT(cgroup_bits("cpus,memoryx,"), 0);
-        CHECK(cgroup_own_path("3:memory:/a/b\n0::/c\n", CGROUP_MEMORY, false, path, sizeof(path)));
-        CHECK_STR(path, "/a/b");
-        CHECK(cgroup_own_path("3:memory:/a/b\n0::/c\n", 0, true, path, sizeof(path)));
-        CHECK_STR(path, "/c");
-        CHECK(!cgroup_own_path("broken", CGROUP_MEMORY, false, path, sizeof(path)));
-        CHECK_INT((long long)cgroup_figure("a 1\nab 2\nb 3\n", "ab"), 2);
-        CHECK_INT((long long)cgroup_figure("77\n", NULL), 77);
-        CHECK(cgroup_figure("a 1\n", "b") == UINT64_MAX);
-        CHECK_INT(cgroup_owner("creto-12-3"), 12);
-        CHECK_INT(cgroup_owner("creto-x-3"), 0);
-        CHECK_INT(cgroup_owner("other-1-2"), 0);
-        CHECK_STR(cgroup_controller_name(CGROUP_PIDS), "pids");
-        CHECK(!cgroup_controller_name(0));
 }

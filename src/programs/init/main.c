@@ -17,6 +17,7 @@
 #include "programs/init/exec/filter.h"
 #include "programs/init/init.h"
 #include "programs/init/exec/notify.h"
+#include "programs/init/prewarm/prewarm.h"
 #include "programs/init/stream.h"
 #include "programs/init/watch.h"
 #include "wire/guest.h"
@@ -83,6 +84,8 @@ static void dispatch(enum watch what, uint32_t index, short revents)
         } else if (what == WATCH_NOTIFY) {
                 if (!(revents & POLLIN) || !notify_answer(notify_fd))
                         fd_close(&notify_fd);
+        } else if (what == WATCH_PREWARM) {
+                prewarm_ready();
         } else {
                 channel_ready(what, index, revents);
         }
@@ -107,6 +110,7 @@ static void loop(void)
                 stream_watch();
                 if (notify_fd >= 0)
                         watch_add(notify_fd, POLLIN, WATCH_NOTIFY, 0);
+                prewarm_watch();
                 channel_watch();
                 struct timespec t = { .tv_sec = timeout / 1000, .tv_nsec = timeout % 1000 * 1000000L };
                 if (ppoll(polled, watch_count, timeout < 0 ? NULL : &t, &open) <= 0)

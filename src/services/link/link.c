@@ -110,7 +110,8 @@ static void finish(struct link *l, struct request *r, const struct link_answer *
 {
         if (r->type == IPC_IMAGE)
                 l->image_busy = false;
-        r->done(r->ctx, a);
+        if (r->done)
+                r->done(r->ctx, a);
         free(r);
 }
 
@@ -434,7 +435,8 @@ static void refuse(link_done_fn *done, void *ctx, enum err_code code, const char
 
         err_set(&e, code, 0, "%s", why);
         a.error = &e;
-        done(ctx, &a);
+        if (done)
+                done(ctx, &a);
 }
 
 static struct request *make(struct link *l, const struct wbuf *w, enum ipc_type type, enum ipc_type answer, link_done_fn *done, void *ctx)
@@ -451,7 +453,7 @@ static struct request *make(struct link *l, const struct wbuf *w, enum ipc_type 
                 .serial = l->serial,
                 .type = type,
                 .answer = answer,
-                .repeatable = type != IPC_SPAWN && type != IPC_IMAGE,
+                .repeatable = done && type != IPC_SPAWN && type != IPC_IMAGE && type != IPC_LIST,
                 .deadline_ms = clock_ms(CLOCK_MONOTONIC) + LINK_WAIT_MS,
                 .done = done,
                 .ctx = ctx,

@@ -48,7 +48,9 @@ typedef void link_done_fn(void *ctx, const struct link_answer *a);
 /* Each calls `done` exactly once, unless the link is freed: later, or at once where it is refused. */
 void link_spawn(struct link *l, const struct ipc_spawn *req, link_done_fn *done, void *ctx);
 void link_usage(struct link *l, const char *id, link_done_fn *done, void *ctx);
+/* `done` NULL: nobody waits for it, and another warden is not asked again. */
 void link_terminate(struct link *l, const char *id, link_done_fn *done, void *ctx);
+/* Of this warden: one that comes after it is not asked again. */
 void link_list(struct link *l, uint32_t first, link_done_fn *done, void *ctx);
 void link_attach(struct link *l, const char *id, link_done_fn *done, void *ctx);
 void link_freeze(struct link *l, const char *id, bool frozen, link_done_fn *done, void *ctx);

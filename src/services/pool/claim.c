@@ -87,7 +87,7 @@ static struct claim *claim_new(struct pool *p, const struct claim_request *req, 
         if (!pack.memory)
                 return NULL;
         struct claim *c = (struct claim *)(void *)pack.memory;
-        *c = (struct claim){ .pool = p, .file_count = req->file_count, .done = done, .ctx = ctx, .born_us = now_us() };
+        *c = (struct claim){ .pool = p, .file_count = req->file_count, .done = done, .left = req->left, .ctx = ctx, .born_us = now_us() };
         pack_claim(&pack, c, req);
         c->bind.env_count = req->spec->env_count;
         c->bind.label_count = req->spec->label_count;
@@ -150,6 +150,15 @@ static struct claim *first_waiting(struct pool *p)
                 p->waiting_last = &p->waiting;
         p->info.waiting -= c != NULL;
         return c;
+}
+
+void claims_drop_left(struct pool *p)
+{
+        struct err e;
+
+        err_set(&e, ERR_TIMEOUT, 0, "the client has left");
+        while (p->waiting && p->waiting->left && p->waiting->left(p->waiting->ctx))
+                claim_finish(first_waiting(p), &e);
 }
 
 static void give(struct claim *c, struct member *m);
@@ -219,6 +228,7 @@ void claim_offer(struct member *m)
         struct sandbox *same;
         struct claim *c;
 
+        claims_drop_left(m->pool);
         while ((c = first_waiting(m->pool)) && (same = find_same(m->pool, c->bind.owner, c->bind.key))) { /* it waited twice */
                 answer_again(m->pool, same, c->done, c->ctx);
                 free(c);

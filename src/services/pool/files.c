@@ -7,7 +7,7 @@
 
 #include "services/pool/internal.h"
 
-enum { FILE_MODE = 0644, SAID_MAX = 160, WRITE_MS = 10000 };
+enum { SAID_MAX = 160, WRITE_MS = 10000 };
 
 static void next_step(struct claim *c);
 
@@ -54,6 +54,21 @@ static void take_output(struct claim *c, char said[SAID_MAX])
         said[len] = '\0';
 }
 
+/* A frame at a time, as long as there is room: more room is told of only where there was none. */
+static void feed(struct claim *c, const struct claim_file *f)
+{
+        size_t room;
+
+        while (c->sent < f->len && (room = exec_room(c->exec)) > 0) {
+                size_t n = f->len - c->sent < room ? f->len - c->sent : room;
+
+                exec_write(c->exec, (const char *)f->data + c->sent, n);
+                c->sent += n;
+                if (c->sent == f->len)
+                        exec_eof(c->exec);
+        }
+}
+
 static void on_ready(void *ctx)
 {
         struct claim *c = ctx;
@@ -62,14 +77,8 @@ static void on_ready(void *ctx)
         char said[SAID_MAX] = "";
 
         if (x->state == EXEC_STARTING || x->state == EXEC_RUNNING) {
-                size_t room = exec_room(c->exec), left = c->mkdir ? 0 : f->len - c->sent;
-
-                if (left == 0 || room == 0)
-                        return;
-                exec_write(c->exec, (const char *)f->data + c->sent, left < room ? left : room);
-                c->sent += left < room ? left : room;
-                if (c->sent == f->len)
-                        exec_eof(c->exec);
+                if (!c->mkdir)
+                        feed(c, f);
                 return;
         }
         take_output(c, said);
@@ -80,7 +89,7 @@ static void on_ready(void *ctx)
                 next_step(c);
         } else if (x->state == EXEC_EXITED) {
                 end_exec(c);
-                fail_file(c, said[0] ? said : "the disk may be full");
+                fail_file(c, said[0] ? said : "it was killed");
         } else {
                 struct err e = x->failure;
 
@@ -100,7 +109,7 @@ static void next_step(struct claim *c)
                 claim_finish(c, NULL);
                 return;
         }
-        snprintf(mode, sizeof(mode), "%o", f->mode ? f->mode : FILE_MODE);
+        snprintf(mode, sizeof(mode), "%o", f->mode);
         snprintf(folder, sizeof(folder), "%s", f->path);
         *strrchr(folder, '/') = '\0';
         if (c->mkdir && folder[0] == '\0')

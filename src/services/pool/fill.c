@@ -104,6 +104,10 @@ static void ready(struct member *m, struct sandbox *sb)
                         member_end(old);
                         break;
                 }
+        if (m->state == MEMBER_READY && p->lists[MEMBER_READY].count > p->info.settings.max_ready + p->replacing) {
+                pool_log(p, PHASE_EVICTED, false, sb, ERR_NONE, "it was made for a client that has left, and there are enough");
+                member_end(m);
+        }
 }
 
 static void failed(struct member *m, struct sandbox *sb, const struct err *e)
@@ -223,6 +227,7 @@ static void make_for_claims(struct pool *p)
 {
         struct err e;
 
+        claims_drop_left(p);
         while (p->info.waiting > p->lists[MEMBER_WARMING].count && p->all->foreground < FOREGROUND_MAX) {
                 if (begin(p, false, &e) == 0)
                         continue;

@@ -55,6 +55,7 @@ struct claim {
         unsigned tries;
         uint64_t born_us, us;
         claim_done_fn *done;
+        bool (*left)(void *ctx);
         void *ctx;
 };
 
@@ -131,6 +132,8 @@ void pool_failed(struct pool *p, const struct sandbox *sb, const struct err *e);
 void claim_offer(struct member *m);
 /* One that somebody may wait for cannot be made. */
 void claim_refuse(struct pool *p, const struct err *e);
+/* Whose clients have left need none. */
+void claims_drop_left(struct pool *p);
 void claims_refuse_all(struct pool *p, const struct err *e);
 
 /* ---- files.c ---- */

@@ -458,9 +458,15 @@ void pool_release(struct pool *p, struct sandbox *sb, bool *replaced, sandbox_do
         struct event_facts facts = { "SandboxReleased", info->id, info->owner, NULL, NULL };
         struct err e;
 
-        if (!m || m->pool != p || m->state != MEMBER_CLAIMED) {
+        if (strcmp(info->pool, p->info.id) != 0 || info->claimed_ms == 0 || (m && m->state == MEMBER_CLAIMING)) {
                 err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "no sandbox %s is claimed from pool '%s'", info->id, p->info.id);
                 done(ctx, NULL, &e);
+                return;
+        }
+        if (!m || m->pool != p ||
+            m->state != MEMBER_CLAIMED) { /* it was released before, and the answer was lost; or it has ended by itself */
+                *replaced = false;
+                sandbox_terminate(sb, done, ctx);
                 return;
         }
         *replaced = p->info.settings.reusable && p->info.state == POOL_ACTIVE &&

@@ -69,6 +69,7 @@ static void drop_session(struct sandbox *sb)
 {
         execs_unbind(sb);
         claim_dropped(sb);
+        prewarm_unbind(sb);
         watch_free(sb->watch);
         session_free(sb->session);
         sb->watch = NULL;
@@ -93,12 +94,13 @@ static void on_session(void *ctx)
         if (r == 0 && session_greeted(sb->session)) {
                 set_adopting(sb, false);
                 sb->attach_tries = 0;
-                if (sb->info.state == SANDBOX_CREATING && !claim_binds_first(sb))
-                        sandbox_ready(sb);
-                else
+                if (sb->info.state != SANDBOX_CREATING || !claim_binds_first(sb)) {
+                        prewarm_begin(sb);
                         claim_stepped(sb);
+                }
         }
         if (r == 0) {
+                prewarm_check(sb);
                 execs_check(sb);
                 if (sb->watch)
                         watch_set(sb->watch, session_events(sb->session));
@@ -377,6 +379,18 @@ static unsigned of_owner(const struct sandboxes *all, const char *owner)
         return n;
 }
 
+/* What nobody waits for leaves a place like its own to what somebody asks for. */
+static int leave_a_place(struct sandboxes *all, const struct limits *l, const char **resource, struct err *e)
+{
+        struct admission_promised with = all->promised;
+
+        admission_add(&with, l);
+        if (admission_check(&all->config.rules, &all->host, &with, l, resource, e) == 0)
+                return 0;
+        err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "there is room for one more sandbox (%s), and no pool takes the last place", *resource);
+        return err_hint(e, "end sandboxes, or let the pool be smaller");
+}
+
 static int admit(struct sandboxes *all, const struct sandbox_request *req, struct err *e)
 {
         const char *resource;
@@ -385,7 +399,8 @@ static int admit(struct sandboxes *all, const struct sandbox_request *req, struc
                 return -(int)e->code;
         host_look(all);
         all->promised.of_owner = req->pool ? 0 : of_owner(all, req->owner);
-        if (admission_check(&all->config.rules, &all->host, &all->promised, &req->spec->limits, &resource, e) == 0)
+        if (admission_check(&all->config.rules, &all->host, &all->promised, &req->spec->limits, &resource, e) == 0 &&
+            (!req->background || leave_a_place(all, &req->spec->limits, &resource, e) == 0))
                 return 0;
         all->config.count(all->config.ctx, SANDBOX_COUNT_REFUSED, resource, 1);
         return -(int)e->code;

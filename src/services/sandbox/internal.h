@@ -25,6 +25,7 @@ struct setup {
         const char *const *env, *const *image_env, *const *labels;
         const char *const *command; /* entrypoint and cmd of the image in one */
         size_t label_count, entrypoint_count;
+        struct spec_prewarm prewarm;
         const char *image, *runtime, *cwd, *user; /* cwd, user: of the spec, else of the image, else NULL */
 };
 
@@ -63,6 +64,7 @@ struct sandbox {
         struct watch *watch;
         struct timer *timer;
         struct exec *execs;
+        struct prewarm *prewarm; /* prewarm.c; NULL: none */
         unsigned exec_count;
         struct waiter *creating, *ending, *looking, *resuming;
         uint64_t looked_ms, looked_cpu; /* CLOCK_MONOTONIC of the last look */
@@ -162,6 +164,13 @@ void execs_check(struct sandbox *sb); /* after a step of the session */
 void execs_lose(struct sandbox *sb, const struct err *why);
 void execs_unbind(struct sandbox *sb); /* the session goes, another will come */
 void execs_free(struct sandbox *sb);
+
+/* ---- prewarm.c ---- */
+void prewarm_begin(struct sandbox *sb); /* creto-init has answered: the sandbox gets Ready, at once or when its server is */
+void prewarm_check(struct sandbox *sb); /* after a step of the session */
+void prewarm_adopt(struct sandbox *sb, struct session_exec *guest);
+void prewarm_unbind(struct sandbox *sb); /* the session goes */
+void prewarm_free(struct sandbox *sb);
 
 /* ---- image.c ---- */
 struct image_cache *image_cache_new(struct sandboxes *all);

@@ -123,6 +123,7 @@ void sandbox_free(struct sandbox *sb)
                 all->last = sb->prev;
         all->counts[sb->info.state]--;
         execs_free(sb);
+        prewarm_free(sb);
         watch_free(sb->watch);
         session_free(sb->session);
         timer_free(sb->timer);
@@ -254,9 +255,10 @@ static void take_missing(struct sandbox *sb)
 {
         struct err e;
 
+        if (sb->doomed)
+                return; /* the warden has been asked to end it, and will say that it is not there */
         sb->in_warden = false;
         if (sb->info.state == SANDBOX_TERMINATING) {
-                sb->doomed = false;
                 sandbox_end(sb);
                 return;
         }
@@ -276,9 +278,10 @@ static void take_one(struct sandbox *sb, const struct ipc_listed_box *box)
 
         if (sb->spawning)
                 return; /* what is there was begun before; the answer to our SPAWN says so */
+        if (sb->doomed)
+                return; /* the link asks again by itself, and twice is once too often */
         sb->in_warden = true;
         if (sb->info.state == SANDBOX_TERMINATING || sb->info.state == SANDBOX_TERMINATED || sb->info.state == SANDBOX_FAILED) {
-                sb->doomed = false;
                 sandbox_end(sb);
         } else if (box->state == IPC_BOX_EXITED || box->state == IPC_BOX_DYING) {
                 err_set(&e, ERR_INTERNAL_ERROR, 0, "it ended while the service was down (status %d)", box->status);
@@ -319,7 +322,7 @@ static void on_list(void *ctx, const struct link_answer *a)
                         take_one(sb, box);
                 } else {
                         all->config.log(all->config.ctx, true, box->id, "the warden has a sandbox that no record names: it is ended");
-                        link_terminate(all->link, box->id, ignore, NULL);
+                        link_terminate(all->link, box->id, NULL, NULL);
                 }
         }
         all->list_seen += a->listed->count;

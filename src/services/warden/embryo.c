@@ -38,7 +38,7 @@ static const unsigned kept_caps[] = { CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETP
 
 _Noreturn static void give_up(int sock, const char *what)
 {
-        struct embryo_report r = { .ok = 0 };
+        struct embryo_report r = { .stage = EMBRYO_FAILED };
 
         err_sys(&r.err, "sandbox: cannot %s", what);
         sock_send(sock, &r, sizeof(r), NULL, 0);

@@ -2,12 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -22,7 +22,6 @@
 #include "base/proc.h"
 #include "base/str.h"
 #include "base/sys.h"
-#include "domain/spawn.h"
 #include "services/warden/driver.h"
 #include "services/warden/engine.h"
 #include "services/warden/parts/mnt.h"
@@ -55,22 +54,21 @@ void oci_job_free(struct nest_box *b)
 
 /* What the child of a moment makes an engine of. */
 struct call {
-        const struct nest *n;
-        const struct nest_box *b;
-        const struct nest_order *o;
-        struct material m;
-        int exe, boot, slot, netns, sandbox_stream, out;
+        struct nest *n;
+        struct nest_box *b;
+        int disk, root;
+        int exe, boot, slot, sandbox_stream, out;
         int socket_dir; /* as the job's, to be mounted */
         bool gvisor, old;
 };
 
 static void call_release(struct call *c)
 {
-        nest_material_release(&c->m);
+        fd_close(&c->disk);
+        fd_close(&c->root);
         fd_close(&c->exe);
         fd_close(&c->boot);
         fd_close(&c->slot);
-        fd_close(&c->netns);
         fd_close(&c->sandbox_stream);
         fd_close(&c->out);
         fd_close(&c->socket_dir);
@@ -83,7 +81,7 @@ static int put_config(int dir, const struct call *c, struct err *e)
         static char text[CONFIG_MAX];
         struct wbuf w = wbuf_over(text, sizeof(text));
         struct rlimit files;
-        struct oci_config config = { .hostname = c->o->req->hostname,
+        struct oci_config config = { .hostname = c->b->want.hostname,
                                      .first_id = space_slot_uid((unsigned)c->b->slot),
                                      .ids = SPACE_IDS,
                                      .nofile = INIT_NOFILE,
@@ -109,9 +107,8 @@ static int fill_bundle(int at, struct call *c, struct err *e)
                 if (mkdirat(at, dirs[i], 0755) < 0)
                         return err_sys(e, "bundle: cannot make %s", dirs[i]);
         auto_fd init = fd_new_file(at, "init", 0555, NULL, 0);
-        auto_fd netns = fd_new_file(at, "netns", 0444, NULL, 0);
         c->out = fd_new_file(at, "out", 0600, NULL, 0);
-        if (netns < 0 || c->out < 0 || init < 0 || fd_copy(c->n->init_exe, init) < 0)
+        if (c->out < 0 || init < 0 || fd_copy(c->n->init_exe, init) < 0)
                 return err_sys(e, "bundle: cannot write its files");
         return put_config(at, c, e);
 }
@@ -146,12 +143,10 @@ static int write_machine_id(int disk, struct err *e)
 
 static int pack_boot(struct call *c, struct err *e)
 {
-        uint32_t kept = c->n->config.private ? BOOT_DIE_ALONE : BOOT_LISTEN | BOOT_SLOT;
         struct boot_config boot;
         int ends[2];
 
-        spawn_boot(c->o->req, c->o->missing, &boot);
-        boot.flags = BOOT_NO_PARENT | kept | (c->gvisor ? BOOT_BIND | BOOT_LISTEN | BOOT_OWN_KERNEL : BOOT_FILTER);
+        nest_fill_boot(c->n, c->b, BOOT_NO_PARENT | (c->gvisor ? BOOT_BIND | BOOT_LISTEN | BOOT_OWN_KERNEL : BOOT_FILTER), &boot);
         boot.init_id = SPACE_INIT_ID;
         if (pipe2(ends, O_CLOEXEC) < 0)
                 return err_sys(e, "cannot make a pipe");
@@ -162,6 +157,30 @@ static int pack_boot(struct call *c, struct err *e)
 }
 
 /* ---- the child that becomes the engine ---- */
+
+/* What takes time is made here. */
+static int make_parts(struct call *c, struct err *e)
+{
+        const struct nest_box *b = c->b;
+        const struct image_hold *image = b->image;
+        uint32_t first = space_slot_uid((unsigned)b->slot);
+        const struct space_map owners = { b->want.own_ids ? 0 : SPACE_IMAGE_UID, first, SPACE_IDS };
+        int layers[IPC_LAYERS_MAX] = { b->root };
+
+        c->disk = disk_make(&c->n->disk, b->limits.value[LIMIT_MEMORY] == LIMIT_UNLIMITED, b->limits.value[LIMIT_DISK], b->limits.value[LIMIT_INODES],
+                            first, first + b->want.uid, e);
+        if (c->disk < 0 || write_machine_id(c->disk, e) < 0)
+                return -(int)e->code;
+        if (!image && b->root < 0)
+                return 0;
+        for (unsigned i = 0; image && i < image->count; i++)
+                layers[i] = image->layers[i]->fd;
+        auto_fd idmap = space_userns(&owners, e);
+        if (idmap < 0)
+                return idmap;
+        c->root = mnt_overlay(layers, image ? image->count : 1, idmap, e);
+        return c->root < 0 ? c->root : 0;
+}
 
 static int move_to(int mount, const char *at, struct err *e)
 {
@@ -181,27 +200,28 @@ static int hide_groups(struct err *e)
 
 static int enter_bundle(const struct call *c, struct err *e)
 {
-        char netns[32];
-
-        snprintf(netns, sizeof(netns), "/proc/self/fd/%d", c->netns);
-        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-                return err_sys(e, "cannot make a mount namespace");
-        if (move_to(c->b->job->bundle, "/tmp", e) < 0 || move_to(c->m.disk, "/tmp/disk", e) < 0 ||
-            (c->m.root >= 0 ? move_to(c->m.root, "/tmp/rootfs", e) : mnt_host_root("/tmp/rootfs", e)) < 0 ||
+        if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+                return err_sys(e, "cannot make namespaces");
+        if (move_to(c->b->job->bundle, "/tmp", e) < 0 || move_to(c->disk, "/tmp/disk", e) < 0 ||
+            (c->root >= 0 ? move_to(c->root, "/tmp/rootfs", e) : mnt_host_root("/tmp/rootfs", e)) < 0 ||
             (c->socket_dir >= 0 && move_to(c->socket_dir, "/tmp/guest", e) < 0) || hide_groups(e) < 0)
                 return -(int)e->code;
-        if (c->netns >= 0 && mount(netns, "/tmp/netns", NULL, MS_BIND, NULL) < 0)
-                return err_sys(e, "cannot mount the network namespace");
-        return chdir("/tmp") < 0 ? err_sys(e, "cannot enter the bundle") : 0;
+        return space_lo_up(e) < 0 ? -(int)e->code : chdir("/tmp") < 0 ? err_sys(e, "cannot enter the bundle") : 0;
 }
 
-/* gVisor's processes are the sandbox, from the first one on. Of the others that is creto-init, which comes in when it is there. */
-static int enter_group(const struct call *c, struct err *e)
+static int enter_groups(const struct call *c, struct err *e)
 {
-        if (c->gvisor)
-                return cgroup_attach(&c->n->cgroups, &c->b->group, getpid(), false, e);
-        return fd_write_file(cgroup_clone_fd(&c->n->cgroups, &c->b->group), "cgroup.procs", "0") < 0 ? err_sys(e, "cannot enter the group")
-                                                                                                     : 0;
+        int doors[CGROUP_TREES_MAX], count = cgroup_doors(&c->n->cgroups, &c->b->group, doors, e);
+        auto_fd v2 = cgroup_clone_fd(&c->n->cgroups, &c->b->group);
+
+        for (int i = 0; i < count; i++)
+                if (write(doors[i], "0", 1) != 1)
+                        return err_sys(e, "cannot enter a group");
+        if (v2 < 0) {
+                err_set(e, ERR_NOT_SUPPORTED, 0, "there is no cgroup2 hierarchy");
+                return err_hint(e, "mount -t cgroup2 none /sys/fs/cgroup/unified");
+        }
+        return count < 0 ? count : fd_write_file(v2, "cgroup.procs", "0") < 0 ? err_sys(e, "cannot enter the group") : 0;
 }
 
 /* Standard streams; then, for who can pass them on, the guest stream and the slot. */
@@ -215,8 +235,8 @@ _Noreturn static void become_engine(struct call *c)
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         setsid();
-        if (enter_group(c, &e) == 0 && enter_bundle(c, &e) == 0) {
-                class_run_argv(c->o->class, c->o->req->id, (unsigned)count - 3, c->old, argv);
+        if (enter_groups(c, &e) == 0 && make_parts(c, &e) == 0 && enter_bundle(c, &e) == 0) {
+                class_run_argv(c->b->want.class, c->b->id, (unsigned)count - 3, c->old, argv);
                 if (exe >= 0 && fd_arrange(c->gvisor ? gvisor : others, (size_t)count) == 0)
                         proc_exec(exe, count, argv);
                 err_sys(&e, "cannot start the engine");
@@ -234,26 +254,33 @@ static int arm(struct nest_job *j, uint64_t ms, struct err *e)
         return timerfd_settime(j->timer, 0, &t, NULL) < 0 ? err_sys(e, "cannot set a timer") : 0;
 }
 
+/* box->sock can be read when one of the two can. */
+static int watch_job(struct nest_box *b, struct err *e)
+{
+        struct epoll_event ev = { .events = EPOLLIN };
+
+        fd_close(&b->sock);
+        b->sock = epoll_create1(EPOLL_CLOEXEC);
+        if (b->sock < 0 || epoll_ctl(b->sock, EPOLL_CTL_ADD, b->pidfd, &ev) < 0 || epoll_ctl(b->sock, EPOLL_CTL_ADD, b->job->timer, &ev) < 0)
+                return err_sys(e, "cannot watch an engine");
+        return 0;
+}
+
 static int prepare(struct nest *n, struct nest_box *b, struct call *c, struct err *e)
 {
-        const struct nest_order *o = c->o;
         int ends[2] = { -1, -1 };
 
         b->job->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
         if (b->job->timer < 0 || arm(b->job, ENGINE_MS, e) < 0)
                 return err_sys(e, "cannot make a timer");
-        memcpy(b->id, o->req->id, sizeof(b->id));
-        if (nest_begin(n, b, &o->limits, true, e) < 0)
+        if (nest_begin_box(n, b, true, e) < 0 || (b->job->bundle = disk_tmpfs(BUNDLE_BYTES, BUNDLE_FILES, e)) < 0 ||
+            fill_bundle(b->job->bundle, c, e) < 0 || pack_boot(c, e) < 0)
                 return -(int)e->code;
-        b->limits = o->limits;
-        if ((b->job->bundle = disk_tmpfs(BUNDLE_BYTES, BUNDLE_FILES, e)) < 0 || fill_bundle(b->job->bundle, c, e) < 0 ||
-            nest_gather(n, b, o, &c->m, e) < 0 || write_machine_id(c->m.disk, e) < 0 || pack_boot(c, e) < 0)
-                return -(int)e->code;
-        if (!n->config.private && nest_keep(n, b, b->id, &c->slot, e) < 0)
+        if (!n->config.private && nest_keep(n, b, &c->slot, e) < 0)
                 return -(int)e->code;
         if (c->gvisor)
                 return make_socket_dir(n, b, c, e);
-        if ((c->netns = space_netns(e)) < 0 || nest_make_stream(n, b->id, ends, e) < 0)
+        if (nest_make_stream(n, b->id, ends, e) < 0)
                 return -(int)e->code;
         b->job->stream = ends[0];
         c->sandbox_stream = ends[1];
@@ -272,50 +299,23 @@ static int start(struct nest *n, struct nest_box *b, struct call *c, struct err 
                 become_engine(c);
         if (b->pid < 0 || (b->pidfd = sys_pidfd_open(b->pid)) < 0)
                 return err_sys(e, "cannot start an engine");
-        return 0;
+        fd_close(&b->root);
+        return watch_job(b, e);
 }
 
-static int oci_spawn(struct nest *n, const struct nest_order *order, struct nest_box **box, int *stream, struct err *e)
+static int oci_begin(struct nest *n, struct nest_box *b, struct err *e)
 {
-        struct nest_order o = *order;
-        struct call c = {
-                .n = n, .o = &o, .m = { -1, -1, -1 }, .boot = -1, .slot = -1, .netns = -1, .sandbox_stream = -1, .out = -1, .socket_dir = -1
-        };
+        struct call c = { .n = n, .b = b, .disk = -1, .root = -1, .boot = -1, .slot = -1, .sandbox_stream = -1, .out = -1, .socket_dir = -1 };
 
-        (void)stream;
-        c.gvisor = o.class->engine == ENGINE_GVISOR;
-        c.exe = engine_ready(n, o.class, &c.old, e);
+        c.gvisor = b->want.class->engine == ENGINE_GVISOR;
+        c.exe = engine_ready(n, b->want.class, &c.old, e);
         if (c.exe < 0)
                 return c.exe;
-        if (class_lacks(o.class) & (1U << LIMIT_PIDS))
-                o.limits.value[LIMIT_PIDS] = LIMIT_UNLIMITED;
-        struct nest_box *b = calloc(1, sizeof(*b));
-        struct nest_job *j = b ? calloc(1, sizeof(*j)) : NULL;
-        if (!j) {
-                free(b);
-                call_release(&c);
-                return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
-        }
-        *j = (struct nest_job){ .class = o.class,
-                                .timer = -1,
-                                .bundle = -1,
-                                .stream = -1,
-                                .socket_dir = -1,
-                                .missing = o.missing,
-                                .end_ms = clock_ms(CLOCK_MONOTONIC) + ENGINE_MS };
-        *b = (struct nest_box){ .state = NEST_STARTING, .pidfd = -1, .sock = -1, .slot = -1, .job = j, .next = n->boxes };
-        n->boxes = b;
-        c.b = b;
-        int r = start(n, b, &c, e);
+        b->job = calloc(1, sizeof(*b->job));
+        if (b->job)
+                *b->job = (struct nest_job){ .timer = -1, .bundle = -1, .stream = -1, .socket_dir = -1, .end_ms = clock_ms(CLOCK_MONOTONIC) + ENGINE_MS };
+        int r = b->job ? start(n, b, &c, e) : err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         call_release(&c);
-        if (r == 0) {
-                *box = b;
-                return 1;
-        }
-        if (b->pidfd >= 0)
-                nest_kill(b);
-        nest_reap(n, b);
-        nest_forget(n, b);
         return r;
 }
 
@@ -328,7 +328,7 @@ static int complain(struct nest_box *b, const char *what, struct err *e)
 
         fd_read_file(b->job->bundle, "out", text, sizeof(text));
         str_last_line(text, words, sizeof(words));
-        err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': its engine %s%s%s", b->job->class->name, what, words[0] ? ": " : "",
+        err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': its engine %s%s%s", b->want.class->name, what, words[0] ? ": " : "",
                 words);
         return err_hint(e, "creto-runtime runtimes says which engine that is; try it by itself, or use another class");
 }
@@ -365,9 +365,10 @@ static int engine_step(struct nest *n, struct nest_box *b, struct err *e)
         b->pid = pid;
         b->pidfd = pidfd;
         b->job->done = true;
-        if (b->job->class->engine != ENGINE_GVISOR && cgroup_attach(&n->cgroups, &b->group, pid, false, e) < 0)
+        const struct limits l = b->limits;
+        if (watch_job(b, e) < 0)
                 return -(int)e->code;
-        if (nest_write_limits(n, b, &b->limits, e) < 0) {
+        if (nest_write_limits(n, b, &l, e) < 0) {
                 e->code = e->code == ERR_SANDBOX_NOT_READY ? ERR_INVALID_SPEC : e->code;
                 return err_hint(e, "the engine's own memory is the sandbox's too: give it more");
         }
@@ -377,19 +378,18 @@ static int engine_step(struct nest *n, struct nest_box *b, struct err *e)
 /* gVisor: the sandbox makes its socket when it is there. */
 static int stream_step(struct nest_box *b, struct err *e)
 {
-        struct pollfd p = { .fd = b->pidfd, .events = POLLIN };
         struct err not_yet;
 
         if (b->job->stream < 0)
                 b->job->stream = record_connect_at(b->job->socket_dir, &not_yet);
         if (b->job->stream >= 0)
                 return 0;
-        if (poll(&p, 1, 0) != 0)
+        if (fd_readable(b->pidfd, 0))
                 return complain(b, "made a sandbox that ended at once", e);
         return arm(b->job, LOOK_MS, e) < 0 ? -(int)e->code : 1;
 }
 
-static int oci_step(struct nest *n, struct nest_box *b, int *stream, struct err *e)
+static int oci_hear(struct nest *n, struct nest_box *b, struct err *e)
 {
         int r = b->job->done ? 0 : engine_step(n, b, e);
 
@@ -397,16 +397,15 @@ static int oci_step(struct nest *n, struct nest_box *b, int *stream, struct err 
                 r = stream_step(b, e);
         if (r == 1 && clock_ms(CLOCK_MONOTONIC) >= b->job->end_ms)
                 r = complain(b, "takes longer than 20 s", e);
-        if (r > 0)
-                return r;
-        if (r < 0) {
-                nest_kill(b);
-                nest_reap(n, b);
-                return r;
-        }
+        return r;
+}
+
+static int oci_send_off(struct nest *n, struct nest_box *b, int *stream, struct err *e)
+{
+        (void)n, (void)e;
         *stream = take_fd(&b->job->stream);
         oci_job_free(b);
-        b->state = NEST_RUNNING;
+        fd_close(&b->sock);
         return 0;
 }
 
@@ -418,4 +417,4 @@ static int oci_check(struct nest *n, const struct runtime_class *class, struct e
         return exe < 0 ? exe : 0;
 }
 
-const struct driver oci_driver = { .spawn = oci_spawn, .step = oci_step, .check = oci_check };
+const struct driver oci_driver = { oci_begin, oci_hear, oci_send_off, oci_check };

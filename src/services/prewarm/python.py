@@ -1,0 +1,474 @@
+# The prewarm server for Python (docs/protocols/prewarm.md): imports what it is told to, then keeps one forked copy of itself waiting for a command.
+#
+#     python3 -c 'import sys; exec(compile(sys.argv[1], "<prewarm>", "exec"), {})' THIS-TEXT MODULE...
+#
+# A copy runs the program as `python3 -c`, `-m` or `python3 FILE` would: the last thing that is left of the server is an exception on its way out of
+# __main__, a SystemExit whose exit code is found out by running the program. C asks for it when no Python frame is left (class Exit).
+import sys
+
+known = set(sys.modules)
+
+import _operator
+import _signal
+import _socket
+import builtins
+import gc
+import io
+import os
+import posix
+import time
+
+for name in set(sys.modules) - known | {"linecache"} & known:
+    del sys.modules[name]  # a program finds what a new interpreter has, and the imports
+
+PACKET, READY, TAKEN, REFUSED = 65536, b"\x01\x00", b"\x02", b"\x03"
+STDIN, CWD_WISH = 1, 2
+SOURCE_MAX = 16 << 20
+
+server_main = sys.modules["__main__"]
+pristine = {name: value for name, value in vars(server_main).items() if name.startswith("__")}
+external = sys.modules["_frozen_importlib_external"]
+Function = type(lambda: None)
+Module = type(sys)
+
+
+class Refused(Exception):
+    """errno; the command is started cold."""
+
+
+# ---- fill ----
+
+def fail(why):
+    sys.stderr.write(why + "\n")
+    os._exit(1)
+
+
+def fill(names):
+    """Returns what the imports changed in the environment."""
+    if sys.version_info < (3, 10):
+        fail(f"Python 3.10 or later can be prewarmed, and this is {sys.version.split()[0]}")
+    before = dict(os.environb)
+    for name in names:
+        __import__(name)
+    for stream in sys.stdout, sys.stderr:
+        stream.flush()
+    threads = len(os.listdir("/proc/self/task")) - 1
+    if threads:
+        fail(f"the imports started {threads} thread{'s' * (threads > 1)}, and a process with threads cannot be forked; "
+             "numpy and its like start none with OPENBLAS_NUM_THREADS=1 and OMP_NUM_THREADS=1 in the spec's env")
+    gc.collect()
+    gc.freeze()
+    after = dict(os.environb)
+    return {name: after.get(name) for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+def seed():
+    """What was seeded at import must not be the same in two commands; random sees to itself (os.register_at_fork)."""
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()
+    if "_ssl" in sys.modules:
+        sys.modules["_ssl"].RAND_add(os.urandom(32), 32.0)
+
+
+# ---- the request ----
+
+def number(value):
+    return value.to_bytes(4, "little")
+
+
+def strings(values):
+    return number(len(values)) + b"".join(number(len(value)) + value for value in values)
+
+
+class Request:
+    def __init__(self, packet):
+        self.packet, self.at = packet, 2
+        self.flags = packet[1]
+        self.cwd = self.string()
+        self.raw = [self.string() for _ in range(self.number())]
+        self.argv = [os.fsdecode(word) for word in self.raw]
+        self.env = None  # as the server's
+        if not packet.endswith(own_env, self.at) or len(packet) - self.at != len(own_env):
+            self.read_env()
+
+    def read_env(self):
+        self.env = {}
+        for _ in range(self.number()):
+            name, _, value = self.string().partition(b"=")
+            self.env.setdefault(name, value)
+
+    def number(self):
+        self.at += 4
+        return int.from_bytes(self.packet[self.at - 4:self.at], "little")
+
+    def string(self):
+        end = self.number() + self.at
+        value = self.packet[self.at:end]
+        self.at = end
+        return value
+
+
+def program_path(request):
+    """Where argv[0] is found, as creto-init looks."""
+    for folder in os.fsdecode(request.env.get(b"PATH", b"")).split(":"):
+        path = os.path.join(folder, request.argv[0])
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    raise Refused(2)
+
+
+def check_program(request):
+    """That it is this interpreter: `python` may be another one."""
+    if request.argv[0] == own_name and (request.env is None or request.env.get(b"PATH") == own_path):
+        return
+    if request.env is None:
+        request.env = {name: value for name, _, value in (pair.partition(b"=") for pair in own_pairs)}
+    path = program_path(request)
+    if os.path.dirname(path) != os.path.dirname(sys.executable) or not os.path.samefile(path, "/proc/self/exe"):
+        raise Refused(2)
+    sys.executable = path
+
+
+def enter(request):
+    try:
+        os.chdir(request.cwd)
+    except OSError as e:
+        if not request.flags & CWD_WISH:
+            raise Refused(e.errno) from None
+        os.chdir("/")
+
+
+def read_source(name):
+    """The bytes of a plain script; what else python takes as a file goes cold."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        with io.open(fd, "rb", 0) as f:
+            status = os.fstat(fd)
+            if status.st_mode & 0o170000 != 0o100000 or status.st_size > SOURCE_MAX:
+                raise Refused(22)
+            source = f.read(SOURCE_MAX)
+    except OSError as e:
+        raise Refused(e.errno) from None
+    if b"\0" in source:
+        raise Refused(22)
+    check_text(source)
+    return source
+
+
+def check_text(source):
+    """What is not UTF-8 has messages of its own."""
+    try:
+        source.decode()
+    except UnicodeDecodeError:
+        raise Refused(84) from None
+
+
+# ---- becoming the program ----
+
+def set_environment(request):
+    if request.env is None:
+        return
+    for name, value in changed.items():
+        if value is None:
+            request.env.pop(name, None)
+        else:
+            request.env[name] = value
+    if list(request.env.items()) == list(os.environb.items()):
+        return
+    for name in list(os.environb):
+        del os.environb[name]
+    for name, value in request.env.items():
+        os.environb[name] = value
+    posix.environ.clear()
+    posix.environ.update(request.env)
+
+
+def open_stdin():
+    """As the interpreter's start does for a pipe."""
+    old = sys.__stdin__
+    buffer = io.open(0, "rb", closefd=False)
+    buffer.raw.name = "<stdin>"
+    sys.stdin = sys.__stdin__ = io.TextIOWrapper(buffer, old.encoding, old.errors, "\n")
+    sys.stdin.mode = "r"
+
+
+def set_arguments(request, argv, path0):
+    sys.argv = argv
+    if hasattr(sys, "orig_argv"):
+        sys.orig_argv = request.argv
+    if "" in sys.path and not getattr(sys.flags, "safe_path", False):
+        sys.path[sys.path.index("")] = path0
+    module = Module("__main__")  # the server's is frozen, and would keep what the program leaves
+    module.__dict__.clear()
+    module.__dict__.update(pristine)
+    sys.modules["__main__"] = module
+    return module.__dict__
+
+
+def run_code(request):
+    code = request.argv[2]
+    main = set_arguments(request, ["-c", *request.argv[3:]], "")
+    program = Function(compile(code, "<string>", "exec", dont_inherit=True), main)
+    if sys.version_info >= (3, 13) and not rehearsing:  # whose tracebacks show the text
+        import linecache
+        linecache._register_code("<string>", code, "<string>")
+    return program
+
+
+def run_module(request):
+    set_arguments(request, ["-m", *request.argv[3:]], os.getcwd())
+    import functools
+    import runpy
+    return functools.partial(runpy._run_module_as_main, request.argv[2], True)
+
+
+def run_file(request):
+    name = request.argv[1]
+    path = name if name.startswith("/") else os.path.join(os.getcwd(), name)
+    main = set_arguments(request, request.argv[1:], os.path.dirname(os.path.realpath(name)))
+    main["__file__"], main["__cached__"] = path, None
+    main["__loader__"] = external.SourceFileLoader("__main__", path)
+    return Function(compile(request.source, path, "exec", dont_inherit=True), main)
+
+
+# ---- the exit ----
+
+class Hook:
+    """sys.unraisablehook while the program runs: takes what ends the program, and leaves the rest to whom the program has put there."""
+
+    def __init__(self):
+        self.hook, self.program, self.caught = sys.unraisablehook, None, None
+
+    def __call__(self, args):
+        frame = args.exc_traceback and args.exc_traceback.tb_frame
+        if args.object is self.program or (frame and frame.f_code is getattr(self.program, "__code__", None)):
+            self.caught = args.exc_value
+        else:
+            self.hook(args)
+
+
+hook = Hook()
+# The program sees, and sets, its own; what C looks up in the module's dictionary is ours.
+Guarded = type("module", (Module,), {
+    "__module__": "builtins",
+    "unraisablehook": property(lambda self: hook.hook, lambda self, value: setattr(hook, "hook", value)),
+})
+
+
+def guard(program):
+    hook.program = program
+    sys.__class__ = Guarded
+    sys.__dict__["unraisablehook"] = hook
+
+
+def unguard():
+    sys.__class__ = Module
+    sys.unraisablehook = hook.hook
+
+
+def show(error):
+    """As PyErr_Print()."""
+    sys.last_type, sys.last_value, sys.last_traceback = type(error), error, error.__traceback__
+    if sys.version_info >= (3, 12):
+        sys.last_exc = error
+    try:
+        excepthook = sys.excepthook
+    except AttributeError:
+        sys.stderr.write("sys.excepthook is missing\n")
+        excepthook = sys.__excepthook__
+    try:
+        excepthook(type(error), error, error.__traceback__)
+    except SystemExit as e:
+        return e.code
+    except BaseException as e:
+        e = e.with_traceback(e.__traceback__.tb_next)
+        sys.stderr.write("Error in sys.excepthook:\n")
+        sys.__excepthook__(type(e), e, e.__traceback__)
+        sys.stderr.write("\nOriginal exception was:\n")
+        sys.__excepthook__(type(error), error, error.__traceback__)
+    return 1
+
+
+def die_of_sigint():
+    """After all that the interpreter does at its end: the built-in names go last."""
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    kill, pid = os.kill, os.getpid()
+    builtins._sigint = type("_sigint", (), {"__del__": lambda self: kill(pid, 2)})()
+
+
+class Result:
+    @property
+    def code(self):
+        """The program has ended."""
+        error, hook.caught, hook.program = hook.caught, None, None
+        unguard()
+        del Program.__del__
+        if isinstance(error, SystemExit):
+            code = getattr(error, "code", error)
+        else:
+            code = show(error) if error else 0
+            if isinstance(error, KeyboardInterrupt):
+                die_of_sigint()
+            if by_file:
+                main = vars(sys.modules["__main__"])
+                main.pop("__file__", None), main.pop("__cached__", None)
+        if not rehearsing:
+            globals().clear()  # likewise
+        return code
+
+
+class Program:
+    result = Result()
+
+
+class Failed:
+    """There is no program: it cannot be compiled."""
+    result = Result()
+
+
+class Exit(SystemExit):
+    def begin(self):
+        global by_file
+        request = self.request
+        form = request.argv[1]
+        by_file = form not in ("-c", "-m")
+        try:
+            program = {"-c": run_code, "-m": run_module}.get(form, run_file)(request)
+        except BaseException as e:  # a SyntaxError, most likely
+            hook.caught = e.with_traceback(None)
+            Program.__del__ = lambda self: None
+            return Failed()
+        guard(program)
+        Program.__del__ = staticmethod(program)
+        return Program()
+
+    # Three steps, one after the other, called by C: begin() and Result.code as functions that return; and between them the program: what begin() has
+    # made is let go of once its `result` is there, and its destructor is the program.
+    program = property(begin)
+    code = property(_operator.attrgetter("program.result.code"))
+
+
+# ---- waiting ----
+
+def descriptors(ancillary):
+    found = []
+    for level, kind, data in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            found += [int.from_bytes(data[i:i + 4], sys.byteorder) for i in range(0, len(data) - 3, 4)]
+    return found
+
+
+def take(packet, ancillary):
+    request = Request(packet)
+    form = request.argv[1]
+    check_program(request)
+    enter(request)
+    if form == "-c":
+        check_text(request.raw[2])
+    elif form != "-m":
+        request.source = read_source(form)
+    fds = descriptors(ancillary)
+    for target, fd in enumerate(fds):
+        os.dup2(fd, target)
+    for fd in fds:
+        os.close(fd)
+    return request
+
+
+def rehearse():
+    """Runs a program of nothing, so that the pages which the next one writes to are this process's own by then."""
+    global rehearsing
+    packet = b"\x81\0" + number(0) + strings([own_name.encode(), b"-c", b"print(end='')"]) + own_env
+    rehearsing = True
+    try:
+        request = Request(packet)
+        check_program(request)
+        check_text(request.raw[2])
+        set_environment(request)
+        leave = Exit()
+        leave.request = request
+        raise leave
+    except SystemExit as e:
+        e.code
+    rehearsing = False
+
+
+def standby(report):
+    """In the copy. Leaves by an exception, which is the program."""
+    while os.getppid() != 1:
+        time.sleep(0.0002)
+    os.setsid()
+    seed()
+    rehearse()
+    server.send(READY)
+    try:
+        packet, ancillary, _, _ = server.recvmsg(PACKET, _socket.CMSG_SPACE(12))
+        if not packet:
+            os._exit(0)
+        request = take(packet, ancillary)
+    except Refused as e:
+        server.send(REFUSED + e.args[0].to_bytes(4, "little"))
+        os._exit(0)
+    except ConnectionError:
+        os._exit(0)
+    server.send(TAKEN)
+    os.write(report, b".")
+    os.close(report)
+    server.close()
+    set_environment(request)
+    if request.flags & STDIN:
+        open_stdin()
+    leave = Exit()
+    leave.request = request
+    raise leave
+
+
+def fork():
+    """Returns the end of a pipe: in a copy that is a child of pid 1 its writing end, and in the server, -1 and its reading end."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.fork() > 0:
+                os._exit(0)
+        except OSError:
+            os._exit(1)
+        os.close(reading)
+        return writing, -1
+    os.close(writing)
+    os.waitpid(child, 0)
+    return -1, reading
+
+
+def over():
+    """True where nobody is at the other end."""
+    try:
+        return server.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+
+
+def serve():
+    while True:
+        report, reading = fork()
+        if report >= 0:
+            standby(report)
+        taken = os.read(reading, 1)
+        os.close(reading)
+        if not taken:  # it was refused, or killed
+            if over():
+                os._exit(0)
+            time.sleep(0.01)
+
+
+own_pairs = [name + b"=" + value for name, value in os.environb.items()]
+own_env = strings(own_pairs)
+server = _socket.socket(fileno=3)
+os.set_inheritable(3, False)
+own_name, own_path, by_file, rehearsing = "python3", os.environb.get(b"PATH"), False, False
+modules = sys.argv[2:]
+sys.argv = ["-c"]
+if hasattr(sys, "orig_argv"):
+    sys.orig_argv = ["python3", "-c"]
+changed = fill(modules)
+serve()
