@@ -254,16 +254,20 @@ static int arm(struct nest_job *j, uint64_t ms, struct err *e)
         return timerfd_settime(j->timer, 0, &t, NULL) < 0 ? err_sys(e, "cannot set a timer") : 0;
 }
 
-/* box->sock can be read when one of the two can. */
-static int watch_job(struct nest_box *b, struct err *e)
+/* box->sock can be read when one of the two can. It is taken out by hand: a child of ours may have what we close. */
+static int watch_process(struct nest_box *b, int what, struct err *e)
 {
         struct epoll_event ev = { .events = EPOLLIN };
 
-        fd_close(&b->sock);
+        return epoll_ctl(b->sock, what, b->pidfd, &ev) < 0 ? err_sys(e, "cannot watch an engine") : 0;
+}
+
+static int watch_timer(struct nest_box *b, struct err *e)
+{
+        struct epoll_event ev = { .events = EPOLLIN };
+
         b->sock = epoll_create1(EPOLL_CLOEXEC);
-        if (b->sock < 0 || epoll_ctl(b->sock, EPOLL_CTL_ADD, b->pidfd, &ev) < 0 || epoll_ctl(b->sock, EPOLL_CTL_ADD, b->job->timer, &ev) < 0)
-                return err_sys(e, "cannot watch an engine");
-        return 0;
+        return b->sock < 0 || epoll_ctl(b->sock, EPOLL_CTL_ADD, b->job->timer, &ev) < 0 ? err_sys(e, "cannot watch an engine") : 0;
 }
 
 static int prepare(struct nest *n, struct nest_box *b, struct call *c, struct err *e)
@@ -271,7 +275,7 @@ static int prepare(struct nest *n, struct nest_box *b, struct call *c, struct er
         int ends[2] = { -1, -1 };
 
         b->job->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-        if (b->job->timer < 0 || arm(b->job, ENGINE_MS, e) < 0)
+        if (b->job->timer < 0 || arm(b->job, ENGINE_MS, e) < 0 || watch_timer(b, e) < 0)
                 return err_sys(e, "cannot make a timer");
         if (nest_begin_box(n, b, true, e) < 0 || (b->job->bundle = disk_tmpfs(BUNDLE_BYTES, BUNDLE_FILES, e)) < 0 ||
             fill_bundle(b->job->bundle, c, e) < 0 || pack_boot(c, e) < 0)
@@ -300,7 +304,7 @@ static int start(struct nest *n, struct nest_box *b, struct call *c, struct err 
         if (b->pid < 0 || (b->pidfd = sys_pidfd_open(b->pid)) < 0)
                 return err_sys(e, "cannot start an engine");
         fd_close(&b->root);
-        return watch_job(b, e);
+        return watch_process(b, EPOLL_CTL_ADD, e);
 }
 
 static int oci_begin(struct nest *n, struct nest_box *b, struct err *e)
@@ -361,12 +365,13 @@ static int engine_step(struct nest *n, struct nest_box *b, struct err *e)
         int pidfd = pid < 0 ? -1 : sys_pidfd_open(pid);
         if (pidfd < 0)
                 return complain(b, "ended without a sandbox", e);
+        watch_process(b, EPOLL_CTL_DEL, e);
         fd_close(&b->pidfd);
         b->pid = pid;
         b->pidfd = pidfd;
         b->job->done = true;
         const struct limits l = b->limits;
-        if (watch_job(b, e) < 0)
+        if (watch_process(b, EPOLL_CTL_ADD, e) < 0)
                 return -(int)e->code;
         if (nest_write_limits(n, b, &l, e) < 0) {
                 e->code = e->code == ERR_SANDBOX_NOT_READY ? ERR_INVALID_SPEC : e->code;
