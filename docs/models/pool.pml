@@ -67,6 +67,7 @@ bit rec_ended; /* what the first client's key had has ended; such records are ke
 #define B_LIVE 2
 #define B_DEAD 3
 byte box[SANDBOXES], bound[SANDBOXES];
+bit made[SANDBOXES]; /* it is what the claim wants it to be: its limits, its files */
 
 /* On its way: to the warden and back, to creto-init and back. */
 #define W_NONE 0
@@ -162,6 +163,13 @@ hidden byte i_, j_, n_, m_, same_;
 #else
 #define IS_KNOWN(s) (!unknown[s])
 #endif
+#ifdef MADE_AFTER_BIND
+#define MAY_BE_BOUND(s) true
+#define MAY_BE_TOLD(s) (mem[s] != M_CLAIMING || made[s])
+#else
+#define MAY_BE_BOUND(s) made[s]
+#define MAY_BE_TOLD(s) true
+#endif
 #ifdef NEWCOMERS_OVERTAKE
 #define NOBODY_WAITS true
 #else
@@ -225,6 +233,7 @@ inline tell(c, s)
         assert(owner[s] == 0 || owner[s] == c + 1);
         assert(claim[s] != 0 && rec[s] == R_RUNNING && rec_claim[s] == claim[s]);
         assert(box[s] != B_LIVE || bound[s] == claim[s]);
+        assert(made[s]);
         /* All answers to one key name one sandbox. */
         assert(!keyed(c) || !key_promised || promised[s]);
         assert(!keyed(c) || !key_ended);
@@ -259,6 +268,7 @@ inline begin(s)
         unknown[s] = 0;
         owner[s] = 0;
         promised[s] = 0;
+        made[s] = 0;
         may_end[s] = 0
 }
 
@@ -404,6 +414,9 @@ inline greeted(s, b)
         :: (mem[s] == M_WARMING || mem[s] == M_ADOPTED || mem[s] == M_READY) && b != 0 -> died(s)
         :: mem[s] == M_CLAIMING && b == claim[s] ->
                 mem[s] = M_CLAIMED;
+#ifdef MADE_AFTER_BIND
+                made[s] = 1;
+#endif
                 tell(claimer[s], s)
         :: mem[s] == M_CLAIMING && b == 0 ->
 #ifdef SENT_AGAIN_BEFORE_RECORD
@@ -533,7 +546,7 @@ end:
                 greeted(s, b);
                 b = 0
         }
-        :: d_step { daemon_up && from_bound[s] != 0 ->
+        :: d_step { daemon_up && from_bound[s] != 0 && MAY_BE_TOLD(s) ->
                 b = from_bound[s];
                 from_bound[s] = 0;
                 if
@@ -548,7 +561,8 @@ end:
                 fi;
                 b = 0
         }
-        :: d_step { daemon_up && mem[s] == M_CLAIMING && dirty[s] == 0 && !sent[s] && session[s] == 2 ->
+        :: d_step { daemon_up && mem[s] == M_CLAIMING && dirty[s] == 0 && !made[s] && session[s] == 2 && box[s] == B_LIVE -> made[s] = 1 }
+        :: d_step { daemon_up && mem[s] == M_CLAIMING && dirty[s] == 0 && !sent[s] && session[s] == 2 && MAY_BE_BOUND(s) ->
                 to_bind[s] = claim[s];
                 sent[s] = 1
 #ifdef ANSWER_BEFORE_BOUND
@@ -697,7 +711,8 @@ end:
                         ids[s] = 0;
                         claimer[s] = 0;
                         unknown[s] = 0;
-                        asked[s] = 0
+                        asked[s] = 0;
+                        made[s] = 0
                 :: else
                 fi
         }

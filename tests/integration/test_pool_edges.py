@@ -183,7 +183,8 @@ def who_may_do_what():
         check_equal(s.call("POST", f"/v1/warm-pools/q/release/{mine['sandboxId']}", key=operator).code, "SANDBOX_NOT_FOUND", "of another pool")
         check_equal(s.status(mine["sandboxId"]), "Running", "after all that")
         check_equal(s.good("POST", release, key=agents[0]), {"sandboxId": mine["sandboxId"], "status": "Terminated", "replaced": False}, "release")
-        check_equal(s.call("POST", release, key=agents[0]).status, 200, "released twice: the same answer")
+        check_equal(s.good("POST", release, key=agents[0])["status"], "Terminated", "released twice")
+        check_equal(s.call("POST", release, key=agents[1]).code, "SANDBOX_NOT_FOUND", "and by another")
         others = claim(s, "p", key=agents[1])["sandboxId"]
         check_equal(s.good("POST", f"/v1/warm-pools/p/release/{others}", key=operator)["status"], "Terminated", "by an operator")
 
@@ -411,6 +412,27 @@ def files_are_there_when_it_answers():
         check("/usr/bin/evil" in answer.json["error"]["message"], answer.body)
         wait(lambda: get(s, "p")["claimedCount"] == 1 and members(s, "p", "Running") == {first}, 60, "nobody has the one whose files failed")
         full(s, "p", 1)
+
+
+@test
+def a_repeat_is_not_answered_before_the_files_are_there():
+    root_only()
+    with Service() as s:
+        pool(s, "p", 1, 2)
+        files = [{"path": f"/tmp/f{n}", "text": "x" * 30000} for n in range(64)]
+        seen = []
+
+        def ask():
+            out = claim(s, "p", headers={"Idempotency-Key": "k"}, files=files)
+            seen.append((out["sandboxId"], s.exec(out["sandboxId"], "/bin/sh", "-c", "cat /tmp/f63 | wc -c")["stdout"].strip()))
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        check_equal(len(seen), 4, "answers")
+        check_equal(set(seen), {(seen[0][0], b"30000")}, "one sandbox, and its last file, with each answer")
 
 
 @test

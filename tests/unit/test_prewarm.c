@@ -203,11 +203,11 @@ TEST(a_spec_has_limits)
 
 static const char *const sandbox_env[] = { "LANG=C.UTF-8", "PYTHONPATH=/app", NULL };
 
-static enum prewarm_form form(enum spec_interpreter interpreter, const char *const *argv, const char *const *own)
+static enum prewarm_form form(enum spec_interpreter interpreter, const char *const *argv, const char *const *env)
 {
         const struct spec_prewarm p = { .interpreter = interpreter, .items = { "/opt/server", NULL }, .count = 1 };
 
-        return prewarm_takes(&p, argv, own, sandbox_env);
+        return prewarm_takes(&p, argv, env ? env : sandbox_env, sandbox_env);
 }
 
 #define ARGV(...)                                                                                                                          \
@@ -265,9 +265,13 @@ TEST(variables_of_a_start_go_cold)
                                             "HOMER=x", "LANGX=1",      "TZX=1",           "NODE=1" };
 
         for (size_t i = 0; i < sizeof(cold) / sizeof(cold[0]); i++)
-                CHECK_INT(form(SPEC_PREWARM_PYTHON, ARGV("python3", "-c", "1"), ARGV("A=b", cold[i])), PREWARM_COLD);
+                CHECK_INT(form(SPEC_PREWARM_PYTHON, ARGV("python3", "-c", "1"), ARGV("LANG=C.UTF-8", "PYTHONPATH=/app", "A=b", cold[i])),
+                          PREWARM_COLD);
         for (size_t i = 0; i < sizeof(warm) / sizeof(warm[0]); i++)
-                CHECK_INT(form(SPEC_PREWARM_PYTHON, ARGV("python3", "-c", "1"), ARGV(warm[i])), PREWARM_CODE);
+                CHECK_INT(form(SPEC_PREWARM_PYTHON, ARGV("python3", "-c", "1"), ARGV("LANG=C.UTF-8", "PYTHONPATH=/app", warm[i])),
+                          PREWARM_CODE);
+        CHECK_INT(form(SPEC_PREWARM_PYTHON, ARGV("python3", "-c", "1"), ARGV("LANG=C.UTF-8")), PREWARM_COLD); /* one is missing */
+        CHECK_INT(form(SPEC_PREWARM_PYTHON, ARGV("python3", "-c", "1"), ARGV("LANG=C", "PYTHONPATH=/app")), PREWARM_COLD);
 }
 
 /* ---- how one is started ---- */

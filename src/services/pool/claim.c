@@ -87,13 +87,21 @@ static struct claim *claim_new(struct pool *p, const struct claim_request *req, 
         if (!pack.memory)
                 return NULL;
         struct claim *c = (struct claim *)(void *)pack.memory;
-        *c = (struct claim){ .pool = p, .file_count = req->file_count, .done = done, .left = req->left, .ctx = ctx, .born_us = now_us() };
+        *c = (struct claim){ .pool = p,
+                             .size = measure.at,
+                             .file_count = req->file_count,
+                             .done = done,
+                             .left = req->left,
+                             .ctx = ctx,
+                             .born_us = now_us() };
         pack_claim(&pack, c, req);
         c->bind.env_count = req->spec->env_count;
         c->bind.label_count = req->spec->label_count;
         c->bind.limits = req->spec->limits;
         c->bind.ttl_ms = req->spec->ttl_ms;
         c->bind.idle_ms = req->spec->idle_ms;
+        c->bind.prepare = req->file_count > 0 ? claim_place_files : NULL;
+        c->bind.prepare_ctx = c;
         return c;
 }
 
@@ -125,6 +133,7 @@ static void wait_first(struct claim *c)
                 p->waiting_last = &c->next;
         p->waiting = c;
         p->info.waiting++;
+        p->all->waiting_bytes += c->size;
 }
 
 static void wait_last(struct claim *c)
@@ -135,6 +144,7 @@ static void wait_last(struct claim *c)
         *p->waiting_last = c;
         p->waiting_last = &c->next;
         p->info.waiting++;
+        p->all->waiting_bytes += c->size;
         if (!c->cold) {
                 p->stats.cold++;
                 p->all->config.count(p->all->config.ctx, POOL_COUNT_COLD, p->info.id, 1);
@@ -142,23 +152,34 @@ static void wait_last(struct claim *c)
         c->cold = true;
 }
 
-static struct claim *first_waiting(struct pool *p)
+static struct claim *take_waiting(struct pool *p, struct claim **at)
 {
-        struct claim *c = p->waiting;
+        struct claim *c = *at;
 
-        if (c && !(p->waiting = c->next))
-                p->waiting_last = &p->waiting;
-        p->info.waiting -= c != NULL;
+        if (!c)
+                return NULL;
+        if (!(*at = c->next))
+                p->waiting_last = at;
+        p->info.waiting--;
+        p->all->waiting_bytes -= c->size;
         return c;
 }
 
-void claims_drop_left(struct pool *p)
+static struct claim *first_waiting(struct pool *p)
+{
+        return take_waiting(p, &p->waiting);
+}
+
+static void drop_left(struct pool *p)
 {
         struct err e;
 
         err_set(&e, ERR_TIMEOUT, 0, "the client has left");
-        while (p->waiting && p->waiting->left && p->waiting->left(p->waiting->ctx))
-                claim_finish(first_waiting(p), &e);
+        for (struct claim **at = &p->waiting; *at;)
+                if ((*at)->left && (*at)->left((*at)->ctx))
+                        claim_finish(take_waiting(p, at), &e);
+                else
+                        at = &(*at)->next;
 }
 
 static void give(struct claim *c, struct member *m);
@@ -184,25 +205,27 @@ static void on_claimed(void *ctx, struct sandbox *sb, const struct err *e)
                 member_to(m, MEMBER_CLAIMED);
                 pool_log(p, PHASE_CLAIMED, false, sb, ERR_NONE, "by %s after %.2f ms%s", sandbox_info(sb)->owner, (double)c->us / 1000,
                          c->cold ? ", made for it" : "");
-                claim_place_files(c);
+                claim_finish(c, NULL);
                 return;
         }
-        struct err why = *e;
+        struct err why = c->failed ? c->why : *e;
+        claim_stop_files(c);
         if (sandbox_claimable(m->sb)) { /* refused: it stays what it was */
                 member_to(m, MEMBER_READY);
                 claim_finish(c, &why);
                 return;
         }
-        if (why.code == ERR_RESOURCE_EXHAUSTED || ++c->tries == CLAIM_TRIES || p->deleted) {
+        if (c->failed || why.code == ERR_RESOURCE_EXHAUSTED || ++c->tries == CLAIM_TRIES || p->info.state != POOL_ACTIVE ||
+            p->all->stopped) {
                 claim_finish(c, &why);
                 return;
         }
         p->busy--;
         c->member = NULL;
+        wait_first(c);
         if ((m = pop(p))) {
-                give(c, m);
+                claim_offer(m);
         } else {
-                wait_first(c);
                 c->cold = true;
                 pools_turn_soon(p->all);
         }
@@ -228,7 +251,7 @@ void claim_offer(struct member *m)
         struct sandbox *same;
         struct claim *c;
 
-        claims_drop_left(m->pool);
+        drop_left(m->pool);
         while ((c = first_waiting(m->pool)) && (same = find_same(m->pool, c->bind.owner, c->bind.key))) { /* it waited twice */
                 answer_again(m->pool, same, c->done, c->ctx);
                 free(c);
@@ -237,6 +260,15 @@ void claim_offer(struct member *m)
                 give(c, m);
         else
                 member_to(m, MEMBER_READY);
+}
+
+void claims_serve(struct pool *p)
+{
+        struct member *m;
+
+        drop_left(p);
+        while (p->waiting && (m = pop(p)))
+                claim_offer(m);
 }
 
 /* Each of those that wait has one that is made for it; the first has none any more. */
@@ -268,10 +300,10 @@ static void none_ready(struct pool *p, struct err *e)
         }
 }
 
-/* What was tried a moment ago and failed is not tried again for each claim. */
+/* What was tried a moment ago and failed is not tried again for each claim. Where there was no room, a claim may find the place that is left to it. */
 static bool keeps_failing(const struct pool *p)
 {
-        return p->lists[MEMBER_WARMING].count == 0 && backoff_wait(&p->backoff, clock_ms(CLOCK_MONOTONIC)) > 0;
+        return p->lists[MEMBER_WARMING].count == 0 && !p->crowded && backoff_wait(&p->backoff, clock_ms(CLOCK_MONOTONIC)) > 0;
 }
 
 static int may_claim(struct pool *p, const struct claim_request *req, struct err *e)
@@ -295,7 +327,26 @@ static int may_claim(struct pool *p, const struct claim_request *req, struct err
         if (bytes > CLAIM_FILES_BYTES_MAX)
                 return err_set(e, ERR_INVALID_SPEC, 0, "files: %zu bytes, and at most %d are placed by a claim", bytes,
                                CLAIM_FILES_BYTES_MAX);
+        if (sandboxes_may_own_more(p->all->config.sandboxes, req->owner, e) < 0)
+                return -(int)e->code;
         return sandbox_claim_check(&p->spec, &bind, e);
+}
+
+/* What waits in memory has a limit: what is sent with a claim is not small. */
+static struct claim *may_wait(struct pool *p, struct claim *c, struct err *e)
+{
+        size_t bytes = p->all->waiting_bytes + c->size;
+
+        if (p->info.waiting < POOL_WAITING_MAX && bytes <= WAITING_BYTES_MAX)
+                return c;
+        if (p->info.waiting >= POOL_WAITING_MAX)
+                err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "%d claims wait for pool '%s', and no more may", POOL_WAITING_MAX, p->info.id);
+        else
+                err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "claims that wait have %zu MiB in memory with this one, and may have %d", bytes >> 20,
+                        WAITING_BYTES_MAX >> 20);
+        err_hint(e, "try again when some are answered, or raise minReady");
+        free(c);
+        return NULL;
 }
 
 /* A claim that was made before with the same key: its answer again, when it has one. */
@@ -347,11 +398,10 @@ void pool_claim(struct pool *p, const struct claim_request *req, claim_done_fn *
                 m = p->waiting ? NULL : pop(p);
                 if (!m && (!req->fallback || keeps_failing(p)))
                         none_ready(p, &e);
-                else if (!m && p->info.waiting >= POOL_WAITING_MAX)
-                        err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "%d claims wait for pool '%s', and no more may", POOL_WAITING_MAX,
-                                p->info.id);
                 else if (!(c = claim_new(p, req, done, ctx)))
                         err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+                else if (!m)
+                        c = may_wait(p, c, &e);
         }
         if (!c) {
                 done(ctx, NULL, false, 0, &e);

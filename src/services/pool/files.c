@@ -1,5 +1,5 @@
 /*
- * The files of a claim: written by creto-init, as the sandbox's user, one after the other, before the claim is answered.
+ * The files of a claim: written by creto-init, as the sandbox's user, one after the other, before the claim is bound.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,14 +19,18 @@ static void end_exec(struct claim *c)
         c->exec = NULL;
 }
 
-/* What was bound is not what was asked for, so nobody gets it. */
+void claim_stop_files(struct claim *c)
+{
+        if (c->exec)
+                end_exec(c);
+}
+
+/* A sandbox without them is not what was asked for. It is ended, and that is the end of the claim (claim.c). */
 static void fail(struct claim *c, const struct err *e)
 {
-        struct err why = *e;
-
-        if (c->member->state == MEMBER_CLAIMED)
-                member_end(c->member);
-        claim_finish(c, &why);
+        c->failed = true;
+        c->why = *e;
+        sandbox_terminate(c->member->sb, NULL, NULL);
 }
 
 static void fail_file(struct claim *c, const char *said)
@@ -90,6 +94,8 @@ static void on_ready(void *ctx)
         } else if (x->state == EXEC_EXITED) {
                 end_exec(c);
                 fail_file(c, said[0] ? said : "it was killed");
+        } else if (x->state == EXEC_LOST) { /* the sandbox has died, and its claim is told next */
+                end_exec(c);
         } else {
                 struct err e = x->failure;
 
@@ -106,7 +112,7 @@ static void next_step(struct claim *c)
         struct err e;
 
         if (c->file_at == c->file_count) {
-                claim_finish(c, NULL);
+                sandbox_claim_bind(c->member->sb);
                 return;
         }
         snprintf(mode, sizeof(mode), "%o", f->mode);
@@ -130,8 +136,11 @@ static void next_step(struct claim *c)
         on_ready(c);
 }
 
-void claim_place_files(struct claim *c)
+void claim_place_files(void *claim)
 {
+        struct claim *c = claim;
+
+        c->file_at = 0;
         c->reader = (struct exec_reader){ on_ready, c };
         c->mkdir = true;
         next_step(c);

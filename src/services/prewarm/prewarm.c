@@ -153,16 +153,26 @@ static bool is_start_name(const char *pair)
 
 static bool has(const char *const *env, const char *pair)
 {
-        for (; env && *env; env++)
+        for (; *env; env++)
                 if (strcmp(*env, pair) == 0)
                         return true;
         return false;
 }
 
-enum prewarm_form prewarm_takes(const struct spec_prewarm *p, const char *const *argv, const char *const *own, const char *const *env)
+static bool all_in(const char *const *env, const char *const *other)
 {
-        for (; own && *own; own++)
-                if (is_start_name(*own) && !has(env, *own))
-                        return PREWARM_COLD;
-        return form_of(p, argv);
+        for (; *env; env++)
+                if (is_start_name(*env) && !has(other, *env))
+                        return false;
+        return true;
+}
+
+bool prewarm_same_start(const char *const *a, const char *const *b)
+{
+        return all_in(a, b) && all_in(b, a);
+}
+
+enum prewarm_form prewarm_takes(const struct spec_prewarm *p, const char *const *argv, const char *const *env, const char *const *server)
+{
+        return prewarm_same_start(env, server) ? form_of(p, argv) : PREWARM_COLD;
 }

@@ -22,8 +22,11 @@ const char **prewarm_env(const struct spec_prewarm *p, const char *const *env, s
 /* True where the server's own standard streams become those of its one command, its input too. */
 bool prewarm_has_stdin(const struct spec_prewarm *p);
 
+/* True where the two environments are the same in what an interpreter reads when it starts. NULL-ended. */
+bool prewarm_same_start(const char *const *a, const char *const *b);
+
 /*
- * PREWARM_COLD unless the server does for `argv` what a cold start does, as far as can be told from here; the server may still refuse. `own` is what the
- * command adds to the environment of the sandbox (`env`); both NULL-ended, either may be NULL.
+ * PREWARM_COLD unless the server does for `argv` with `env` what a cold start does, as far as can be told from here; the server may still refuse. `server`
+ * is the environment that it was started with. All NULL-ended.
  */
-enum prewarm_form prewarm_takes(const struct spec_prewarm *p, const char *const *argv, const char *const *own, const char *const *env);
+enum prewarm_form prewarm_takes(const struct spec_prewarm *p, const char *const *argv, const char *const *env, const char *const *server);

@@ -412,7 +412,10 @@ def standby(report):
     except ConnectionError:
         os._exit(0)
     server.send(TAKEN)
-    os.write(report, b".")
+    try:
+        os.write(report, b".")
+    except OSError:
+        pass  # the server has been killed
     os.close(report)
     server.close()
     set_environment(request)

@@ -28,6 +28,7 @@ void sandbox_failed(struct sandbox *sb, const struct err *e)
         if (!lifecycle_step(sb->info.state, SANDBOX_EV_DIED, &next))
                 return;
         sandbox_log(sb, true, e->msg);
+        sb->unknown |= sb->claiming != NULL;
         if (next == SANDBOX_FAILED) {
                 struct wbuf w = wbuf_over(detail, sizeof(detail) - 1);
                 struct json_put j = json_put_over(&w);
@@ -45,7 +46,6 @@ void sandbox_failed(struct sandbox *sb, const struct err *e)
         }
         execs_lose(sb, e);
         waiters_tell(sb, &sb->creating, e);
-        sb->unknown |= sb->claiming != NULL;
         waiters_tell(sb, &sb->claiming, e);
         pooled_tell(sb, SANDBOX_POOLED_FAILED, e);
         sandbox_end(sb);
@@ -65,7 +65,7 @@ void sandbox_died(struct sandbox *sb, const struct err *e)
 
 /* ---- the guest stream ---- */
 
-static void drop_session(struct sandbox *sb)
+void sandbox_drop_session(struct sandbox *sb)
 {
         execs_unbind(sb);
         claim_dropped(sb);
@@ -110,7 +110,7 @@ static void on_session(void *ctx)
                 execs_check(sb);
         if (!sb->session)
                 return;
-        drop_session(sb);
+        sandbox_drop_session(sb);
         if (r < 0) /* what breaks the protocol has been taken over */
                 sandbox_failed(sb, &e);
         else if (!sb->doomed && sb->attach_tries++ < ATTACH_TRIES && (set_adopting(sb, true), attach_later(sb)))
@@ -133,7 +133,7 @@ void sandbox_session_new(struct sandbox *sb, int stream)
         sb->watch = watch_new(sb->all->config.loop, session_fd(sb->session), session_events(sb->session), on_session, sb);
         if (!sb->watch) {
                 err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
-                drop_session(sb);
+                sandbox_drop_session(sb);
                 sandbox_failed(sb, &e);
                 return;
         }

@@ -201,7 +201,7 @@ static int start(struct exec *x, const struct exec_request *req, struct err *e)
         const struct spec all = { .image = "-", .command = argv };
         int r;
 
-        if (argv && argv[0] && env && req->kind == GUEST_KIND_PROGRAM && !req->tty && prewarm_serves(sb, argv, req->env, sb->setup.env))
+        if (argv && argv[0] && env && req->kind == GUEST_KIND_PROGRAM && !req->tty && prewarm_serves(sb, argv, env))
                 guest.flags |= GUEST_EXEC_WARM;
         if (!argv || !env)
                 r = err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");

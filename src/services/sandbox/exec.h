@@ -34,8 +34,8 @@ struct exec {
 const char **exec_environment(const struct sandbox *sb, const char *const *own);
 struct bytes exec_text(const char *s); /* NULL: empty */
 
-/* prewarm.c: true where its server may serve this command. `env` is what the server has. */
-bool prewarm_serves(const struct sandbox *sb, const char *const *argv, const char *const *own, const char *const *env);
+/* prewarm.c: true where its server may serve this command. */
+bool prewarm_serves(const struct sandbox *sb, const char *const *argv, const char *const *env);
 
 /* The session's output function: takes all of it. */
 ssize_t output_take(void *ctx, int stream, const void *data, size_t len);

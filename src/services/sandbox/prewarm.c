@@ -26,7 +26,8 @@ struct prewarm {
         bool was_ready;             /* one of them has, since this daemon or the sandbox began */
         unsigned tries;             /* in vain, since one was ready */
         enum prewarm_form form;     /* of the one that runs, and of the next one: what was asked for last */
-        bool replaced;              /* it was killed, because it is of the other form */
+        bool replaced;              /* it was killed, because it is of the other form, or of another environment */
+        const char **env;           /* that it was started with, its own copy; NULL: not known */
         struct timer *timer;
         char said[SAID_MAX + 1];
         size_t said_len;
@@ -53,6 +54,24 @@ static ssize_t take_output(void *ctx, int stream, const void *data, size_t len)
 
 /* ---- starting it ---- */
 
+/* In one block. */
+static const char **copy_strings(const char *const *from)
+{
+        size_t count = 0, bytes = 0;
+
+        for (; from[count]; count++)
+                bytes += strlen(from[count]) + 1;
+        const char **out = malloc((count + 1) * sizeof(*out) + bytes);
+        char *at = (char *)(out + count + 1);
+        for (size_t i = 0; out && i <= count; i++) {
+                size_t len = from[i] ? strlen(from[i]) + 1 : 0;
+
+                out[i] = from[i] ? memcpy(at, from[i], len) : NULL;
+                at += len;
+        }
+        return out;
+}
+
 static int start(struct prewarm *p, struct err *e)
 {
         struct sandbox *sb = p->sandbox;
@@ -72,7 +91,9 @@ static int start(struct prewarm *p, struct err *e)
         p->said_len = 0;
         p->replaced = false;
         prewarm_argv(&s->prewarm, p->form, argv);
-        if (!plain)
+        free(p->env);
+        p->env = plain ? copy_strings(plain) : NULL;
+        if (!p->env)
                 err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         else
                 env = prewarm_env(&s->prewarm, plain, e);
@@ -121,6 +142,7 @@ void prewarm_free(struct sandbox *sb)
         if (!sb->prewarm)
                 return;
         timer_free(sb->prewarm->timer);
+        free(sb->prewarm->env);
         free(sb->prewarm);
         sb->prewarm = NULL;
 }
@@ -222,6 +244,14 @@ void prewarm_check(struct sandbox *sb)
                 ended(p);
 }
 
+/* The next one will be as the last command wanted it. */
+static void replace(struct prewarm *p)
+{
+        if (p->guest && !p->replaced)
+                session_exec_signal(p->guest, SIGKILL, false);
+        p->replaced = true;
+}
+
 /* ---- connections come and go ---- */
 
 void prewarm_adopt(struct sandbox *sb, struct session_exec *guest)
@@ -232,24 +262,46 @@ void prewarm_adopt(struct sandbox *sb, struct session_exec *guest)
                 return; /* it is nobody's, and harms nobody: what it writes is taken and dropped */
         p->guest = guest;
         p->started = false;
+        if (p->env)
+                return;
+        /* An earlier daemon started it, perhaps before a claim that has added to the environment. */
+        const char **plain = exec_environment(sb, NULL), *const none[] = { NULL };
+        p->env = plain ? copy_strings(plain) : NULL;
+        free(plain);
+        if (!p->env || (sb->has_claim && !prewarm_same_start(sb->setup.env, none)))
+                replace(p);
 }
 
 void prewarm_unbind(struct sandbox *sb)
 {
-        if (sb->prewarm)
-                *sb->prewarm = (struct prewarm){ .sandbox = sb, .timer = sb->prewarm->timer, .form = sb->prewarm->form };
+        struct prewarm *p = sb->prewarm;
+
+        if (p)
+                *p = (struct prewarm){ .sandbox = sb, .timer = p->timer, .form = p->form, .env = p->env };
 }
 
-bool prewarm_serves(const struct sandbox *sb, const char *const *argv, const char *const *own, const char *const *env)
+/* A claim may have changed what the sandbox's own environment is; then the server is behind. */
+static bool is_behind(const struct prewarm *p)
+{
+        const char **plain = exec_environment(p->sandbox, NULL);
+        bool behind = plain && !prewarm_same_start(plain, p->env);
+
+        free(plain);
+        return behind;
+}
+
+bool prewarm_serves(const struct sandbox *sb, const char *const *argv, const char *const *env)
 {
         struct prewarm *p = sb->prewarm;
-        enum prewarm_form form = p && p->started ? prewarm_takes(&sb->setup.prewarm, argv, own, env) : PREWARM_COLD;
 
-        if (form == PREWARM_COLD || form == p->form)
-                return form != PREWARM_COLD;
-        p->form = form;
-        if (p->guest && !p->replaced)
-                session_exec_signal(p->guest, SIGKILL, false);
-        p->replaced = true;
+        if (!p || !p->started || !p->env)
+                return false;
+        enum prewarm_form form = prewarm_takes(&sb->setup.prewarm, argv, env, p->env);
+        if (form == p->form)
+                return true;
+        if (form != PREWARM_COLD)
+                p->form = form;
+        if (form != PREWARM_COLD || is_behind(p))
+                replace(p);
         return false;
 }

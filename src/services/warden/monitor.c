@@ -668,7 +668,8 @@ static bool on_idle(struct monitor *m)
                 if (c->state == NEST_CLEARING && !on_gone(m, c))
                         return false;
         }
-        nest_sweep(&m->nest);
+        if (!b)
+                nest_sweep(&m->nest);
         if (!b && m->state == PEER_OPEN)
                 b = nest_prepare(&m->nest);
         m->idle = !b;
