@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 enum { FD_HIGH = 64, FD_ARRANGED_MAX = 16 };
@@ -126,6 +127,37 @@ int fd_new_file(int dir, const char *path, mode_t mode, const void *data, size_t
         auto_fd fd = openat(dir, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW | O_APPEND, mode);
 
         return fd < 0 || (len > 0 && fd_write_all(fd, data, len) < 0) ? -1 : take_fd(&fd);
+}
+
+int fd_pipe_with(const void *data, size_t len)
+{
+        int ends[2];
+
+        if (pipe2(ends, O_CLOEXEC) < 0)
+                return -1;
+        if (fd_write_all(ends[1], data, len) < 0)
+                fd_close(&ends[0]);
+        fd_close(&ends[1]);
+        return ends[0];
+}
+
+int fd_set_timer(int timer, uint64_t ms)
+{
+        struct itimerspec t = { .it_value = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 } };
+
+        return timerfd_settime(timer, 0, &t, NULL);
+}
+
+int fd_open_trusted(const char *path, struct stat *st)
+{
+        auto_fd fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+        if (fd < 0 || fstat(fd, st) < 0)
+                return -1;
+        if (S_ISREG(st->st_mode) && st->st_uid == 0 && !(st->st_mode & 022) && (st->st_mode & 0111))
+                return take_fd(&fd);
+        errno = EPERM;
+        return -1;
 }
 
 int fd_copy(int from, int to)

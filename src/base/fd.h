@@ -6,6 +6,8 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 /* Closes *fd if it is open and makes it -1; keeps errno. */
@@ -45,6 +47,13 @@ int fd_arrange(const int *fds, size_t count);
 
 /* Makes a new file with this content and opens it for appending. Returns a descriptor, or -1 with errno. */
 int fd_new_file(int dir, const char *path, mode_t mode, const void *data, size_t len);
+/* The reading end of a pipe that holds this and nothing else; `len` is at most PIPE_BUF. Or -1 with errno. */
+int fd_pipe_with(const void *data, size_t len);
+/* Sets a timerfd to be readable in so many ms. Returns 0, or -1 with errno. */
+int fd_set_timer(int timer, uint64_t ms);
+/* Opens a program that root owns and nobody else may write. Returns a descriptor, or -1 with errno: EPERM where it is none. */
+int fd_open_trusted(const char *path, struct stat *st);
+
 /* Copies the file behind `from`, from its beginning, to where `to` stands. Returns 0, or -1 with errno. */
 int fd_copy(int from, int to);
 

@@ -66,3 +66,14 @@ int proc_ask(int exe, const char *const *argv, int ms, char *said, size_t cap)
         str_last_line(text, said, cap);
         return late ? -1 : status;
 }
+
+void proc_bury(bool (*known)(void *ctx, pid_t pid), void *ctx)
+{
+        for (;;) {
+                siginfo_t info = { 0 };
+
+                if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0 || known(ctx, info.si_pid))
+                        return;
+                waitpid(info.si_pid, NULL, 0);
+        }
+}

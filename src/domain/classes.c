@@ -6,8 +6,6 @@
 #include "base/str.h"
 #include "domain/limits.h"
 
-const char *const class_dirs[] = { "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", NULL };
-
 const char *const class_can_names[CLASS_CANS] = { "killOne", "countAttacks", "hostKernel" };
 
 #define ALL_CANS ((1U << CLASS_CANS) - 1)
@@ -151,6 +149,15 @@ bool class_parse(const char *text, struct runtime_class *class)
                 if (class->option_count == CLASS_OPTIONS_MAX || !word(&text, class->options[class->option_count++], CLASS_OPTION_MAX + 1))
                         return false;
         return class->engine < CLASS_ENGINES;
+}
+
+bool class_place(const struct runtime_class *class, unsigned i, char *out, size_t cap)
+{
+        static const char *const dirs[] = { "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin" };
+
+        if (class->binary[0] == '/')
+                return i == 0 && snprintf(out, cap, "%s", class->binary) < (int)cap;
+        return i < sizeof(dirs) / sizeof(dirs[0]) && snprintf(out, cap, "%s/%s", dirs[i], class->binary) < (int)cap;
 }
 
 enum class_engine class_engine_of(const char *name)

@@ -47,7 +47,7 @@ struct runtime_class {
         char name[CLASS_NAME_MAX + 1];
         enum class_driver driver;
         enum class_engine engine;
-        char binary[CLASS_BINARY_MAX + 1]; /* absolute; or a name to be looked for in class_dirs */
+        char binary[CLASS_BINARY_MAX + 1]; /* absolute; or a name to be looked for where packages put programs */
         unsigned option_count;
         char options[CLASS_OPTIONS_MAX][CLASS_OPTION_MAX + 1];
 };
@@ -56,9 +56,6 @@ struct classes {
         unsigned count;
         struct runtime_class of[CLASSES_MAX];
 };
-
-/* Where packages put engines; NULL-ended. */
-extern const char *const class_dirs[];
 
 /* native, crun, runc and gvisor. */
 void classes_init(struct classes *c);
@@ -83,6 +80,9 @@ enum class_engine class_engine_at(const char *binary);
 
 /* Bits of the limits that its engine cannot keep. */
 uint32_t class_lacks(const struct runtime_class *class);
+
+/* The i-th place where its engine may be. False where there are no more. */
+bool class_place(const struct runtime_class *class, unsigned i, char *out, size_t cap);
 
 /* For who asks: `limits` are those that the host can enforce, `version` what the engine says of itself, `why` NULL where it is available. */
 void class_describe(const struct runtime_class *class, uint32_t limits, const char *version, const struct err *why, struct ipc_class *out);

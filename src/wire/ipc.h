@@ -160,7 +160,7 @@ struct ipc_classes {
                 uint8_t available;
                 char reason[IPC_CLASS_TEXT_MAX + 1], hint[IPC_CLASS_TEXT_MAX + 1]; /* where it is not available */
                 uint32_t limits;                                                   /* that can be enforced: bits */
-                uint32_t can;    /* bits of domain/classes.h */
+                uint32_t can;                                                      /* bits of domain/classes.h */
         } of[IPC_CLASSES_MAX];
 };
 

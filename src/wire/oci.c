@@ -2,13 +2,12 @@
 
 #include "wire/json.h"
 
-/* As the native driver's (services/warden/parts/mnt.c). */
-static const char *const masked[] = {
+const char *const proc_masked[] = {
         "/proc/acpi",          "/proc/asound",     "/proc/interrupts",  "/proc/kcore",         "/proc/keys", "/proc/key-users",
         "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",   "/proc/scsi", "/proc/config.gz",
-        "/proc/kallsyms",      "/proc/modules",    "/proc/cmdline",     "/proc/dynamic_debug",
+        "/proc/kallsyms",      "/proc/modules",    "/proc/cmdline",     "/proc/dynamic_debug", NULL,
 };
-static const char *const read_only[] = { "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/driver" };
+const char *const proc_readonly[] = { "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/driver", NULL };
 
 /* To become the user of each command, and to signal it. */
 static const char *const capabilities[] = { "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP" };
@@ -152,8 +151,8 @@ static void put_linux(struct json_put *j, const struct oci_config *c)
                 json_put_end(j);
         }
         json_put_end(j);
-        LIST(j, "maskedPaths", masked);
-        LIST(j, "readonlyPaths", read_only);
+        list(j, "maskedPaths", proc_masked, sizeof(proc_masked) / sizeof(proc_masked[0]) - 1);
+        list(j, "readonlyPaths", proc_readonly, sizeof(proc_readonly) / sizeof(proc_readonly[0]) - 1);
         json_put_end(j);
 }
 

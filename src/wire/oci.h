@@ -8,6 +8,9 @@
 
 #include "base/buf.h"
 
+/* Entries of proc that show or steer the machine: as the usual container default. Most are readable by host root alone already. NULL-ended. */
+extern const char *const proc_masked[], *const proc_readonly[];
+
 struct oci_config {
         const char *hostname; /* [a-z0-9-] */
         uint32_t first_id;    /* host id of the sandbox's id 0 */

@@ -126,7 +126,7 @@ TEST(limits_reach_creto_init)
 
         limits_default(&l);
         boot_fill(&c, BOOT_LISTEN, &l, ~0U);
-        CHECK_INT(c.flags, BOOT_LISTEN | BOOT_NOTIFY);
+        CHECK_INT(c.flags, BOOT_LISTEN);
         CHECK(c.as_bytes == BOOT_UNLIMITED && c.nproc == BOOT_UNLIMITED);
         CHECK_INT((long long)c.core_bytes, 1);
         CHECK_INT((long long)c.nofile, 1024);

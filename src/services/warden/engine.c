@@ -1,10 +1,7 @@
 #include "services/warden/engine.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/proc.h"
@@ -14,25 +11,16 @@ enum { TRY_MS = 2000 };
 static int open_engine(const struct runtime_class *class, struct stat *st, struct err *e)
 {
         char path[CLASS_BINARY_MAX + 32];
-        int fd = -1;
+        int fd = -1, failed = ENOENT;
 
-        if (class->binary[0] == '/')
-                fd = open(class->binary, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        for (const char *const *dir = class_dirs; *dir && fd < 0 && class->binary[0] != '/'; dir++) {
-                snprintf(path, sizeof(path), "%s/%s", *dir, class->binary);
-                fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        }
-        if (fd < 0) {
-                err_set(e, ERR_BACKEND_UNAVAILABLE, errno == ENOENT ? 0 : errno, "runtime class '%s': its engine %s is not installed",
-                        class->name, class->binary);
-                return err_hint(e, "%s", class_hint(class));
-        }
-        if (fstat(fd, st) == 0 && S_ISREG(st->st_mode) && st->st_uid == 0 && !(st->st_mode & 022) && (st->st_mode & 0111))
+        for (unsigned i = 0; fd < 0 && class_place(class, i, path, sizeof(path)); i++)
+                if ((fd = fd_open_trusted(path, st)) < 0 && errno != ENOENT)
+                        failed = errno;
+        if (fd >= 0)
                 return fd;
-        close(fd);
-        err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': %s is no program that root owns and nobody else may write", class->name,
-                class->binary);
-        return err_hint(e, "chown root and chmod 755 it, if you trust who made it");
+        err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': %s %s", class->name, class->binary,
+                failed == EPERM ? "is no program that root owns and nobody else may write" : "is not installed");
+        return err_hint(e, "%s", failed == EPERM ? "chown root and chmod 755 it, if you trust who made it" : class_hint(class));
 }
 
 static int not_working(const struct runtime_class *class, struct err *e)

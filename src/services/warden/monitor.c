@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/proc.h"
 #include "base/sock.h"
 #include "base/str.h"
 #include "base/sys.h"
@@ -705,23 +706,14 @@ static int begin_serving(struct monitor *m)
         return watch_stop(m) < 0 ? -1 : watch(m, m->config.listener, &tag_listener);
 }
 
-/* What engines leave are our children too, when nobody else waits for them. */
-static void bury_strays(struct monitor *m)
+static bool is_known(void *ctx, pid_t pid)
 {
-        siginfo_t info;
+        struct monitor *m = ctx;
+        bool known = pid == m->image_pid || pid == m->nest.zygote_pid;
 
-        for (;;) {
-                bool known = false;
-
-                info.si_pid = 0;
-                if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
-                        return;
-                for (const struct nest_box *b = m->nest.boxes; b && !known; b = b->next)
-                        known = (b->pid == info.si_pid && b->pidfd >= 0) || (b->errand.pid == info.si_pid && b->errand.sock >= 0);
-                if (known || info.si_pid == m->image_pid || info.si_pid == m->nest.zygote_pid)
-                        return;
-                waitpid(info.si_pid, NULL, 0);
-        }
+        for (const struct nest_box *b = m->nest.boxes; b && !known; b = b->next)
+                known = (b->pid == pid && b->pidfd >= 0) || (b->errand.pid == pid && b->errand.sock >= 0);
+        return known;
 }
 
 static bool peer_speaks(struct monitor *m)
@@ -758,7 +750,7 @@ int monitor_run(const struct monitor_config *config)
                 return 1;
         for (bool go_on = true; go_on; watch_zygote(&m)) {
                 if (m.nest.strays)
-                        bury_strays(&m);
+                        proc_bury(is_known, &m); /* what engines leave is ours when nobody else waits for it */
                 if (turn(&m))
                         continue;
                 go_on = m.config.listener >= 0 && !m.broken && !m.stopped;

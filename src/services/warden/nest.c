@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/sock.h"
+#include "base/str.h"
 #include "base/sys.h"
 #include "domain/boot.h"
 #include "services/warden/driver.h"
@@ -54,7 +55,8 @@ static int load_init(struct err *e)
         auto_fd to = memfd_create("creto-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         if (to < 0)
                 return err_sys(e, "cannot make a memory file");
-        if (fd_copy(from, to) < 0 || fchmod(to, 0555) < 0 || fcntl(to, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+        if (fd_copy(from, to) < 0 || fchmod(to, 0555) < 0 ||
+            fcntl(to, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
                 return err_sys(e, "cannot copy and seal creto-init");
         /* execve refuses a file that is open for writing */
         char path[64];
@@ -463,14 +465,14 @@ static int native_hear(struct nest *n, struct nest_box *b, struct err *e)
 
 /* ---- sending one off ---- */
 
-void nest_random_hex(char out[33])
+void nest_machine_id(char out[34])
 {
         uint8_t raw[16] = { 0 };
 
         if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
                 abort();
-        for (size_t i = 0; i < sizeof(raw); i++)
-                snprintf(out + 2 * i, 3, "%02x", raw[i]);
+        str_hex(raw, sizeof(raw), out);
+        strcpy(out + 2 * sizeof(raw), "\n");
 }
 
 /* Our end of the guest stream, and what creto-init gets: the other end, or in service mode the socket that it listens on. */
@@ -512,8 +514,8 @@ int nest_keep(struct nest *n, struct nest_box *b, int *hold, struct err *e)
 
 void nest_fill_boot(const struct nest *n, const struct nest_box *b, uint32_t flags, struct boot_config *c)
 {
-        boot_fill(c, (n->config.user ? BOOT_ONE_UID : 0) | (n->config.private ? BOOT_DIE_ALONE : BOOT_LISTEN | BOOT_SLOT) | flags, &b->limits,
-                  nest_limits(n));
+        boot_fill(c, (n->config.user ? BOOT_ONE_UID : 0) | (n->config.private ? BOOT_DIE_ALONE : BOOT_LISTEN | BOOT_SLOT) | flags,
+                  &b->limits, nest_limits(n));
         c->default_uid = b->want.uid;
         c->default_gid = b->want.gid;
         snprintf(c->home, sizeof(c->home), "%s", b->want.home);
@@ -526,8 +528,8 @@ static int native_send_off(struct nest *n, struct nest_box *b, int *stream, stru
 
         go.init_id = n->config.user ? b->want.uid : SPACE_INIT_ID;
         memcpy(go.hostname, b->want.hostname, sizeof(go.hostname));
-        nest_random_hex(go.machine_id);
-        nest_fill_boot(n, b, BOOT_NOTIFY, &go.boot);
+        nest_machine_id(go.machine_id);
+        nest_fill_boot(n, b, BOOT_FILTER, &go.boot);
         if (nest_make_stream(n, b->id, ends, e) < 0)
                 return -(int)e->code;
         int fds[] = { ends[1], n->init_exe, -1 };
@@ -590,7 +592,8 @@ void nest_classes(struct nest *n, struct ipc_classes *out)
                 const struct runtime_class *class = &n->config.classes->of[i];
                 const struct driver *d = drivers[class->driver];
 
-                class_describe(class, nest_limits(n), n->engines[i].version, d->check && d->check(n, class, &e) < 0 ? &e : NULL, &out->of[i]);
+                class_describe(class, nest_limits(n), n->engines[i].version, d->check && d->check(n, class, &e) < 0 ? &e : NULL,
+                               &out->of[i]);
         }
 }
 

@@ -112,13 +112,13 @@ struct nest {
         int init_exe; /* sealed memory file */
         int zygote;   /* socket */
         pid_t zygote_pid;
-        unsigned serial;     /* of group names */
-        bool grouped;        /* groups have been made */
-        bool strays;         /* children that we did not make may end as ours */
+        unsigned serial;                         /* of group names */
+        bool grouped;                            /* groups have been made */
+        bool strays;                             /* children that we did not make may end as ours */
         struct nest_engine engines[CLASSES_MAX]; /* as config.classes */
-        bool told;           /* the zygote, as janitor, knows where */
-        unsigned making_max; /* at once, of background ones; of all twice as many */
-        unsigned sweeps;     /* left: of groups of wardens before us, whose embryos were not dead yet */
+        bool told;                               /* the zygote, as janitor, knows where */
+        unsigned making_max;                     /* at once, of background ones; of all twice as many */
+        unsigned sweeps;                         /* left: of groups of wardens before us, whose embryos were not dead yet */
         unsigned count[NEST_STATES];
         struct nest_box *boxes; /* newest first */
 };

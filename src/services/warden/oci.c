@@ -135,8 +135,7 @@ static int write_machine_id(int disk, struct err *e)
 {
         char id[34];
 
-        nest_random_hex(id);
-        id[32] = '\n';
+        nest_machine_id(id);
         auto_fd fd = fd_new_file(disk, "run/machine-id", 0444, id, 33);
         return fd < 0 ? err_sys(e, "cannot write a machine id") : 0;
 }
@@ -144,16 +143,11 @@ static int write_machine_id(int disk, struct err *e)
 static int pack_boot(struct call *c, struct err *e)
 {
         struct boot_config boot;
-        int ends[2];
 
         nest_fill_boot(c->n, c->b, BOOT_NO_PARENT | (c->gvisor ? BOOT_BIND | BOOT_LISTEN | BOOT_OWN_KERNEL : BOOT_FILTER), &boot);
         boot.init_id = SPACE_INIT_ID;
-        if (pipe2(ends, O_CLOEXEC) < 0)
-                return err_sys(e, "cannot make a pipe");
-        c->boot = ends[0];
-        int r = fd_write_all(ends[1], &boot, sizeof(boot));
-        close(ends[1]);
-        return r < 0 ? err_sys(e, "cannot hand on the configuration") : 0;
+        c->boot = fd_pipe_with(&boot, sizeof(boot));
+        return c->boot < 0 ? err_sys(e, "cannot hand on the configuration") : 0;
 }
 
 /* ---- the child that becomes the engine ---- */
@@ -167,8 +161,8 @@ static int make_parts(struct call *c, struct err *e)
         const struct space_map owners = { b->want.own_ids ? 0 : SPACE_IMAGE_UID, first, SPACE_IDS };
         int layers[IPC_LAYERS_MAX] = { b->root };
 
-        c->disk = disk_make(&c->n->disk, b->limits.value[LIMIT_MEMORY] == LIMIT_UNLIMITED, b->limits.value[LIMIT_DISK], b->limits.value[LIMIT_INODES],
-                            first, first + b->want.uid, e);
+        c->disk = disk_make(&c->n->disk, b->limits.value[LIMIT_MEMORY] == LIMIT_UNLIMITED, b->limits.value[LIMIT_DISK],
+                            b->limits.value[LIMIT_INODES], first, first + b->want.uid, e);
         if (c->disk < 0 || write_machine_id(c->disk, e) < 0)
                 return -(int)e->code;
         if (!image && b->root < 0)
@@ -247,27 +241,12 @@ _Noreturn static void become_engine(struct call *c)
 
 /* ---- starting ---- */
 
-static int arm(struct nest_job *j, uint64_t ms, struct err *e)
-{
-        struct itimerspec t = { .it_value = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 } };
-
-        return timerfd_settime(j->timer, 0, &t, NULL) < 0 ? err_sys(e, "cannot set a timer") : 0;
-}
-
 /* box->sock can be read when one of the two can. It is taken out by hand: a child of ours may have what we close. */
-static int watch_process(struct nest_box *b, int what, struct err *e)
+static int watch_in(const struct nest_box *b, int what, int fd, struct err *e)
 {
         struct epoll_event ev = { .events = EPOLLIN };
 
-        return epoll_ctl(b->sock, what, b->pidfd, &ev) < 0 ? err_sys(e, "cannot watch an engine") : 0;
-}
-
-static int watch_timer(struct nest_box *b, struct err *e)
-{
-        struct epoll_event ev = { .events = EPOLLIN };
-
-        b->sock = epoll_create1(EPOLL_CLOEXEC);
-        return b->sock < 0 || epoll_ctl(b->sock, EPOLL_CTL_ADD, b->job->timer, &ev) < 0 ? err_sys(e, "cannot watch an engine") : 0;
+        return epoll_ctl(b->sock, what, fd, &ev) < 0 ? err_sys(e, "cannot watch an engine") : 0;
 }
 
 static int prepare(struct nest *n, struct nest_box *b, struct call *c, struct err *e)
@@ -275,7 +254,8 @@ static int prepare(struct nest *n, struct nest_box *b, struct call *c, struct er
         int ends[2] = { -1, -1 };
 
         b->job->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-        if (b->job->timer < 0 || arm(b->job, ENGINE_MS, e) < 0 || watch_timer(b, e) < 0)
+        b->sock = epoll_create1(EPOLL_CLOEXEC);
+        if (fd_set_timer(b->job->timer, ENGINE_MS) < 0 || watch_in(b, EPOLL_CTL_ADD, b->job->timer, e) < 0)
                 return err_sys(e, "cannot make a timer");
         if (nest_begin_box(n, b, true, e) < 0 || (b->job->bundle = disk_tmpfs(BUNDLE_BYTES, BUNDLE_FILES, e)) < 0 ||
             fill_bundle(b->job->bundle, c, e) < 0 || pack_boot(c, e) < 0)
@@ -304,12 +284,14 @@ static int start(struct nest *n, struct nest_box *b, struct call *c, struct err 
         if (b->pid < 0 || (b->pidfd = sys_pidfd_open(b->pid)) < 0)
                 return err_sys(e, "cannot start an engine");
         fd_close(&b->root);
-        return watch_process(b, EPOLL_CTL_ADD, e);
+        return watch_in(b, EPOLL_CTL_ADD, b->pidfd, e);
 }
 
 static int oci_begin(struct nest *n, struct nest_box *b, struct err *e)
 {
-        struct call c = { .n = n, .b = b, .disk = -1, .root = -1, .boot = -1, .slot = -1, .sandbox_stream = -1, .out = -1, .socket_dir = -1 };
+        struct call c = {
+                .n = n, .b = b, .disk = -1, .root = -1, .boot = -1, .slot = -1, .sandbox_stream = -1, .out = -1, .socket_dir = -1
+        };
 
         c.gvisor = b->want.class->engine == ENGINE_GVISOR;
         c.exe = engine_ready(n, b->want.class, &c.old, e);
@@ -317,7 +299,9 @@ static int oci_begin(struct nest *n, struct nest_box *b, struct err *e)
                 return c.exe;
         b->job = calloc(1, sizeof(*b->job));
         if (b->job)
-                *b->job = (struct nest_job){ .timer = -1, .bundle = -1, .stream = -1, .socket_dir = -1, .end_ms = clock_ms(CLOCK_MONOTONIC) + ENGINE_MS };
+                *b->job = (struct nest_job){
+                        .timer = -1, .bundle = -1, .stream = -1, .socket_dir = -1, .end_ms = clock_ms(CLOCK_MONOTONIC) + ENGINE_MS
+                };
         int r = b->job ? start(n, b, &c, e) : err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         call_release(&c);
         return r;
@@ -365,13 +349,13 @@ static int engine_step(struct nest *n, struct nest_box *b, struct err *e)
         int pidfd = pid < 0 ? -1 : sys_pidfd_open(pid);
         if (pidfd < 0)
                 return complain(b, "ended without a sandbox", e);
-        watch_process(b, EPOLL_CTL_DEL, e);
+        watch_in(b, EPOLL_CTL_DEL, b->pidfd, e);
         fd_close(&b->pidfd);
         b->pid = pid;
         b->pidfd = pidfd;
         b->job->done = true;
         const struct limits l = b->limits;
-        if (watch_process(b, EPOLL_CTL_ADD, e) < 0)
+        if (watch_in(b, EPOLL_CTL_ADD, b->pidfd, e) < 0)
                 return -(int)e->code;
         if (nest_write_limits(n, b, &l, e) < 0) {
                 e->code = e->code == ERR_SANDBOX_NOT_READY ? ERR_INVALID_SPEC : e->code;
@@ -391,7 +375,7 @@ static int stream_step(struct nest_box *b, struct err *e)
                 return 0;
         if (fd_readable(b->pidfd, 0))
                 return complain(b, "made a sandbox that ended at once", e);
-        return arm(b->job, LOOK_MS, e) < 0 ? -(int)e->code : 1;
+        return fd_set_timer(b->job->timer, LOOK_MS) < 0 ? err_sys(e, "cannot set a timer") : 1;
 }
 
 static int oci_hear(struct nest *n, struct nest_box *b, struct err *e)

@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "base/sys.h"
+#include "wire/oci.h"
 
 #define NEW_ROOT "/.root"  /* where an image's root is put together */
 #define HOST_PROC "/.proc" /* the visible proc that an ordinary user's namespace needs to mount another */
@@ -207,27 +208,19 @@ int mnt_enter_template(bool user, struct err *e)
 
 /* ---- what each sandbox has of its own ---- */
 
-/* Entries of proc that show or steer the machine: as the usual container default. Most are readable by host root alone already. */
-static const char *const proc_masked[] = {
-        "/proc/acpi",          "/proc/asound",     "/proc/interrupts",  "/proc/kcore",         "/proc/keys", "/proc/key-users",
-        "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",   "/proc/scsi", "/proc/config.gz",
-        "/proc/kallsyms",      "/proc/modules",    "/proc/cmdline",     "/proc/dynamic_debug",
-};
-static const char *const proc_readonly[] = { "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/driver" };
-
 static int mask_proc(const char *at, struct err *e)
 {
         static const char file[] = "/etc/resolv.conf", dir[] = "/mnt"; /* the template's, empty and read-only */
         char path[128];
         struct stat st;
 
-        for (size_t i = 0; i < sizeof(proc_masked) / sizeof(proc_masked[0]); i++) {
+        for (size_t i = 0; proc_masked[i]; i++) {
                 if (lstat(under(path, sizeof(path), at, proc_masked[i]), &st) < 0)
                         continue;
                 if (mount(S_ISDIR(st.st_mode) ? dir : file, path, NULL, MS_BIND, NULL) < 0)
                         return fail_at("mask", path, e);
         }
-        for (size_t i = 0; i < sizeof(proc_readonly) / sizeof(proc_readonly[0]); i++) {
+        for (size_t i = 0; proc_readonly[i]; i++) {
                 if (lstat(under(path, sizeof(path), at, proc_readonly[i]), &st) < 0)
                         continue;
                 if (bind_at(path, path, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, e) < 0)
