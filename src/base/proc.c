@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,12 +29,10 @@ void proc_exec(int exe, int count, const char *const *argv)
 
 static void answer(int exe, const char *const *argv, int out)
 {
-        const struct rlimit size = { PROC_SAID_MAX, PROC_SAID_MAX };
         const int fds[] = { open("/dev/null", O_RDONLY | O_CLOEXEC), out, out };
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         setsid();
-        setrlimit(RLIMIT_FSIZE, &size);
         exe = fd_high(exe);
         if (fd_arrange(fds, 3) == 0)
                 proc_exec(exe, 3, argv);
@@ -45,9 +42,12 @@ static void answer(int exe, const char *const *argv, int out)
 int proc_ask(int exe, const char *const *argv, int ms, char *said, size_t cap)
 {
         static char text[PROC_SAID_MAX + 1];
-        auto_fd out = memfd_create("said", MFD_CLOEXEC);
+        auto_fd out = memfd_create("said", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         int status = -1;
-        pid_t pid = out < 0 ? -1 : fork();
+
+        if (out < 0 || ftruncate(out, PROC_SAID_MAX) < 0 || fcntl(out, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+                return -1;
+        pid_t pid = fork();
 
         if (pid == 0)
                 answer(exe, argv, out);
