@@ -2,6 +2,7 @@
 """Warm pools at their edges: what is refused and how it is said, an image that is not there, drains, evictions and deletions under claims, all that a claim
 can bind, keys, releases, and restarts."""
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -266,6 +267,51 @@ def drained_while_it_is_claimed_from():
         check_equal(s.good("PATCH", "/v1/warm-pools/p", {"state": "Active", "minReady": 1})["state"], "Active", "undone")
         full(s, "p", 1)
         check(claim(s, "p", fallback=False)["fromPool"], "a claim then")
+
+
+def inits(service):
+    """creto-init processes of its sandboxes."""
+    found = []
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError, ValueError), open(f"/proc/{name}/stat") as f:
+            pid, _, rest = f.read().partition(" (")
+            if rest.startswith("memfd:creto-ini") and int(rest.rpartition(") ")[2].split()[1]) == service.warden:
+                found.append(int(pid))
+    return found
+
+
+@test
+def drained_while_a_claim_fails():
+    """The sandbox of a claim dies when there is no other for it any more: it is told, and none is made for it."""
+    root_only()
+    with Service() as s:
+        pool(s, "p", 1, 1)
+        ready, said = inits(s), []
+        check_equal(len(ready), 1, "sandboxes")
+        os.kill(ready[0], signal.SIGSTOP)
+        claimant = threading.Thread(target=lambda: said.append(s.call("POST", "/v1/warm-pools/p/claim", {})))
+        claimant.start()
+        wait(lambda: get(s, "p")["claimedCount"] == 1, 30, "the claim is under way")
+        s.good("POST", "/v1/warm-pools/p/drain")
+        os.kill(ready[0], signal.SIGKILL)
+        claimant.join(30)
+        check(said and said[0].status >= 500, f"its answer: {[a.body for a in said]}")
+        wait(lambda: (get(s, "p")["warmingCount"], get(s, "p")["claimedCount"]) == (0, 0), 30, "nothing is left of it")
+        entries = s.good("GET", "/v1/warm-pools/p/logs?phase=Ready")["entries"]
+        check(len(entries) <= 2, f"more is made in a pool that is drained: {entries}")
+
+
+@test
+def deleted_while_it_warms():
+    """What a pool had under way when it is deleted leaves its place to others."""
+    root_only()
+    with Service() as s:
+        s.good("POST", "/v1/warm-pools", {"id": "slow", "template": {**SMALL, "prewarm": {"command": ["sleep", "1000"]}}, "minReady": 64, "maxReady": 64})
+        wait(lambda: get(s, "slow")["warmingCount"] > 0, 30, "it warms")
+        s.good("POST", "/v1/warm-pools", {"id": "p", "template": SMALL, "minReady": 1, "maxReady": 1})
+        wait(lambda: get(s, "p")["targetReady"] == 1, 30, "its turn has come")
+        s.good("DELETE", "/v1/warm-pools/slow")
+        full(s, "p", 1)
 
 
 @test
