@@ -542,6 +542,29 @@ def a_key_is_one_sandbox():
 
 
 @test
+def a_key_and_its_files():
+    """Who asks again while files are placed gets the answer when they are; a claim that came to nothing leaves its key free."""
+    root_only()
+    big = [{"path": f"/home/agent/f{i}", "text": "x" * 60000} for i in range(12)]
+    with Service() as s:
+        pool(s, "p", 2, 4)
+        said = []
+        threads = [threading.Thread(target=lambda: said.append(s.call("POST", "/v1/warm-pools/p/claim", {"files": big}, headers={"Idempotency-Key": "k1"})))
+                   for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        check_equal([a.status for a in said], [200] * 4, f"{[a.body for a in said]}")
+        check_equal(len({a.json["sandboxId"] for a in said}), 1, "sandboxes for one key")
+        answer = s.call("POST", "/v1/warm-pools/p/claim", {"files": [{"path": "/proc/none/x", "text": ""}]}, headers={"Idempotency-Key": "k2"})
+        check_equal((answer.status, answer.code), (400, "INVALID_SPEC"), "a file that cannot be written")
+        answer = s.call("POST", "/v1/warm-pools/p/claim", {}, headers={"Idempotency-Key": "k2"})
+        check_equal(answer.status, 200, f"the same key: {answer.body!r}")
+        check_equal(s.exec(answer.json["sandboxId"], "echo", "on")["stdout"], b"on\n", "it is one that lives")
+
+
+@test
 def a_reusable_one_is_replaced():
     root_only()
     with Service() as s:

@@ -24,8 +24,10 @@ static void fail(struct claim *c, const struct err *e)
 {
         struct err why = *e;
 
-        if (c->member->state == MEMBER_CLAIMED)
-                member_end(c->member);
+        if (c->member->state == MEMBER_CLAIMED) {
+                member_to(c->member, MEMBER_LEAVING);
+                sandbox_claim_undo(c->member->sb);
+        }
         claim_finish(c, &why);
 }
 

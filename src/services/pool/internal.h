@@ -32,7 +32,8 @@ enum member_state {
 struct member {
         struct pool *pool; /* NULL: the pool is deleted */
         struct member *next, *prev;
-        struct sandbox *sb; /* NULL while it is made */
+        struct sandbox *sb;  /* NULL while it is made */
+        struct claim *claim; /* that has it and is not answered yet */
         enum member_state state;
         bool background;          /* nobody waits for it */
         bool adopted;             /* an earlier daemon made it, and it has not answered yet */
@@ -58,7 +59,8 @@ struct claim {
         bool mkdir;        /* it makes the folder of it first */
         size_t sent;
         struct exec_reader reader;
-        size_t size; /* of the block */
+        size_t size;         /* of the block */
+        struct again *again; /* the same request, asked again meanwhile: it gets the same answer */
         bool cold;
         unsigned tries;
         uint64_t born_us, us;

@@ -338,14 +338,11 @@ void sandbox_claim(struct sandbox *sb, const struct sandbox_claim *c, sandbox_do
         record_put(sb, on_recorded, sb);
 }
 
-void sandbox_claim_wait(struct sandbox *sb, sandbox_done_fn *done, void *ctx)
+void sandbox_claim_undo(struct sandbox *sb)
 {
-        struct err e;
+        enum sandbox_state state = sb->info.state;
 
-        if (!sb->claiming) {
-                done(ctx, sb, NULL);
-        } else if (!waiter_add(&sb->claiming, done, ctx)) {
-                err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
-                done(ctx, NULL, &e);
-        }
+        sb->unknown = true;
+        if (state != SANDBOX_FAILED && state != SANDBOX_TERMINATING && state != SANDBOX_TERMINATED)
+                sandbox_terminate(sb, NULL, NULL);
 }

@@ -185,8 +185,8 @@ void sandbox_claim(struct sandbox *sb, const struct sandbox_claim *c, sandbox_do
 struct sandbox *sandboxes_find_key(struct sandboxes *all, const char *owner, const char *key);
 /* Who made or claimed it can ask for its answer again. */
 bool sandbox_has_key(const struct sandbox *sb);
-/* Calls `done` when the claim under way is answered, at once where none is. */
-void sandbox_claim_wait(struct sandbox *sb, sandbox_done_fn *done, void *ctx);
+/* Its claim was not finished: it is ended, nobody has its id, and its key is free again. */
+void sandbox_claim_undo(struct sandbox *sb);
 
 /* ---- commands ---- */
 
