@@ -121,16 +121,17 @@ void claim_finish(struct claim *c, const struct err *e)
                 pool_stats_latency(&p->stats, c->us);
                 all->config.count(all->config.ctx, POOL_COUNT_CLAIM, p->info.id, (double)c->us / 1e6);
         }
-        struct sandbox *sb = e ? NULL : c->member->sb;
-        if (c->member)
-                c->member->claim = NULL;
+        struct member *m = c->member;
+        struct sandbox *sb = e || !m ? NULL : m->sb;
+        if (m)
+                m->claim = NULL;
         for (struct again *a = c->again, *next; a; a = next) {
                 next = a->next;
                 a->done(a->ctx, sb, !c->cold, c->us, e);
                 free(a);
         }
         c->done(c->ctx, sb, !c->cold, c->us, e);
-        p->busy -= c->member != NULL;
+        p->busy -= m != NULL;
         if (p->gone)
                 pool_free(p);
         free(c);
