@@ -2,6 +2,7 @@
 """Warm pools at their edges: what is refused and how it is said, an image that is not there, drains, evictions and deletions under claims, all that a claim
 can bind, keys, releases, and restarts."""
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -269,6 +270,51 @@ def drained_while_it_is_claimed_from():
         check(claim(s, "p", fallback=False)["fromPool"], "a claim then")
 
 
+def inits(service):
+    """creto-init processes of its sandboxes."""
+    found = []
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError, ValueError), open(f"/proc/{name}/stat") as f:
+            pid, _, rest = f.read().partition(" (")
+            if rest.startswith("memfd:creto-ini") and int(rest.rpartition(") ")[2].split()[1]) == service.warden:
+                found.append(int(pid))
+    return found
+
+
+@test
+def drained_while_a_claim_fails():
+    """The sandbox of a claim dies when there is no other for it any more: it is told, and none is made for it."""
+    root_only()
+    with Service() as s:
+        pool(s, "p", 1, 1)
+        ready, said = inits(s), []
+        check_equal(len(ready), 1, "sandboxes")
+        os.kill(ready[0], signal.SIGSTOP)
+        claimant = threading.Thread(target=lambda: said.append(s.call("POST", "/v1/warm-pools/p/claim", {})))
+        claimant.start()
+        wait(lambda: get(s, "p")["claimedCount"] == 1, 30, "the claim is under way")
+        s.good("POST", "/v1/warm-pools/p/drain")
+        os.kill(ready[0], signal.SIGKILL)
+        claimant.join(30)
+        check(said and said[0].status >= 500, f"its answer: {[a.body for a in said]}")
+        wait(lambda: (get(s, "p")["warmingCount"], get(s, "p")["claimedCount"]) == (0, 0), 30, "nothing is left of it")
+        entries = s.good("GET", "/v1/warm-pools/p/logs?phase=Ready")["entries"]
+        check(len(entries) <= 2, f"more is made in a pool that is drained: {entries}")
+
+
+@test
+def deleted_while_it_warms():
+    """What a pool had under way when it is deleted leaves its place to others."""
+    root_only()
+    with Service() as s:
+        s.good("POST", "/v1/warm-pools", {"id": "slow", "template": {**SMALL, "prewarm": {"command": ["sleep", "1000"]}}, "minReady": 64, "maxReady": 64})
+        wait(lambda: get(s, "slow")["warmingCount"] > 0, 30, "it warms")
+        s.good("POST", "/v1/warm-pools", {"id": "p", "template": SMALL, "minReady": 1, "maxReady": 1})
+        wait(lambda: get(s, "p")["targetReady"] == 1, 30, "its turn has come")
+        s.good("DELETE", "/v1/warm-pools/slow")
+        full(s, "p", 1)
+
+
 @test
 def by_number():
     root_only()
@@ -515,6 +561,29 @@ def a_key_is_one_sandbox():
         answer = s.call("POST", "/v1/warm-pools/p/claim", {}, key=agents[0], headers={"Idempotency-Key": "spawned"})
         check_equal((answer.status, answer.code), (400, "INVALID_SPEC"), "a key of something else")
         check(made in answer.json["error"]["message"], answer.body)
+
+
+@test
+def a_key_and_its_files():
+    """Who asks again while files are placed gets the answer when they are; a claim that came to nothing leaves its key free."""
+    root_only()
+    big = [{"path": f"/home/agent/f{i}", "text": "x" * 60000} for i in range(12)]
+    with Service() as s:
+        pool(s, "p", 2, 4)
+        said = []
+        threads = [threading.Thread(target=lambda: said.append(s.call("POST", "/v1/warm-pools/p/claim", {"files": big}, headers={"Idempotency-Key": "k1"})))
+                   for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        check_equal([a.status for a in said], [200] * 4, f"{[a.body for a in said]}")
+        check_equal(len({a.json["sandboxId"] for a in said}), 1, "sandboxes for one key")
+        answer = s.call("POST", "/v1/warm-pools/p/claim", {"files": [{"path": "/proc/none/x", "text": ""}]}, headers={"Idempotency-Key": "k2"})
+        check_equal((answer.status, answer.code), (400, "INVALID_SPEC"), "a file that cannot be written")
+        answer = s.call("POST", "/v1/warm-pools/p/claim", {}, headers={"Idempotency-Key": "k2"})
+        check_equal(answer.status, 200, f"the same key: {answer.body!r}")
+        check_equal(s.exec(answer.json["sandboxId"], "echo", "on")["stdout"], b"on\n", "it is one that lives")
 
 
 @test

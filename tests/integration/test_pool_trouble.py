@@ -210,6 +210,9 @@ def no_room_on_the_host():
         a = claim(s, "p")
         check(a.status == 503 and a.code in ("NO_READY_SANDBOXES", "RESOURCE_EXHAUSTED") and "room for" in a.json["error"]["message"], f"with fallback: {a.body!r}")
         s.terminate(other.json["sandboxId"])
+        a = claim(s, "p")
+        check_equal((a.status, a.json.get("fromPool")), (200, False), f"the last place is kept for a claim that waits: {a.body!r}")
+        got.append(a)
         for x in got:
             s.good("POST", f"/v1/warm-pools/p/release/{x.json['sandboxId']}")
         wait(lambda: look(s, "p")["readyCount"] == 7, 60, "filled again")

@@ -107,6 +107,12 @@ static struct claim *claim_new(struct pool *p, const struct claim_request *req, 
 
 /* ---- handing out ---- */
 
+struct again {
+        struct again *next;
+        claim_done_fn *done;
+        void *ctx;
+};
+
 /* Its answer; an error where `e` is not NULL. */
 void claim_finish(struct claim *c, const struct err *e)
 {
@@ -117,8 +123,17 @@ void claim_finish(struct claim *c, const struct err *e)
                 pool_stats_latency(&p->stats, c->us);
                 all->config.count(all->config.ctx, POOL_COUNT_CLAIM, p->info.id, (double)c->us / 1e6);
         }
-        c->done(c->ctx, e ? NULL : c->member->sb, !c->cold, c->us, e);
-        p->busy -= c->member != NULL;
+        struct member *m = c->member;
+        struct sandbox *sb = e || !m ? NULL : m->sb;
+        if (m)
+                m->claim = NULL;
+        for (struct again *a = c->again, *next; a; a = next) {
+                next = a->next;
+                a->done(a->ctx, sb, !c->cold, c->us, e);
+                free(a);
+        }
+        c->done(c->ctx, sb, !c->cold, c->us, e);
+        p->busy -= m != NULL;
         if (p->gone)
                 pool_free(p);
         free(c);
@@ -176,7 +191,7 @@ static void drop_left(struct pool *p)
 
         err_set(&e, ERR_TIMEOUT, 0, "the client has left");
         for (struct claim **at = &p->waiting; *at;)
-                if ((*at)->left && (*at)->left((*at)->ctx))
+                if ((*at)->left && !(*at)->again && (*at)->left((*at)->ctx))
                         claim_finish(take_waiting(p, at), &e);
                 else
                         at = &(*at)->next;
@@ -221,6 +236,7 @@ static void on_claimed(void *ctx, struct sandbox *sb, const struct err *e)
                 return;
         }
         p->busy--;
+        m->claim = NULL;
         c->member = NULL;
         wait_first(c);
         if ((m = pop(p))) {
@@ -234,6 +250,7 @@ static void on_claimed(void *ctx, struct sandbox *sb, const struct err *e)
 static void give(struct claim *c, struct member *m)
 {
         c->member = m;
+        m->claim = c;
         c->pool->busy++;
         member_to(m, MEMBER_CLAIMING);
         sandbox_claim(m->sb, &c->bind, on_claimed, c);
@@ -253,6 +270,11 @@ void claim_offer(struct member *m)
 
         drop_left(m->pool);
         while ((c = first_waiting(m->pool)) && (same = find_same(m->pool, c->bind.owner, c->bind.key))) { /* it waited twice */
+                for (struct again *a = c->again, *next; a; a = next) {
+                        next = a->next;
+                        answer_again(m->pool, same, a->done, a->ctx);
+                        free(a);
+                }
                 answer_again(m->pool, same, c->done, c->ctx);
                 free(c);
         }
@@ -350,36 +372,26 @@ static struct claim *may_wait(struct pool *p, struct claim *c, struct err *e)
 }
 
 /* A claim that was made before with the same key: its answer again, when it has one. */
-struct again {
-        claim_done_fn *done;
-        void *ctx;
-};
-
-static void on_again(void *ctx, struct sandbox *sb, const struct err *e)
-{
-        struct again *a = ctx;
-
-        a->done(a->ctx, sb, true, 0, e);
-        free(a);
-}
-
 static void answer_again(struct pool *p, struct sandbox *sb, claim_done_fn *done, void *ctx)
 {
+        struct member *m = sandbox_member(sb);
+        struct claim *c = m ? m->claim : NULL;
         struct again *a = NULL;
         struct err e;
 
         if (strcmp(sandbox_info(sb)->pool, p->info.id) != 0 || sandbox_info(sb)->claimed_ms == 0) {
                 err_set(&e, ERR_INVALID_SPEC, 0, "this idempotency key was used for another request (sandbox %s)", sandbox_info(sb)->id);
                 err_hint(&e, "use a new key for a new claim");
+                done(ctx, NULL, false, 0, &e);
+        } else if (!c) {
+                done(ctx, sb, true, 0, NULL);
         } else if (!(a = malloc(sizeof(*a)))) {
                 err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
-        }
-        if (!a) {
                 done(ctx, NULL, false, 0, &e);
-                return;
+        } else {
+                *a = (struct again){ c->again, done, ctx };
+                c->again = a;
         }
-        *a = (struct again){ done, ctx };
-        sandbox_claim_wait(sb, on_again, a);
 }
 
 void pool_claim(struct pool *p, const struct claim_request *req, claim_done_fn *done, void *ctx)

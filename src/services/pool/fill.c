@@ -64,7 +64,8 @@ void pool_failed(struct pool *p, const struct sandbox *sb, const struct err *e)
         uint64_t now = clock_ms(CLOCK_MONOTONIC);
 
         p->crowded = false;
-        backoff_failed(&p->backoff, now, (uint8_t)any());
+        if (backoff_wait(&p->backoff, now) == 0) /* those that were made together fail together, and count once */
+                backoff_failed(&p->backoff, now, (uint8_t)any());
         p->info.failure = e->code;
         snprintf(p->info.failure_text, sizeof(p->info.failure_text), "%.250s", e->msg);
         p->info.failed_ms = time_wall_ms();

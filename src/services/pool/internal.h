@@ -32,7 +32,8 @@ enum member_state {
 struct member {
         struct pool *pool; /* NULL: the pool is deleted */
         struct member *next, *prev;
-        struct sandbox *sb; /* NULL while it is made */
+        struct sandbox *sb;  /* NULL while it is made */
+        struct claim *claim; /* that has it and is not answered yet */
         enum member_state state;
         bool background;          /* nobody waits for it */
         bool adopted;             /* an earlier daemon made it, and it has not answered yet */
@@ -58,8 +59,9 @@ struct claim {
         bool mkdir;        /* it makes the folder of it first */
         size_t sent;
         struct exec_reader reader;
-        size_t size; /* of the block */
-        bool failed; /* a file could not be placed, for this reason */
+        size_t size;         /* of the block */
+        struct again *again; /* the same request, asked again meanwhile: it gets the same answer */
+        bool failed;         /* a file could not be placed, for this reason */
         struct err why;
         bool cold;
         unsigned tries;

@@ -357,15 +357,3 @@ void sandbox_claim(struct sandbox *sb, const struct sandbox_claim *c, sandbox_do
         sandbox_arm(sb);
         record_put(sb, on_recorded, sb);
 }
-
-void sandbox_claim_wait(struct sandbox *sb, sandbox_done_fn *done, void *ctx)
-{
-        struct err e;
-
-        if (!sb->claiming) {
-                done(ctx, sb, NULL);
-        } else if (!waiter_add(&sb->claiming, done, ctx)) {
-                err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
-                done(ctx, NULL, &e);
-        }
-}

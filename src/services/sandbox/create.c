@@ -85,6 +85,20 @@ static void set_adopting(struct sandbox *sb, bool adopting)
 
 static bool attach_later(struct sandbox *sb);
 
+/* Where it has died the warden says so, and why. One that nobody can claim any more is in the way of others. */
+static void out_of_reach(struct sandbox *sb, const struct err *why)
+{
+        struct err e;
+
+        set_adopting(sb, false);
+        if (why)
+                sandbox_log(sb, true, why->msg);
+        if (!is_pooled(sb) || sb->doomed || sb->session || (why && why->code == ERR_BACKEND_UNAVAILABLE))
+                return;
+        err_set(&e, ERR_INTERNAL_ERROR, 0, "its creto-init cannot be reached: %s", why ? why->msg : "it ends each connection");
+        sandbox_died(sb, &e);
+}
+
 static void on_session(void *ctx)
 {
         struct sandbox *sb = ctx;
@@ -116,7 +130,7 @@ static void on_session(void *ctx)
         else if (!sb->doomed && sb->attach_tries++ < ATTACH_TRIES && (set_adopting(sb, true), attach_later(sb)))
                 return; /* it may have dropped us for another; if it has died, the warden says so */
         else
-                set_adopting(sb, false);
+                out_of_reach(sb, NULL);
 }
 
 void sandbox_session_new(struct sandbox *sb, int stream)
@@ -152,9 +166,7 @@ static void on_attached(void *ctx, const struct link_answer *a)
                 close(a->fd);
         if (a->error && !sb->doomed && sb->attach_tries++ < ATTACH_TRIES && attach_later(sb))
                 return;
-        set_adopting(sb, false);
-        if (a->error)
-                sandbox_log(sb, true, a->error->msg); /* where it has died the warden says so, and why */
+        out_of_reach(sb, a->error);
 }
 
 static void attach_now(void *ctx)

@@ -199,8 +199,6 @@ void sandbox_claim_bind(struct sandbox *sb);
 struct sandbox *sandboxes_find_key(struct sandboxes *all, const char *owner, const char *key);
 /* Who made or claimed it can ask for its answer again. */
 bool sandbox_has_key(const struct sandbox *sb);
-/* Calls `done` when the claim under way is answered, at once where none is. */
-void sandbox_claim_wait(struct sandbox *sb, sandbox_done_fn *done, void *ctx);
 
 /* ---- commands ---- */
 
