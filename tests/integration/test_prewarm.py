@@ -4,11 +4,14 @@ when the server cannot, will not, or does what it should not."""
 import json
 import os
 import re
+import socket
+import subprocess
 import sys
+import tempfile
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
-from harness import IS_ROOT, check, check_equal, main, report, skip, test  # noqa: E402
+from harness import IS_ROOT, ROOT, check, check_equal, main, report, skip, test  # noqa: E402
 from service import Service, WebSocket, wait  # noqa: E402
 
 MIB = 1 << 20
@@ -306,6 +309,8 @@ def a_server_that_cannot_start_fails_the_sandbox():
                            ({"command": ["sh", "-c", "printf nonsense >&3; sleep 60"]}, "prewarm: ended by signal 9 before it was ready")]:
             a = s.call("POST", "/v1/sandboxes", {"spec": {"prewarm": spec}})
             check(a.status == 400 and a.code == "INVALID_SPEC" and a.json["error"]["message"] == said, f"{spec}: {a.status} {a.body!r}")
+        a = s.call("POST", "/v1/sandboxes", {"spec": {"prewarm": prewarm("python"), "resourceLimits": {"pidLimit": 2}}})
+        check_equal(a.json["error"]["message"], "prewarm: a process that waits cannot be made: Resource temporarily unavailable", "too few processes")
         a = s.call("POST", "/v1/sandboxes", {"spec": {"prewarm": {"command": ["python3", "-c", "import json"]}}})
         check_equal(a.json["error"]["message"], "prewarm: ended with code 0 before it was ready", "a command that is no server")
         fields = [("interpreter", {"interpreter": "ruby"}), ("imports", {"interpreter": "python", "imports": ["a"] * 33})]
@@ -320,12 +325,41 @@ def server_of(s, sandbox):
 
 
 @test
+def imports_that_start_a_thread_are_refused():
+    """What a sandbox has when it starts is only /usr, so the server is asked by itself."""
+    with open(os.path.join(ROOT, "src/services/prewarm/python.py")) as f:
+        source = f.read()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with tempfile.TemporaryDirectory() as top, ours, theirs:
+        for name, text in (("quiet", ""), ("busy", "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()")):
+            with open(os.path.join(top, name + ".py"), "w") as f:
+                f.write(text)
+        r = subprocess.run(["/usr/bin/python3", "-c", 'import sys; exec(compile(sys.argv[1], "<prewarm>", "exec"), {})', source, "quiet", "busy"],
+                           env={"PATH": "/usr/bin", "PYTHONPATH": top}, capture_output=True, timeout=60, pass_fds=[3], preexec_fn=lambda: os.dup2(theirs.fileno(), 3))
+        check(r.returncode == 1 and r.stderr.startswith(b"the imports started 1 thread, and a process with threads cannot be forked"), r)
+
+
+@test
+def a_claim_may_change_the_environment():
+    root_only()
+    with Service() as s:
+        s.good("POST", "/v1/warm-pools", {"id": "p", "template": {"prewarm": prewarm("python", "json")}, "minReady": 2, "maxReady": 4})
+        wait(lambda: s.good("GET", "/v1/warm-pools/p")["readyCount"] >= 2, 60, "the pool is full")
+        code = "import os, sys; print('/x' in sys.path, os.environ.get('A'), '<pre' + 'warm>' in open('/proc/self/cmdline').read(), 'json' in sys.modules)"
+        sb = s.good("POST", "/v1/warm-pools/p/claim", {"env": {"A": "b"}})["sandboxId"]
+        check_equal(s.exec(sb, "python3", "-c", code)["stdout"], b"False b True True\n", "a variable of no importance")
+        sb = s.good("POST", "/v1/warm-pools/p/claim", {"env": {"PYTHONPATH": "/x"}})["sandboxId"]
+        check_equal(s.exec(sb, "python3", "-c", code)["stdout"], b"True None False False\n", "one that an interpreter reads")
+        wait(lambda: s.exec(sb, "python3", "-c", code)["stdout"] == b"True None True True\n", 60, "a server that has it")
+
+
+@test
 def what_harms_the_server_harms_nobody():
     root_only()
     with Service() as s:
         sb = s.spawn(prewarm=prewarm("python"))
         one = ("python3", "-c", "print(1)")
-        is_warm = ("python3", "-c", "print('<prewarm>' in open('/proc/self/cmdline').read())")
+        is_warm = ("python3", "-c", "print('<pre' + 'warm>' in open('/proc/self/cmdline').read())")
 
         def again(what):
             check_equal(s.exec(sb, *one)["stdout"], b"1\n", what)
@@ -373,7 +407,7 @@ def commands_of_all_kinds():
         results = [None] * 20
 
         def run(i):
-            results[i] = s.exec(sb, "python3", "-c", f"import time; time.sleep(.2); print({i}, '<prewarm>' in open('/proc/self/cmdline').read())")
+            results[i] = s.exec(sb, "python3", "-c", f"import time; time.sleep(.2); print({i}, '<pre' + 'warm>' in open('/proc/self/cmdline').read())")
         threads = [threading.Thread(target=run, args=(i,)) for i in range(20)]
         for t in threads:
             t.start()
@@ -381,6 +415,8 @@ def commands_of_all_kinds():
             t.join(120)
         check_equal([r["stdout"].split()[0] for r in results], [str(i).encode() for i in range(20)], "twenty at once")
         check(sum(b"True" in r["stdout"] for r in results) >= 10, f"most of them are warm: {[r['stdout'] for r in results]}")
+        s.exec(sb, "python3", "-c", "import os, time\ntry:\n    while True:\n        if os.fork() == 0: time.sleep(60)\nexcept OSError: time.sleep(1); os.killpg(0, 9)")
+        wait(lambda: b"True" in s.exec(sb, "python3", "-c", "print('<pre' + 'warm>' in open('/proc/self/cmdline').read())")["stdout"], 60, "warm after a fork bomb")
         out = s.exec(sb, "python3", "-c", "import sys\nfor i in range(200000): print(i)\nsys.exit(3)")
         check(out["exitCode"] == 3 and out["stdoutTruncated"] in (True, False), "much output")
         # confined as any other
@@ -399,10 +435,10 @@ def a_daemon_that_is_started_again_finds_it():
         pid = standby(s, sb)
         s.kill("creto-runtimed")
         check_equal(standby(s, sb), pid, "the standby")
-        wait(lambda: b"True" in s.exec(sb, "python3", "-c", "print('<prewarm>' in open('/proc/self/cmdline').read())")["stdout"], 30, "warm commands")
+        wait(lambda: b"True" in s.exec(sb, "python3", "-c", "print('<pre' + 'warm>' in open('/proc/self/cmdline').read())")["stdout"], 30, "warm commands")
         check_equal(s.good("GET", f"/v1/sandboxes/{sb}/exec")["execs"], [], "commands that are listed")
         s.exec(sb, "kill", "-9", str(server_of(s, sb)))
-        wait(lambda: b"True" in s.exec(sb, "python3", "-c", "print('<prewarm>' in open('/proc/self/cmdline').read())")["stdout"], 60, "another server")
+        wait(lambda: b"True" in s.exec(sb, "python3", "-c", "print('<pre' + 'warm>' in open('/proc/self/cmdline').read())")["stdout"], 60, "another server")
         idle = s.spawn(prewarm=prewarm("python"), idleTimeoutSeconds=1)
         wait(lambda: s.status(idle) in ("Terminating", "Terminated"), 60, "a server keeps no sandbox from being idle")
 

@@ -1522,6 +1522,8 @@ static void be_command(const uint8_t *packet, size_t len, const int fds[3])
         _exit(127);
 }
 
+enum { DIES_SOMETIMES = 128 }; /* having read what it is to run */
+
 static void serve_well(uint8_t flags)
 {
         static uint8_t packet[PREWARM_PACKET_MAX];
@@ -1545,8 +1547,10 @@ static void serve_well(uint8_t flags)
                                 continue;
                         }
                 }
-                say_ready(flags);
+                say_ready(flags & PREWARM_KEEPS);
                 size_t len = get_run(packet, fds);
+                if (flags & DIES_SOMETIMES && (getpid() & 1))
+                        raise(SIGKILL);
                 be_command(packet, len, fds);
         }
 }
@@ -1602,6 +1606,8 @@ __attribute__((constructor)) static void be_server(int argc, char **argv)
                 return;
         if (strcmp(argv[2], "well") == 0)
                 serve_well(0);
+        else if (strcmp(argv[2], "dies sometimes") == 0)
+                serve_well(DIES_SOMETIMES);
         else if (strcmp(argv[2], "keeps") == 0)
                 serve_well(PREWARM_KEEPS);
         else
@@ -1788,6 +1794,29 @@ TEST(bad_servers)
         }
         CHECK(server_up(&h, 200, "well", 0) && warm_sh(&h, 201, "echo $WARM"));
         CHECK_STR(chan(&h, 201)->text[0], "1\n");
+}
+
+/* Whatever becomes of a standby, each command runs once: by the next, or cold. */
+TEST(standbys_that_die)
+{
+        HOST h;
+        uint32_t n = 0, server = 0, warm = 0, seen = 0;
+        char script[256];
+
+        CHECK(launch(&h) == 0);
+        while (n < 200) {
+                if (!server || ended(&h, server))
+                        CHECK(server_up(&h, server = ++n, "dies sometimes", 0));
+                snprintf(script, sizeof(script), "echo %u >> %s/ran; echo w$WARM", ++seen, scratch);
+                CHECK(warm_sh(&h, ++n, script));
+                warm += strcmp(chan(&h, n)->text[0], "w1\n") == 0;
+                release(&h, n);
+        }
+        CHECK(warm > 10 && warm < seen);
+        snprintf(script, sizeof(script), "sort -n %s/ran | uniq | wc -l; wc -l < %s/ran", scratch, scratch);
+        CHECK(sh(&h, ++n, script));
+        snprintf(script, sizeof(script), "%u\n%u\n", seen, seen);
+        CHECK_STR(chan(&h, n)->text[0], script);
 }
 
 TEST(servers_that_are_not_ready)

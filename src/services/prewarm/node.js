@@ -53,7 +53,7 @@ if (require('worker_threads').isMainThread) {
   };
 
   const setOption = (options, name, value) => {
-    if (options instanceof Map) options.set(name, { ...options.get(name), value });
+    if (options.get) options.set(name, { ...options.get(name), value });
     else options[name] = value;
   };
 

@@ -12,6 +12,8 @@
 #include "programs/init/init.h"
 #include "wire/prewarm.h"
 
+enum { LEFT_MAX = 64, LOOK_US = 10000 };
+
 static struct {
         struct channel *channel; /* NULL: there is none */
         pid_t pid;
@@ -64,14 +66,6 @@ static void forget(void)
         server.standby = 0;
 }
 
-/* It broke the protocol, or takes too long. Its exec ends when it is reaped. */
-static void put_down(void)
-{
-        kill(-server.pid, SIGKILL);
-        kill(server.pid, SIGKILL);
-        forget();
-}
-
 void prewarm_reaped(pid_t pid)
 {
         if (!server.channel)
@@ -109,14 +103,36 @@ static int receive(struct prewarm_answer *answer, pid_t *from)
         return prewarm_get_answer((struct bytes){ data, (size_t)n }, answer) < 0 ? -1 : 1;
 }
 
-/* A child of ours that has not ended, and that no channel has; the server itself only where it says that it becomes the command. */
-static bool may_become(pid_t pid, bool keeps)
+/* A child of ours that has not ended. */
+static bool lives(pid_t pid)
 {
         siginfo_t info = { 0 };
 
-        if (pid <= 1 || keeps != (pid == server.pid) || (!keeps && channel_has(pid)))
-                return false;
         return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
+}
+
+/* A child of ours that no channel has; the server itself only where it says that it becomes the command. */
+static bool may_become(pid_t pid, bool keeps)
+{
+        return pid > 1 && keeps == (pid == server.pid) && (keeps || !channel_has(pid)) && lives(pid);
+}
+
+/*
+ * It broke the protocol, or takes too long. Its exec ends when it is reaped. A RUN that nobody has read must not be read later, when the command has
+ * been started cold: who makes himself a standby from here on is told that nobody listens, who has done so and was not heard yet is killed.
+ */
+static void put_down(void)
+{
+        struct prewarm_answer answer;
+        pid_t from;
+
+        kill(-server.pid, SIGKILL);
+        kill(server.pid, SIGKILL);
+        shutdown(server.socket, SHUT_RD);
+        for (int i = 0; i < LEFT_MAX && receive(&answer, &from) > 0; i++)
+                if (may_become(from, false))
+                        kill(from, SIGKILL);
+        forget();
 }
 
 /* Returns 0, or -1 where it is put down. */
@@ -124,7 +140,7 @@ static int on_ready(const struct prewarm_answer *answer, pid_t from)
 {
         bool keeps = (answer->flags & PREWARM_KEEPS) != 0;
 
-        if (server.standby > 0) {
+        if (server.standby > 0 && lives(server.standby)) { /* one at a time */
                 put_down();
                 return -1;
         }
@@ -145,10 +161,8 @@ static void take_in(void)
         int r = 0;
 
         while (server.socket >= 0 && (r = receive(&answer, &from)) > 0)
-                if (answer.type != PREWARM_READY)
-                        r = -1, put_down();
-                else if (on_ready(&answer, from) < 0)
-                        return;
+                if (answer.type != PREWARM_READY || on_ready(&answer, from) < 0)
+                        r = -1;
         if (r < 0 && server.socket >= 0)
                 put_down();
 }
@@ -211,30 +225,38 @@ static size_t write_run(const struct spawn *order, bool has_stdin)
         return w.bad ? 0 : w.len;
 }
 
-/* After a RUN. Returns the pid of who took it, 0 where it was refused, or -1 where it is put down. */
+/* What may be an answer to a RUN. Returns the pid of who took it, 0 where it was refused, 1 where it says nothing of it, or -1 where it is none. */
+static pid_t weigh(const struct prewarm_answer *answer, pid_t from, pid_t asked)
+{
+        if (answer->type == PREWARM_READY)
+                return on_ready(answer, from) < 0 ? -1 : 1;
+        if (from == server.standby) /* the one before had ended, and this one has read it in its place */
+                server.standby = 0;
+        else if (from != asked)
+                return -1;
+        return answer->type == PREWARM_REFUSED ? 0 : from;
+}
+
+/* After a RUN. Returns the pid of who took it, 0 where it was refused, or -1 where the server is put down. */
 static pid_t await_taken(pid_t asked)
 {
         uint64_t until = now_us() + PREWARM_TAKE_MS * 1000;
         struct prewarm_answer answer;
-        pid_t from;
-        int r = 0;
+        bool alive = true;
+        pid_t from, who = 1;
 
-        while (r >= 0 && await(until))
-                while ((r = receive(&answer, &from)) > 0) {
-                        if (answer.type == PREWARM_READY && on_ready(&answer, from) < 0)
-                                return -1;
-                        if (answer.type == PREWARM_READY)
-                                continue;
-                        if (from == server.standby) /* the one before had ended, and this one has read it in its place */
-                                server.standby = 0;
-                        else if (from != asked)
-                                r = -1;
-                        if (r < 0)
-                                break;
-                        return answer.type == PREWARM_REFUSED ? 0 : from;
-                }
-        kill(asked, SIGKILL);
-        put_down();
+        while (who == 1 && alive && now_us() < until) {
+                alive = lives(asked) || server.standby > 0; /* asked first: what it has said before its end is there */
+                await(alive ? now_us() + LOOK_US : 0);
+                for (int r; who == 1 && server.socket >= 0 && (r = receive(&answer, &from)) != 0;)
+                        who = r < 0 ? -1 : weigh(&answer, from, asked);
+        }
+        if (who != 1 && who != -1)
+                return who;
+        if (server.socket >= 0) {
+                kill(asked, SIGKILL); /* not reaped, or there would be no socket */
+                put_down();
+        }
         return -1;
 }
 
