@@ -280,7 +280,7 @@ static struct nest_box *take_order(struct monitor *m, const struct ipc_spawn *re
         }
         memcpy(l.value, req->limits, sizeof(l.value));
         if (class_lacks(want.class) & (1U << LIMIT_PIDS))
-                l.value[LIMIT_PIDS] = LIMIT_UNLIMITED;
+                l.value[LIMIT_PIDS] = NEST_NO_PIDS;
         memcpy(want.hostname, req->hostname, sizeof(want.hostname));
         memcpy(want.home, req->home, sizeof(want.home));
         if (req->root == IPC_ROOT_LAYERS) {

@@ -268,7 +268,7 @@ static unsigned wanted_controllers(const struct limits *l)
                 bits |= CGROUP_MEMORY;
         if (l->value[LIMIT_CPU] != LIMIT_UNLIMITED)
                 bits |= CGROUP_CPU;
-        if (l->value[LIMIT_PIDS] != LIMIT_UNLIMITED)
+        if (l->value[LIMIT_PIDS] < NEST_NO_PIDS)
                 bits |= CGROUP_PIDS;
         return bits ? bits | CGROUP_CPUACCT : 0;
 }
@@ -279,7 +279,7 @@ int nest_write_limits(struct nest *n, struct nest_box *b, const struct limits *l
                 .memory = l->value[LIMIT_MEMORY],
                 .swap = l->value[LIMIT_SWAP],
                 .cpu_millis = l->value[LIMIT_CPU],
-                .pids = l->value[LIMIT_PIDS] == LIMIT_UNLIMITED ? LIMIT_UNLIMITED : l->value[LIMIT_PIDS] + 1, /* creto-init */
+                .pids = l->value[LIMIT_PIDS] >= NEST_NO_PIDS ? LIMIT_UNLIMITED : l->value[LIMIT_PIDS] + 1, /* creto-init */
         };
 
         b->limits = *l;
@@ -635,8 +635,10 @@ static int limit_box(struct nest *n, struct nest_box *b, const struct limits *to
         struct limits before = b->limits, l = *to;
         struct err ignored;
 
-        if (before.value[LIMIT_PIDS] == LIMIT_UNLIMITED && !limits_wanted(to, LIMIT_PIDS)) /* its class cannot */
-                l.value[LIMIT_PIDS] = LIMIT_UNLIMITED;
+        if (before.value[LIMIT_PIDS] == NEST_NO_PIDS && limits_wanted(to, LIMIT_PIDS))
+                return err_set(e, ERR_NOT_SUPPORTED, 0, "pids: the runtime class of '%s' cannot limit them", b->id);
+        if (before.value[LIMIT_PIDS] == NEST_NO_PIDS)
+                l.value[LIMIT_PIDS] = NEST_NO_PIDS;
         int r = cgroup_can_limit(&n->cgroups, &b->group, wanted_controllers(&l) & n->cgroups.controllers, e);
         if (r == 0)
                 r = nest_write_limits(n, b, &l, e);
@@ -700,6 +702,8 @@ int nest_changed(struct nest *n, struct nest_box *b, struct err *e)
                 return err_set(e, ERR_SANDBOX_NOT_FOUND, 0, "'%s' ended before it was changed", b->id);
         if (e->code != ERR_NONE)
                 return -(int)e->code;
+        if (b->limits.value[LIMIT_PIDS] == NEST_NO_PIDS)
+                b->errand.limits.value[LIMIT_PIDS] = NEST_NO_PIDS;
         if (b->errand.type == IPC_LIMIT)
                 b->limits = b->errand.limits;
         else
