@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -103,4 +104,14 @@ int fd_set_nonblock(int fd, bool on)
         if (flags < 0)
                 return -1;
         return fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+}
+
+bool fd_readable(int fd, int wait_ms)
+{
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        int r;
+
+        while ((r = poll(&p, 1, wait_ms)) < 0 && errno == EINTR)
+                ;
+        return r != 0;
 }

@@ -38,3 +38,6 @@ int fd_write_file(int dir, const char *path, const char *text);
 int fd_move(int fd, int target);
 
 int fd_set_nonblock(int fd, bool on);
+
+/* Waits that long (-1: until then) for something to read, the end of it, or, for a pidfd, the end of the process: a zombie has ended. */
+bool fd_readable(int fd, int wait_ms);

@@ -45,7 +45,7 @@ def narrowed(document):
     del schemas["Spec"]["properties"]["user"]
     for name in ("resourceLimits", "resources"):
         del spec[name]["properties"]["diskInodes"]  # what fits depends on the size of the disk
-    spec["prewarm"] = {"enum": [None]}  # whether one starts depends on the limits; test_prewarm.py
+    spec["prewarm"] = {"enum": [None]}  # whether it can start depends on the limits beside it
     spec["workingDir"] = command["cwd"] = {"enum": ["/", "/tmp", None]}
     command["program"] = {"enum": ["true", "echo"]}
     command["stdinEncoding"] = {"enum": ["utf-8", None]}

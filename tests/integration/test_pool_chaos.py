@@ -56,7 +56,7 @@ class Client(threading.Thread):
             except BROKEN as e:
                 why = e
             self.count["asked again"] += 1
-            time.sleep(self.random.uniform(0.01, 0.1))
+            time.sleep(self.random.uniform(0.02, 0.2))
         raise Failed(f"{method} {path}: not answered for {GIVE_UP} s, last {why!r}")
 
     def claim(self, pool):

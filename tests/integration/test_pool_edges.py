@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 """Warm pools at their edges: what is refused and how it is said, an image that is not there, drains, evictions and deletions under claims, all that a claim
 can bind, keys, releases, and restarts."""
+import base64
+import contextlib
 import json
 import os
 import signal
@@ -182,7 +184,8 @@ def who_may_do_what():
         check_equal(s.call("POST", f"/v1/warm-pools/q/release/{mine['sandboxId']}", key=operator).code, "SANDBOX_NOT_FOUND", "of another pool")
         check_equal(s.status(mine["sandboxId"]), "Running", "after all that")
         check_equal(s.good("POST", release, key=agents[0]), {"sandboxId": mine["sandboxId"], "status": "Terminated", "replaced": False}, "release")
-        check_equal(s.call("POST", release, key=agents[0]).code, "SANDBOX_NOT_FOUND", "released twice")
+        check_equal(s.good("POST", release, key=agents[0])["status"], "Terminated", "released twice")
+        check_equal(s.call("POST", release, key=agents[1]).code, "SANDBOX_NOT_FOUND", "and by another")
         others = claim(s, "p", key=agents[1])["sandboxId"]
         check_equal(s.good("POST", f"/v1/warm-pools/p/release/{others}", key=operator)["status"], "Terminated", "by an operator")
 
@@ -265,6 +268,51 @@ def drained_while_it_is_claimed_from():
         check_equal(s.good("PATCH", "/v1/warm-pools/p", {"state": "Active", "minReady": 1})["state"], "Active", "undone")
         full(s, "p", 1)
         check(claim(s, "p", fallback=False)["fromPool"], "a claim then")
+
+
+def inits(service):
+    """creto-init processes of its sandboxes."""
+    found = []
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError, ValueError), open(f"/proc/{name}/stat") as f:
+            pid, _, rest = f.read().partition(" (")
+            if rest.startswith("memfd:creto-ini") and int(rest.rpartition(") ")[2].split()[1]) == service.warden:
+                found.append(int(pid))
+    return found
+
+
+@test
+def drained_while_a_claim_fails():
+    """The sandbox of a claim dies when there is no other for it any more: it is told, and none is made for it."""
+    root_only()
+    with Service() as s:
+        pool(s, "p", 1, 1)
+        ready, said = inits(s), []
+        check_equal(len(ready), 1, "sandboxes")
+        os.kill(ready[0], signal.SIGSTOP)
+        claimant = threading.Thread(target=lambda: said.append(s.call("POST", "/v1/warm-pools/p/claim", {})))
+        claimant.start()
+        wait(lambda: get(s, "p")["claimedCount"] == 1, 30, "the claim is under way")
+        s.good("POST", "/v1/warm-pools/p/drain")
+        os.kill(ready[0], signal.SIGKILL)
+        claimant.join(30)
+        check(said and said[0].status >= 500, f"its answer: {[a.body for a in said]}")
+        wait(lambda: (get(s, "p")["warmingCount"], get(s, "p")["claimedCount"]) == (0, 0), 30, "nothing is left of it")
+        entries = s.good("GET", "/v1/warm-pools/p/logs?phase=Ready")["entries"]
+        check(len(entries) <= 2, f"more is made in a pool that is drained: {entries}")
+
+
+@test
+def deleted_while_it_warms():
+    """What a pool had under way when it is deleted leaves its place to others."""
+    root_only()
+    with Service() as s:
+        s.good("POST", "/v1/warm-pools", {"id": "slow", "template": {**SMALL, "prewarm": {"command": ["sleep", "1000"]}}, "minReady": 64, "maxReady": 64})
+        wait(lambda: get(s, "slow")["warmingCount"] > 0, 30, "it warms")
+        s.good("POST", "/v1/warm-pools", {"id": "p", "template": SMALL, "minReady": 1, "maxReady": 1})
+        wait(lambda: get(s, "p")["targetReady"] == 1, 30, "its turn has come")
+        s.good("DELETE", "/v1/warm-pools/slow")
+        full(s, "p", 1)
 
 
 @test
@@ -378,17 +426,23 @@ def limits_grow_and_shrink():
 @test
 def files_are_there_when_it_answers():
     root_only()
-    with Service() as s:
+    with Service(config='[server]\nmax_body = "8M"\n') as s:
         pool(s, "p", 1, 4)
         big = bytes(range(256)) * 2048
-        import base64
-        sb = claim(s, "p", files=[{"path": "/home/agent/plain", "text": "té\n"}, {"path": "/home/agent/a/b/secret", "content": base64.b64encode(big).decode(), "mode": "0600"},
+        sb = first = claim(s, "p", files=[{"path": "/home/agent/plain", "text": "té\n"}, {"path": "/home/agent/a/b/secret", "content": base64.b64encode(big).decode(), "mode": "0600"},
                                   {"path": "/tmp/run", "text": "#!/bin/sh\necho ran\n", "mode": "755"}, {"path": "/home/agent/empty", "text": "", "mode": None}])["sandboxId"]
         check_equal(s.exec(sb, "stat", "-c", "%a %U %s", "/home/agent/plain", "/home/agent/a/b/secret", "/tmp/run", "/home/agent/empty")["stdout"],
                     b"644 agent 4\n600 agent 524288\n755 agent 19\n644 agent 0\n", "modes, owners, sizes")
         check_equal(s.exec(sb, "/tmp/run")["stdout"], b"ran\n", "a program")
         check_equal(s.call("GET", f"/v1/sandboxes/{sb}/files?path=/home/agent/a/b/secret").body, big, "bytes")
         full(s, "p", 1)
+        most = base64.b64encode(bytes(1 << 20)).decode()
+        sb = claim(s, "p", files=[{"path": f"/home/agent/{i}", "content": most} for i in range(4)])["sandboxId"]
+        check_equal(s.exec(sb, "sh", "-c", "cat /home/agent/? | wc -c")["stdout"], b"4194304\n", "4 MiB")
+        s.terminate(sb)
+        full(s, "p", 1)
+        answer = s.call("POST", "/v1/warm-pools/p/claim", {"files": [{"path": f"/home/agent/{i}", "content": most} for i in range(4)] + [{"path": "/tmp/f", "text": "x"}]})
+        check_equal((answer.status, fields(answer)), (400, ["files"]), "4 MiB and one byte")
         for files, wanted in (([{"path": "rel", "text": ""}], ["files[0].path"]), ([{"text": ""}], ["files[0].path"]), ([{"path": "/a"}], ["files[0]"]),
                               ([{"path": "/a", "text": "", "content": ""}], ["files[0]"]), ([{"path": "/a", "content": "?"}], ["files[0].content"]),
                               ([{"path": "/a", "text": "", "mode": "0888"}], ["files[0].mode"]), ([{"path": "/a", "text": "", "mode": 420}], ["files[0].mode"]),
@@ -402,8 +456,29 @@ def files_are_there_when_it_answers():
         answer = s.call("POST", "/v1/warm-pools/p/claim", {"files": [{"path": "/usr/bin/evil", "text": ""}]})
         check_equal((answer.status, answer.code), (400, "INVALID_SPEC"), "where the user may not write")
         check("/usr/bin/evil" in answer.json["error"]["message"], answer.body)
-        wait(lambda: get(s, "p")["claimedCount"] == 1 and members(s, "p", "Running") == {sb}, 60, "nobody has the one whose files failed")
+        wait(lambda: get(s, "p")["claimedCount"] == 1 and members(s, "p", "Running") == {first}, 60, "nobody has the one whose files failed")
         full(s, "p", 1)
+
+
+@test
+def a_repeat_is_not_answered_before_the_files_are_there():
+    root_only()
+    with Service() as s:
+        pool(s, "p", 1, 2)
+        files = [{"path": f"/tmp/f{n}", "text": "x" * 30000} for n in range(64)]
+        seen = []
+
+        def ask():
+            out = claim(s, "p", headers={"Idempotency-Key": "k"}, files=files)
+            seen.append((out["sandboxId"], s.exec(out["sandboxId"], "/bin/sh", "-c", "cat /tmp/f63 | wc -c")["stdout"].strip()))
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        check_equal(len(seen), 4, "answers")
+        check_equal(set(seen), {(seen[0][0], b"30000")}, "one sandbox, and its last file, with each answer")
 
 
 @test
@@ -486,6 +561,29 @@ def a_key_is_one_sandbox():
         answer = s.call("POST", "/v1/warm-pools/p/claim", {}, key=agents[0], headers={"Idempotency-Key": "spawned"})
         check_equal((answer.status, answer.code), (400, "INVALID_SPEC"), "a key of something else")
         check(made in answer.json["error"]["message"], answer.body)
+
+
+@test
+def a_key_and_its_files():
+    """Who asks again while files are placed gets the answer when they are; a claim that came to nothing leaves its key free."""
+    root_only()
+    big = [{"path": f"/home/agent/f{i}", "text": "x" * 60000} for i in range(12)]
+    with Service() as s:
+        pool(s, "p", 2, 4)
+        said = []
+        threads = [threading.Thread(target=lambda: said.append(s.call("POST", "/v1/warm-pools/p/claim", {"files": big}, headers={"Idempotency-Key": "k1"})))
+                   for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        check_equal([a.status for a in said], [200] * 4, f"{[a.body for a in said]}")
+        check_equal(len({a.json["sandboxId"] for a in said}), 1, "sandboxes for one key")
+        answer = s.call("POST", "/v1/warm-pools/p/claim", {"files": [{"path": "/proc/none/x", "text": ""}]}, headers={"Idempotency-Key": "k2"})
+        check_equal((answer.status, answer.code), (400, "INVALID_SPEC"), "a file that cannot be written")
+        answer = s.call("POST", "/v1/warm-pools/p/claim", {}, headers={"Idempotency-Key": "k2"})
+        check_equal(answer.status, 200, f"the same key: {answer.body!r}")
+        check_equal(s.exec(answer.json["sandboxId"], "echo", "on")["stdout"], b"on\n", "it is one that lives")
 
 
 @test

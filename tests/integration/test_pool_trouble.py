@@ -15,7 +15,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 from chaos import BROKEN, Line  # noqa: E402
 from disk import fill, small_disk  # noqa: E402
-from harness import BUILD, IS_ROOT, check, check_equal, main, poll, skip, test  # noqa: E402
+from harness import BUILD, IS_ROOT, Failed, check, check_equal, main, poll, skip, test  # noqa: E402
 from one_image import Registry  # noqa: E402
 from service import Service, wait  # noqa: E402
 
@@ -31,10 +31,15 @@ def root_only():
         skip("the service is started by root")
 
 
+def wait_full(s, pool, ready, seconds=60):
+    if not poll(lambda: is_full(s, pool, ready), seconds):
+        raise Failed(f"pool {pool} is not full: {look(s, pool)} {s.said()}")
+
+
 def make(s, pool, ready, template=SMALL, full=True, **more):
     s.good("POST", "/v1/warm-pools", {"id": pool, "template": template, "minReady": ready, "maxReady": ready, **more})
     if full:
-        wait(lambda: is_full(s, pool, ready), 30, f"pool {pool} is full: {look(s, pool)}")
+        wait_full(s, pool, ready, 30)
 
 
 def look(s, pool):
@@ -58,7 +63,7 @@ def warming_errors(s, pool):
 
 def members(s, pool):
     """{id: claimed?} of all of its sandboxes that are not ended."""
-    return {x["sandboxId"]: bool(x["claimedAt"]) for x in s.good("GET", "/v1/sandboxes?limit=1000")["sandboxes"] if x["poolId"] == pool}
+    return {x["sandboxId"]: bool(x["claimedAt"]) for x in s.good("GET", f"/v1/sandboxes?pool={pool}&limit=1000")["sandboxes"]}
 
 
 def works(s, sandbox):
@@ -67,7 +72,7 @@ def works(s, sandbox):
 
 def check_backs_off(s, pool):
     """It is tried again, ever more rarely; who claims is told why, and does not wait for it."""
-    wait(lambda: warming_errors(s, pool), 20, f"an error is told: {look(s, pool)}")
+    wait(lambda: warming_errors(s, pool), 20, "an error is told")
     before, began = len(warming_errors(s, pool)), time.monotonic()
     p = look(s, pool)
     check(p["lastError"] and p["lastError"]["message"] and p["lastError"]["retryAt"], f"the pool says what is wrong: {p}")
@@ -90,17 +95,17 @@ def a_full_disk_while_it_fills():
         s.start()
         make(s, "p", 3)
         got = claim(s, "p").json["sandboxId"]
-        wait(lambda: is_full(s, "p", 3), 30, "full")
+        wait_full(s, "p", 3, 30)
         fill(os.path.join(disk, "ballast"))
         check_equal(s.good("POST", "/v1/warm-pools/p/evict", {"count": 3})["evicted"], 3, "evicted")
         check_backs_off(s, "p")
         check(works(s, got), "what was claimed works")
         os.unlink(os.path.join(disk, "ballast"))
-        wait(lambda: is_full(s, "p", 3), 40, f"full again: {look(s, 'p')} {s.said()}")
+        wait_full(s, "p", 3, 40)
         check_equal(look(s, "p")["lastError"], None, "no error any more")
         again = claim(s, "p").json["sandboxId"]
         check(works(s, again), "a claim works")
-        wait(lambda: is_full(s, "p", 3), 30, "full")
+        wait_full(s, "p", 3, 30)
         check_equal(sorted(members(s, "p").values()), [False] * 3 + [True] * 2, "its sandboxes")
         s.stop()
 
@@ -117,15 +122,12 @@ def an_image_that_is_gone():
         with Service(config="[service]\nprepared = 0\n" + QUIET) as s:
             make(s, "p", 3, {"image": registry.ref, **SMALL})
             registry.close()
-            for folder in ("blobs", "layers", "refs"):
-                top = os.path.join(s.state_dir, "images", folder)
-                for name in os.listdir(top) if os.path.isdir(top) else []:
-                    path = os.path.join(top, name)
-                    shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
-            s.good("POST", "/v1/warm-pools/p/evict", {"count": 3})
+            s.stop()
+            shutil.rmtree(os.path.join(s.state_dir, "images"))
+            s.start()
             check_backs_off(s, "p")
             registry = Registry(HELLO, registry.port)
-            wait(lambda: is_full(s, "p", 3), 60, f"full again: {look(s, 'p')} {s.said()}")
+            wait_full(s, "p", 3, 60)
             check_equal(s.exec(claim(s, "p").json["sandboxId"], "/hello")["stdout"], b"x\n", "a claim works")
     finally:
         registry.close()
@@ -145,7 +147,7 @@ def the_warden_dies_while_it_fills():
                 kills += 1
             if is_full(s, "p", ready):
                 s.good("POST", "/v1/warm-pools/p/evict", {"count": ready})
-        wait(lambda: is_full(s, "p", ready), 60, f"full: {look(s, 'p')} {s.said()}")
+        wait_full(s, "p", ready, 60)
         wait(lambda: len(members(s, "p")) == ready, 30, "no other is there")
         got = [claim(s, "p").json["sandboxId"] for _ in range(ready)]
         check_equal(len(set(got)), ready, "sandboxes of claims")
@@ -160,7 +162,7 @@ def the_daemon_dies_in_a_claim():
         make(s, "p", 4)
         rng, got, lost = random.Random(7), [], 0
         for i in range(24):
-            wait(lambda: is_full(s, "p", 4), 30, f"full: {look(s, 'p') if s.healthy() else s.said()}")
+            wait_full(s, "p", 4, 30)
             before, keyed, answers = s.daemon, i % 3 > 0, []
 
             def ask(number=i, keyed=keyed, answers=answers):
@@ -182,7 +184,7 @@ def the_daemon_dies_in_a_claim():
                 got += first
             else:
                 lost += 1
-        wait(lambda: is_full(s, "p", 4), 30, "full")
+        wait_full(s, "p", 4, 30)
         check_equal(len(set(got)), len(got), "sandboxes, each given out once")
         for sb in got:
             check(works(s, sb), f"{sb} works")
@@ -196,7 +198,7 @@ def no_room_on_the_host():
     root_only()
     with Service(config="[service]\nprepared = 0\n[limits]\nmax_sandboxes = 8\n" + QUIET) as s:
         make(s, "p", 20, full=False)
-        wait(lambda: look(s, "p")["readyCount"] == 7 and warming_errors(s, "p"), 30, f"all but one: {look(s, 'p')}")
+        wait(lambda: look(s, "p")["readyCount"] == 7 and warming_errors(s, "p"), 30, "all but one")
         check_equal(look(s, "p")["lastError"]["code"], "RESOURCE_EXHAUSTED", "the error")
         other = s.call("POST", "/v1/sandboxes", {"spec": SMALL})
         check_equal(other.status, 201, f"somebody else's sandbox: {other.body!r}")
@@ -208,9 +210,12 @@ def no_room_on_the_host():
         a = claim(s, "p")
         check(a.status == 503 and a.code in ("NO_READY_SANDBOXES", "RESOURCE_EXHAUSTED") and "room for" in a.json["error"]["message"], f"with fallback: {a.body!r}")
         s.terminate(other.json["sandboxId"])
+        a = claim(s, "p")
+        check_equal((a.status, a.json.get("fromPool")), (200, False), f"the last place is kept for a claim that waits: {a.body!r}")
+        got.append(a)
         for x in got:
             s.good("POST", f"/v1/warm-pools/p/release/{x.json['sandboxId']}")
-        wait(lambda: look(s, "p")["readyCount"] == 7, 60, f"filled again: {look(s, 'p')}")
+        wait(lambda: look(s, "p")["readyCount"] == 7, 60, "filled again")
 
 
 def memory(pid):
@@ -263,8 +268,8 @@ def ten_thousand_claims_wait():
                 connections.clear()
             finally:
                 os.kill(warden, signal.SIGCONT)
-            wait(lambda: is_full(s, "p", 2), 60, f"full again: {look(s, 'p')} {s.said()}")
-            wait(lambda: sorted(members(s, "p").values()) == [False] * 2 + [True] * 2, 60, f"nobody has what nobody was told of: {members(s, 'p')}")
+            wait_full(s, "p", 2, 60)
+            wait(lambda: sorted(members(s, "p").values()) == [False] * 2 + [True] * 2, 60, "nobody has what nobody was told of")
             check_equal(claim(s, "p").status, 200, "a claim")
     finally:
         for c in connections:
@@ -288,14 +293,14 @@ def what_is_ready_waits_for_its_claim():
         time.sleep(3)
         check_equal(sorted(members(s, "p")), ready, "they are there after their time to live")
         s.kill("creto-runtimed")
-        wait(lambda: is_full(s, "p", 3), 30, "full")
+        wait_full(s, "p", 3, 30)
         check_equal(sorted(members(s, "p")), ready, "and after another daemon has come")
         got = claim(s, "p").json["sandboxId"]
         check_equal(got, one if one == got else got, "a claim")
         check(works(s, got), "it works")
         wait(lambda: s.status(got) == "Terminated", 20, "its time to live began with the claim")
         s.terminate(sorted(members(s, "p"))[0])
-        wait(lambda: is_full(s, "p", 3), 30, "one that an operator ends is replaced")
+        wait_full(s, "p", 3, 30)
 
 
 if __name__ == "__main__":

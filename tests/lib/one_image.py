@@ -85,6 +85,9 @@ class Registry:
         self.ref = f"127.0.0.1:{self.port}/hello:1"
 
     def close(self):
+        """Once or twice."""
+        if not self.thread.is_alive():
+            return
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()

@@ -160,6 +160,8 @@ int call_check_env(const struct spec *s, struct err *e)
 {
         static struct spec whole;
 
+        if (s->env_count == 0)
+                return 0;
         whole = (struct spec){ .image = "-", .env_count = s->env_count };
         memcpy(whole.env, s->env, sizeof(whole.env));
         return spec_check(&whole, e);

@@ -81,10 +81,7 @@ void sandbox_touch(struct sandbox *sb)
 static void gone(struct sandbox *sb)
 {
         sb->in_warden = sb->doomed = false;
-        watch_free(sb->watch);
-        sb->watch = NULL;
-        session_free(sb->session);
-        sb->session = NULL;
+        sandbox_drop_session(sb);
         sb->adopting = false;
         free(sb->log);
         sb->log = NULL;
@@ -169,12 +166,12 @@ void sandbox_terminate(struct sandbox *sb, sandbox_done_fn *done, void *ctx)
         bool first = sb->info.state != SANDBOX_TERMINATING;
         if (lifecycle_step(sb->info.state, SANDBOX_EV_TERMINATE, &next) && first) {
                 sandbox_set_state(sb, next);
+                sb->unknown |= sb->claiming != NULL;
                 record_put(sb, NULL, NULL);
                 if (sb->timer)
                         timer_stop(sb->timer);
                 err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "sandbox %s was terminated", sb->info.id);
                 waiters_tell(sb, &sb->creating, &e);
-                sb->unknown |= sb->claiming != NULL;
                 waiters_tell(sb, &sb->claiming, &e);
                 execs_lose(sb, &e);
         }

@@ -28,6 +28,7 @@ void sandbox_failed(struct sandbox *sb, const struct err *e)
         if (!lifecycle_step(sb->info.state, SANDBOX_EV_DIED, &next))
                 return;
         sandbox_log(sb, true, e->msg);
+        sb->unknown |= sb->claiming != NULL;
         if (next == SANDBOX_FAILED) {
                 struct wbuf w = wbuf_over(detail, sizeof(detail) - 1);
                 struct json_put j = json_put_over(&w);
@@ -45,7 +46,6 @@ void sandbox_failed(struct sandbox *sb, const struct err *e)
         }
         execs_lose(sb, e);
         waiters_tell(sb, &sb->creating, e);
-        sb->unknown |= sb->claiming != NULL;
         waiters_tell(sb, &sb->claiming, e);
         pooled_tell(sb, SANDBOX_POOLED_FAILED, e);
         sandbox_end(sb);
@@ -65,7 +65,7 @@ void sandbox_died(struct sandbox *sb, const struct err *e)
 
 /* ---- the guest stream ---- */
 
-static void drop_session(struct sandbox *sb)
+void sandbox_drop_session(struct sandbox *sb)
 {
         execs_unbind(sb);
         claim_dropped(sb);
@@ -84,6 +84,20 @@ static void set_adopting(struct sandbox *sb, bool adopting)
 }
 
 static bool attach_later(struct sandbox *sb);
+
+/* Where it has died the warden says so, and why. One that nobody can claim any more is in the way of others. */
+static void out_of_reach(struct sandbox *sb, const struct err *why)
+{
+        struct err e;
+
+        set_adopting(sb, false);
+        if (why)
+                sandbox_log(sb, true, why->msg);
+        if (!is_pooled(sb) || sb->doomed || sb->session || (why && why->code == ERR_BACKEND_UNAVAILABLE))
+                return;
+        err_set(&e, ERR_INTERNAL_ERROR, 0, "its creto-init cannot be reached: %s", why ? why->msg : "it ends each connection");
+        sandbox_died(sb, &e);
+}
 
 static void on_session(void *ctx)
 {
@@ -110,13 +124,13 @@ static void on_session(void *ctx)
                 execs_check(sb);
         if (!sb->session)
                 return;
-        drop_session(sb);
+        sandbox_drop_session(sb);
         if (r < 0) /* what breaks the protocol has been taken over */
                 sandbox_failed(sb, &e);
         else if (!sb->doomed && sb->attach_tries++ < ATTACH_TRIES && (set_adopting(sb, true), attach_later(sb)))
                 return; /* it may have dropped us for another; if it has died, the warden says so */
         else
-                set_adopting(sb, false);
+                out_of_reach(sb, NULL);
 }
 
 void sandbox_session_new(struct sandbox *sb, int stream)
@@ -133,7 +147,7 @@ void sandbox_session_new(struct sandbox *sb, int stream)
         sb->watch = watch_new(sb->all->config.loop, session_fd(sb->session), session_events(sb->session), on_session, sb);
         if (!sb->watch) {
                 err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
-                drop_session(sb);
+                sandbox_drop_session(sb);
                 sandbox_failed(sb, &e);
                 return;
         }
@@ -152,9 +166,7 @@ static void on_attached(void *ctx, const struct link_answer *a)
                 close(a->fd);
         if (a->error && !sb->doomed && sb->attach_tries++ < ATTACH_TRIES && attach_later(sb))
                 return;
-        set_adopting(sb, false);
-        if (a->error)
-                sandbox_log(sb, true, a->error->msg); /* where it has died the warden says so, and why */
+        out_of_reach(sb, a->error);
 }
 
 static void attach_now(void *ctx)

@@ -51,12 +51,14 @@ struct sandbox {
         unsigned restarts;
         uint64_t paused_boot; /* since when */
         bool background;
-        void *member;                /* of the pool's */
-        uint8_t claim[GUEST_CLAIM];  /* what its creto-init is bound to, or is to be */
-        bool has_claim, verified;    /* creto-init has said so to this connection */
-        bool bind_sent, limit_asked; /* of a claim under way */
-        bool unknown;                /* its claim was not answered: nobody has its id */
-        uint64_t claim_boot;         /* when a claim under way has taken too long; 0: none is */
+        void *member;                          /* of the pool's */
+        uint8_t claim[GUEST_CLAIM];            /* what its creto-init is bound to, or is to be */
+        bool has_claim, verified;              /* creto-init has said so to this connection */
+        bool may_bind, bind_sent, limit_asked; /* of a claim under way */
+        void (*prepare)(void *ctx);
+        void *prepare_ctx;
+        bool unknown;        /* its claim was not answered: nobody has its id */
+        uint64_t claim_boot; /* when a claim under way has taken too long; 0: none is */
         struct waiter *claiming;
         unsigned attach_tries;
         struct session *session;
@@ -127,6 +129,8 @@ void setup_release(struct setup *s);
 /* ---- create.c ---- */
 void sandbox_failed(struct sandbox *sb, const struct err *e); /* what died, or cannot be made */
 void sandbox_died(struct sandbox *sb, const struct err *e);   /* the same, but what nobody has seen yet is made anew */
+/* The connection and what hangs on it; commands that have not ended are bound again by the next. */
+void sandbox_drop_session(struct sandbox *sb);
 void sandbox_make(struct sandbox *sb);
 void sandbox_remake(struct sandbox *sb);
 /* Connects to the creto-init of one that runs. */

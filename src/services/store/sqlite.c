@@ -73,15 +73,13 @@ static int open_schema(struct store *s, const char *path, struct err *e)
                 return err_hint(e, "move it away, or run the version that made it; nothing in it was changed");
         }
         snprintf(sql, sizeof(sql), "PRAGMA application_id=%d; PRAGMA user_version=%d;", APPLICATION, SCHEMA);
-        if (!exec(s,
-                  "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=200;"
-                  "PRAGMA temp_store=MEMORY; BEGIN EXCLUSIVE;") ||
+        if (!exec(s, "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=200;"
+                     "PRAGMA temp_store=MEMORY; BEGIN EXCLUSIVE;") ||
             (version == SCHEMA_FIRST && !exec(s, "ALTER TABLE kv RENAME TO first;")) ||
-            !exec(s,
-                  "CREATE TABLE IF NOT EXISTS kv(id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value BLOB NOT NULL,"
-                  " made INTEGER NOT NULL, changed INTEGER NOT NULL);"
-                  "CREATE TABLE IF NOT EXISTS revision(id INTEGER PRIMARY KEY CHECK(id=1), at INTEGER NOT NULL);"
-                  "INSERT OR IGNORE INTO revision VALUES(1, 0);") ||
+            !exec(s, "CREATE TABLE IF NOT EXISTS kv(id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value BLOB NOT NULL,"
+                     " made INTEGER NOT NULL, changed INTEGER NOT NULL);"
+                     "CREATE TABLE IF NOT EXISTS revision(id INTEGER PRIMARY KEY CHECK(id=1), at INTEGER NOT NULL);"
+                     "INSERT OR IGNORE INTO revision VALUES(1, 0);") ||
             (version == SCHEMA_FIRST &&
              !exec(s, "INSERT INTO kv(key,value,made,changed) SELECT key,value,made,changed FROM first; DROP TABLE first;")) ||
             (version < SCHEMA && !exec(s, sql)) || !exec(s, "COMMIT"))
@@ -100,7 +98,8 @@ static int prepare_all(struct store *s, struct err *e)
                 { &s->commit, "COMMIT" },
                 { &s->rollback, "ROLLBACK" },
                 { &s->get, "SELECT changed FROM kv WHERE key=?1" },
-                { &s->put, "INSERT INTO kv(key,value,made,changed) VALUES(?1,?2,?3,?3) ON CONFLICT(key) DO UPDATE SET value=?2, changed=?3" },
+                { &s->put,
+                  "INSERT INTO kv(key,value,made,changed) VALUES(?1,?2,?3,?3) ON CONFLICT(key) DO UPDATE SET value=?2, changed=?3" },
                 { &s->erase, "DELETE FROM kv WHERE key=?1" },
                 { &s->range, "SELECT key,value,made,changed FROM kv WHERE key>=?1 ORDER BY key" },
                 { &s->bump, "UPDATE revision SET at=?1" },

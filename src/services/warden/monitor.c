@@ -1,7 +1,6 @@
 #include "services/warden/monitor.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -46,8 +45,9 @@ struct message {
         size_t nfds;
 };
 
-/* What epoll hands back: the peer, the zygote and creto-image by these, a sandbox by its address. */
-static char tag_peer, tag_listener, tag_zygote, tag_image, tag_stop;
+/* What epoll hands back: the peer, the zygote and creto-image by these, a sandbox by its address, its errand by the next. */
+enum { TAG_ERRAND = 1 };
+static _Alignas(2) char tag_peer, tag_listener, tag_zygote, tag_image, tag_stop;
 
 static void log_line(const char *what, const char *detail)
 {
@@ -109,19 +109,42 @@ static bool answer_spawned(struct monitor *m, const struct nest_box *b, int stre
         return answer(m, &w, &stream, 1);
 }
 
+static bool answer_changed(struct monitor *m, const struct nest_box *b, const struct nest_errand *what)
+{
+        struct wbuf w = begin(out, what->type == IPC_LIMIT ? IPC_LIMITED : IPC_FROZEN, what->asked);
+        struct ipc_freeze freeze = { .frozen = what->frozen };
+
+        memcpy(freeze.id, b->id, sizeof(freeze.id));
+        if (what->type == IPC_LIMIT)
+                ipc_put_limited(&w, limits_missing(&what->limits, nest_limits(&m->nest)));
+        else
+                ipc_put_freeze(&w, &freeze);
+        return answer(m, &w, NULL, 0);
+}
+
+static bool on_errand(struct monitor *m, struct nest_box *b)
+{
+        struct err e;
+        int r = nest_changed(&m->nest, b, &e);
+
+        if (b->errand.asked == 0)
+                return true;
+        return r < 0 ? answer_error(m, b->errand.asked, &e) : answer_changed(m, b, &b->errand);
+}
+
 /* ---- the ends of sandboxes ---- */
 
 /* What was reaped, or never had a process. */
 static bool on_gone(struct monitor *m, struct nest_box *b)
 {
-        bool ok = true;
+        bool ok = b->errand.sock < 0 || on_errand(m, b);
 
         if (!nest_clear(&m->nest, b))
-                return true;
+                return ok;
         if (b->complaint[0])
                 log_line(b->id, b->complaint);
         if (b->wanted && !b->unwanted)
-                ok = answer_terminated(m, b);
+                ok = answer_terminated(m, b) && ok;
         if (b->wanted || b->unwanted) {
                 nest_forget(&m->nest, b);
                 return ok;
@@ -419,49 +442,46 @@ static bool on_attach(struct monitor *m, struct message *msg)
         return answer(m, &w, &stream, 1);
 }
 
+static bool change(struct monitor *m, const char *id, struct nest_errand *what)
+{
+        struct nest_box *box = nest_find(&m->nest, id);
+        struct err e;
+        int r = 0;
+
+        if (!box || box->state != NEST_RUNNING)
+                r = err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "no running sandbox '%s'", id);
+        if (r == 0 && what->type == IPC_LIMIT)
+                r = limits_check_change(&box->limits, &what->limits, &e);
+        if (r == 0 && what->type == IPC_LIMIT)
+                r = limits_check_enforced(&what->limits, nest_limits(&m->nest), &e);
+        if (r == 0)
+                r = nest_change(&m->nest, box, what, &e);
+        if (r < 0)
+                return answer_error(m, what->asked, &e);
+        return r == 0 ? answer_changed(m, box, what) : watch(m, box->errand.sock, (char *)box + TAG_ERRAND) == 0;
+}
+
 static bool on_freeze(struct monitor *m, struct message *msg)
 {
-        struct ipc_freeze freeze;
-        struct err e;
+        struct nest_errand what = { .type = IPC_FREEZE, .asked = msg->head.serial };
+        struct ipc_freeze req;
 
-        if (ipc_get_freeze(&msg->body, &freeze) < 0)
+        if (ipc_get_freeze(&msg->body, &req) < 0)
                 return false;
-        struct nest_box *box = nest_find(&m->nest, freeze.id);
-        if (!box || box->state != NEST_RUNNING) {
-                err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "no running sandbox '%s'", freeze.id);
-                return answer_error(m, msg->head.serial, &e);
-        }
-        if (nest_freeze(&m->nest, box, freeze.frozen, &e) < 0)
-                return answer_error(m, msg->head.serial, &e);
-        struct wbuf w = begin(out, IPC_FROZEN, msg->head.serial);
-        ipc_put_freeze(&w, &freeze);
-        return answer(m, &w, NULL, 0);
+        what.frozen = req.frozen;
+        return change(m, req.id, &what);
 }
 
 static bool on_limit(struct monitor *m, struct message *msg)
 {
+        struct nest_errand what = { .type = IPC_LIMIT, .asked = msg->head.serial };
         struct ipc_limit req;
-        struct err e;
 
         if (ipc_get_limit(&msg->body, &req) < 0)
                 return false;
-        struct nest_box *box = nest_find(&m->nest, req.id);
-        struct limits l = { .wanted = req.limits_wanted };
-        memcpy(l.value, req.limits, sizeof(l.value));
-        int r = 0;
-        if (!box || box->state != NEST_RUNNING)
-                r = err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "no running sandbox '%s'", req.id);
-        if (r == 0)
-                r = limits_check_change(&box->limits, &l, &e);
-        if (r == 0)
-                r = limits_check_enforced(&l, nest_limits(&m->nest), &e);
-        if (r == 0)
-                r = nest_limit(&m->nest, box, &l, &e);
-        if (r < 0)
-                return answer_error(m, msg->head.serial, &e);
-        struct wbuf w = begin(out, IPC_LIMITED, msg->head.serial);
-        ipc_put_limited(&w, limits_missing(&l, nest_limits(&m->nest)));
-        return answer(m, &w, NULL, 0);
+        what.limits.wanted = req.limits_wanted;
+        memcpy(what.limits.value, req.limits, sizeof(what.limits.value));
+        return change(m, req.id, &what);
 }
 
 /* Who may say what, with how many descriptors, in which state. */
@@ -578,6 +598,7 @@ static void drop_peer(struct monitor *m)
         for (struct nest_box *b = m->nest.boxes, *next; b; b = next) {
                 next = b->next;
                 b->wanted = false;
+                b->errand.asked = 0;
                 if (b->id[0] && b->state < NEST_RUNNING)
                         discard(m, b, b->state == NEST_WAITING);
         }
@@ -615,6 +636,8 @@ static bool handle(struct monitor *m, void *tag)
                 m->stopped = true;
                 return false;
         }
+        if ((uintptr_t)tag & TAG_ERRAND)
+                return on_errand(m, (struct nest_box *)((char *)tag - TAG_ERRAND));
         return on_box(m, tag);
 }
 
@@ -634,7 +657,7 @@ static int patience(struct monitor *m)
 
         if (nest_next(&m->nest, true))
                 return 0;
-        return m->nest.count[NEST_CLEARING] > 0 && (ms < 0 || ms > CLEAR_MS) ? CLEAR_MS : ms;
+        return (m->nest.count[NEST_CLEARING] > 0 || m->nest.sweeps > 0) && (ms < 0 || ms > CLEAR_MS) ? CLEAR_MS : ms;
 }
 
 /* With nothing else to do. */
@@ -647,6 +670,8 @@ static bool on_idle(struct monitor *m)
                 if (c->state == NEST_CLEARING && !on_gone(m, c))
                         return false;
         }
+        if (!b)
+                nest_sweep(&m->nest);
         if (!b && m->state == PEER_OPEN)
                 b = nest_prepare(&m->nest);
         m->idle = !b;
@@ -684,9 +709,7 @@ static int begin_serving(struct monitor *m)
 
 static bool peer_speaks(struct monitor *m)
 {
-        struct pollfd p = { .fd = m->config.peer, .events = POLLIN };
-
-        return m->spoken++ < PEER_AT_ONCE && poll(&p, 1, 0) > 0;
+        return m->spoken++ < PEER_AT_ONCE && m->config.peer >= 0 && fd_readable(m->config.peer, 0);
 }
 
 /* One thing, the most urgent: what the peer says, what it waits for, what has happened, what nobody waits for. */

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +18,7 @@
 #include "base/fd.h"
 #include "base/sock.h"
 #include "base/sys.h"
+#include "domain/boot.h"
 #include "services/warden/parts/mnt.h"
 #include "services/warden/program.h"
 #include "services/warden/zygote.h"
@@ -28,12 +28,13 @@ _Static_assert(LIMIT_COUNT == (int)IPC_LIMITS, "the protocol carries every limit
 /* DEFAULT_UID: user `agent`, who runs what names no user; the embryos made ahead are made for it. */
 enum {
         DEFAULT_UID = 1000,
-        USER_STACK = 8 << 20,
+
         INIT_MAX_BYTES = 4 << 20,
         MAKING_MIN = 4,
         MAKING_MAX = 32,
         WAITING_MAX = 65536,
-        CLEAR_TRIES = 1000
+        CLEAR_TRIES = 1000,
+        SWEEPS = 500,
 };
 
 /* ---- start and end ---- */
@@ -98,9 +99,7 @@ static int start_zygote(struct nest *n, struct err *e)
 
 int nest_ensure_zygote(struct nest *n, struct err *e)
 {
-        struct pollfd p = { .fd = n->zygote, .events = POLLIN };
-
-        if (n->zygote >= 0 && poll(&p, 1, 0) == 0)
+        if (n->zygote >= 0 && !fd_readable(n->zygote, 0))
                 return 0;
         if (n->zygote >= 0) {
                 fd_close(&n->zygote);
@@ -108,17 +107,6 @@ int nest_ensure_zygote(struct nest *n, struct err *e)
                 waitpid(n->zygote_pid, NULL, 0);
         }
         return start_zygote(n, e);
-}
-
-/* Waits that long (-1: until then) for the end of a process. A zombie has ended, however long the host takes to reap it. */
-static bool has_ended(int pidfd, int wait_ms)
-{
-        struct pollfd p = { .fd = pidfd, .events = POLLIN };
-        int r;
-
-        while ((r = poll(&p, 1, wait_ms)) < 0 && errno == EINTR)
-                ;
-        return r != 0;
 }
 
 /* ---- boxes ---- */
@@ -136,7 +124,9 @@ static struct nest_box *add_box(struct nest *n, const struct limits *l)
 
         if (!b)
                 return NULL;
-        *b = (struct nest_box){ .state = NEST_WAITING, .pidfd = -1, .sock = -1, .slot = -1, .root = -1, .limits = *l, .next = n->boxes };
+        *b = (struct nest_box){
+                .state = NEST_WAITING, .pidfd = -1, .sock = -1, .slot = -1, .root = -1, .limits = *l, .errand.sock = -1, .next = n->boxes
+        };
         memset(&b->usage, 0xff, sizeof(b->usage));
         n->count[NEST_WAITING]++;
         n->boxes = b;
@@ -149,7 +139,7 @@ static void adopt(void *user, const struct record *r)
         const struct limits none = { 0 };
         struct nest *n = user;
         auto_fd pidfd = sys_pidfd_open(r->pid);
-        bool ours = pidfd >= 0 && record_pid_start(r->pid) == r->pid_start && !has_ended(pidfd, 0);
+        bool ours = pidfd >= 0 && record_pid_start(r->pid) == r->pid_start && !fd_readable(pidfd, 0);
         struct nest_box *b = ours && space_slot_retake(&n->slots, r->slot) == 0 ? add_box(n, &none) : NULL;
 
         if (!b) {
@@ -173,7 +163,7 @@ static int take_over(struct nest *n, struct err *e)
         if (record_dirs_open(n->config.run_dir, &n->kept, e) < 0)
                 return -(int)e->code;
         record_each(&n->kept, adopt, n);
-        cgroup_sweep(&n->cgroups, 0);
+        n->sweeps = cgroup_sweep(&n->cgroups, 0) > 0 ? SWEEPS : 0;
         return 0;
 }
 
@@ -212,10 +202,12 @@ static void end_box(struct nest *n, struct nest_box *b)
 {
         struct err e;
 
-        while (b->state == NEST_MAKING && b->pidfd < 0 && has_ended(b->sock, -1) && nest_hear(n, b, &e) > 0)
+        while (b->state == NEST_MAKING && b->pidfd < 0 && fd_readable(b->sock, -1) && nest_hear(n, b, &e) > 0)
                 ;
         nest_kill(n, b);
         nest_reap(n, b);
+        if (b->errand.sock >= 0)
+                nest_changed(n, b, &e);
         while (!nest_clear(n, b))
                 nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
         nest_forget(n, b);
@@ -331,7 +323,8 @@ static int begin_box(struct nest *n, struct nest_box *b, struct err *e)
 
 static int send_order(struct nest *n, struct nest_box *b, int sock, const int *doors, int door_count, struct err *e)
 {
-        int fds[SOCK_FDS_MAX] = { sock }, group = cgroup_clone_fd(&n->cgroups, &b->group);
+        int fds[SOCK_FDS_MAX] = { sock };
+        auto_fd group = cgroup_clone_fd(&n->cgroups, &b->group);
         size_t count = 1;
         struct zygote_make make = {
                 .flags = (n->config.user ? ZYGOTE_USER : 0U) | (b->limits.value[LIMIT_MEMORY] == LIMIT_UNLIMITED ? ZYGOTE_MEMORY : 0U) |
@@ -344,7 +337,7 @@ static int send_order(struct nest *n, struct nest_box *b, int sock, const int *d
                 .disk_inodes = b->limits.value[LIMIT_INODES],
         };
 
-        if (b->group.used && group >= 0) {
+        if (group >= 0) {
                 make.flags |= ZYGOTE_CGROUP;
                 fds[count++] = group;
         }
@@ -471,40 +464,6 @@ int nest_hear(struct nest *n, struct nest_box *b, struct err *e)
 
 /* ---- sending one off ---- */
 
-static void copy_path(char out[BOOT_PATH_MAX], const char *path)
-{
-        snprintf(out, BOOT_PATH_MAX, "%s", path);
-}
-
-static void fill_boot(const struct nest *n, const struct nest_box *b, struct boot_config *c)
-{
-        static const char *const writable[] = { "/tmp", "/var/tmp", "/run", "/home/agent", "/dev/shm" };
-        const uint32_t missing = limits_missing(&b->limits, nest_limits(n));
-        const uint64_t *l = b->limits.value;
-
-        *c = (struct boot_config){
-                .size = sizeof(*c),
-                .version = BOOT_VERSION,
-                .flags = BOOT_NOTIFY | (n->config.user ? BOOT_ONE_UID : 0) | (n->config.private ? BOOT_DIE_ALONE : BOOT_LISTEN | BOOT_SLOT),
-                .default_uid = b->want.uid,
-                .default_gid = b->want.gid,
-                .disk_watch = 1,
-                .nofile = l[LIMIT_NOFILE],
-                .core_bytes = l[LIMIT_CORE] ? l[LIMIT_CORE] : 1, /* 0 would still start a core_pattern helper */
-                .stack_bytes = USER_STACK,
-                /* where no group can do it, the nearest that a process limit can do */
-                .as_bytes = missing & (1U << LIMIT_MEMORY) ? l[LIMIT_MEMORY] : BOOT_UNLIMITED,
-                .nproc = missing & (1U << LIMIT_PIDS) ? l[LIMIT_PIDS] : BOOT_UNLIMITED,
-                .fsize_bytes = BOOT_UNLIMITED,
-                .output_bps = l[LIMIT_OUTPUT] == LIMIT_UNLIMITED ? BOOT_UNLIMITED : l[LIMIT_OUTPUT],
-                .writable_count = sizeof(writable) / sizeof(writable[0]),
-        };
-        copy_path(c->disk_path, "/tmp");
-        copy_path(c->home, b->want.home);
-        for (size_t i = 0; i < sizeof(writable) / sizeof(writable[0]); i++)
-                copy_path(c->writable[i], writable[i]);
-}
-
 static void random_hex(char out[33])
 {
         uint8_t raw[16] = { 0 };
@@ -561,7 +520,11 @@ int nest_send_off(struct nest *n, struct nest_box *b, int *stream, struct err *e
         go.init_id = n->config.user ? b->want.uid : SPACE_INIT_ID;
         memcpy(go.hostname, b->want.hostname, sizeof(go.hostname));
         random_hex(go.machine_id);
-        fill_boot(n, b, &go.boot);
+        boot_fill(&go.boot, (n->config.user ? BOOT_ONE_UID : 0) | (n->config.private ? BOOT_DIE_ALONE : BOOT_LISTEN | BOOT_SLOT),
+                  &b->limits, nest_limits(n));
+        go.boot.default_uid = b->want.uid;
+        go.boot.default_gid = b->want.gid;
+        snprintf(go.boot.home, sizeof(go.boot.home), "%s", b->want.home);
         if (make_stream(n, b->id, ends, e) < 0)
                 return -(int)e->code;
         int fds[] = { ends[1], n->init_exe, -1 };
@@ -615,16 +578,7 @@ int nest_attach(struct nest *n, const struct nest_box *box, struct err *e)
         return record_connect(&n->kept, box->id, e);
 }
 
-int nest_freeze(struct nest *n, struct nest_box *box, bool frozen, struct err *e)
-{
-        int r = cgroup_freeze(&n->cgroups, &box->group, frozen, e);
-
-        if (r == 0)
-                box->frozen = frozen;
-        return r;
-}
-
-int nest_limit(struct nest *n, struct nest_box *b, const struct limits *to, struct err *e)
+static int limit_box(struct nest *n, struct nest_box *b, const struct limits *to, struct err *e)
 {
         struct limits before = b->limits;
         struct err ignored;
@@ -637,6 +591,66 @@ int nest_limit(struct nest *n, struct nest_box *b, const struct limits *to, stru
         if (r < 0)
                 write_limits(n, b, &before, &ignored);
         return r;
+}
+
+static int change_box(struct nest *n, struct nest_box *b, const struct nest_errand *what, struct err *e)
+{
+        return what->type == IPC_LIMIT ? limit_box(n, b, &what->limits, e) : cgroup_freeze(&n->cgroups, &b->group, what->frozen, e);
+}
+
+/* Memory that is in use has to be taken back first. */
+static bool is_quick(struct nest *n, struct nest_box *b, const struct nest_errand *what)
+{
+        uint64_t memory = what->limits.value[LIMIT_MEMORY];
+
+        if (what->type != IPC_LIMIT || memory >= b->limits.value[LIMIT_MEMORY])
+                return what->type == IPC_LIMIT;
+        nest_read_usage(n, b);
+        return b->usage.memory < memory;
+}
+
+int nest_change(struct nest *n, struct nest_box *b, const struct nest_errand *what, struct err *e)
+{
+        struct err failure = { .code = ERR_NONE };
+        int ends[2];
+
+        if (b->errand.sock >= 0)
+                return err_set(e, ERR_SANDBOX_NOT_READY, 0, "'%s' is being changed already", b->id);
+        if (is_quick(n, b, what))
+                return change_box(n, b, what, e);
+        if (sock_pair(SOCK_SEQPACKET, ends) < 0)
+                return err_sys(e, "cannot make a socket");
+        b->errand = *what;
+        b->errand.sock = ends[0];
+        b->errand.pid = fork();
+        if (b->errand.pid == 0) {
+                prctl(PR_SET_PDEATHSIG, SIGKILL);
+                change_box(n, b, what, &failure);
+                sock_send(ends[1], &failure, sizeof(failure), NULL, 0);
+                _exit(0);
+        }
+        close(ends[1]);
+        return 1;
+}
+
+int nest_changed(struct nest *n, struct nest_box *b, struct err *e)
+{
+        bool answered = recv(b->errand.sock, e, sizeof(*e), MSG_DONTWAIT) == (ssize_t)sizeof(*e);
+
+        if (b->errand.pid > 0) {
+                kill(b->errand.pid, SIGKILL);
+                waitpid(b->errand.pid, NULL, 0);
+        }
+        fd_close(&b->errand.sock);
+        if (!answered)
+                return err_set(e, ERR_SANDBOX_NOT_FOUND, 0, "'%s' ended before it was changed", b->id);
+        if (e->code != ERR_NONE)
+                return -(int)e->code;
+        if (b->errand.type == IPC_LIMIT)
+                b->limits = b->errand.limits;
+        else
+                b->frozen = b->errand.frozen;
+        return 0;
 }
 
 void nest_read_usage(struct nest *n, struct nest_box *b)
@@ -664,7 +678,7 @@ void nest_reap(struct nest *n, struct nest_box *b)
         if (b->pidfd < 0)
                 return;
         if (b->adopted) /* not our child: waitid() would not wait */
-                has_ended(b->pidfd, -1);
+                fd_readable(b->pidfd, -1);
         while (waitid((idtype_t)3 /* P_PIDFD */, (id_t)b->pidfd, &info, WEXITED | __WALL) < 0 && errno == EINTR)
                 ;
         b->status = b->adopted ? -1 : info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8 : info.si_status & 0x7f;
@@ -689,6 +703,12 @@ bool nest_clear(struct nest *n, struct nest_box *b)
         b->slot = -1;
         set_state(n, b, NEST_DEAD);
         return true;
+}
+
+void nest_sweep(struct nest *n)
+{
+        if (n->sweeps > 0)
+                n->sweeps = cgroup_sweep(&n->cgroups, 0) > 0 ? n->sweeps - 1 : 0;
 }
 
 void nest_forget(struct nest *n, struct nest_box *box)

@@ -36,6 +36,16 @@ struct nest_want {
         bool background; /* nobody waits for it */
 };
 
+/* A change of a running sandbox for which the kernel may take its time: a child of ours makes it. */
+struct nest_errand {
+        enum ipc_type type; /* LIMIT or FREEZE */
+        uint32_t asked;     /* its serial; 0: nobody waits for the answer any more */
+        int sock;           /* readable when it is done; -1: there is none */
+        pid_t pid;
+        struct limits limits;
+        bool frozen;
+};
+
 struct nest_box {
         char id[IPC_ID_MAX + 1]; /* "": nobody's: made ahead, or not wanted any more */
         enum nest_state state;
@@ -53,7 +63,8 @@ struct nest_box {
         uint64_t started_ms; /* CLOCK_BOOTTIME */
         bool wanted;         /* TERMINATE came, under this serial */
         uint32_t serial;
-        unsigned tries;       /* to clear it */
+        unsigned tries; /* to clear it */
+        struct nest_errand errand;
         struct limits limits; /* as written to the groups */
         struct cgroup group;
         struct image_hold *image;    /* what it is mounted on; NULL: no layers of the store */
@@ -83,6 +94,7 @@ struct nest {
         bool grouped;        /* groups have been made */
         bool told;           /* the zygote, as janitor, knows where */
         unsigned making_max; /* at once, of background ones; of all twice as many */
+        unsigned sweeps;     /* left: of groups of wardens before us, whose embryos were not dead yet */
         unsigned count[NEST_STATES];
         struct nest_box *boxes; /* newest first */
 };
@@ -96,10 +108,11 @@ void nest_leave(struct nest *n);
 
 /* A new guest stream of a sandbox, in service mode. A descriptor, or a negative code. */
 int nest_attach(struct nest *n, const struct nest_box *box, struct err *e);
-int nest_freeze(struct nest *n, struct nest_box *box, bool frozen, struct err *e);
-
-/* Puts a sandbox under other limits, from its record on. What fails changes nothing. */
-int nest_limit(struct nest *n, struct nest_box *box, const struct limits *to, struct err *e);
+/* Freezes a sandbox, lets it go on, or puts it under other limits, its record too. 0: it is done; 1: its errand's socket is to be watched; or a negative
+ * code, and then nothing has changed. `asked` and what is to be changed to are set in *what. */
+int nest_change(struct nest *n, struct nest_box *box, const struct nest_errand *what, struct err *e);
+/* When the socket of the errand is readable, or the sandbox is gone: as nest_change(). */
+int nest_changed(struct nest *n, struct nest_box *box, struct err *e);
 
 /* Which limits can be enforced on this host and in this mode: bit per limit. */
 uint32_t nest_limits(const struct nest *n);
@@ -129,6 +142,8 @@ void nest_read_usage(struct nest *n, struct nest_box *box);
 void nest_reap(struct nest *n, struct nest_box *box);
 /* Takes back everything that it had. False: NEST_CLEARING, to be tried again in a moment. */
 bool nest_clear(struct nest *n, struct nest_box *box);
+/* In a moment again, as long as there are sweeps left. */
+void nest_sweep(struct nest *n);
 /* Forgets a cleared box. */
 void nest_forget(struct nest *n, struct nest_box *box);
 

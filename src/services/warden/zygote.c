@@ -34,6 +34,8 @@ struct zygote {
         bool private;
         pid_t warden;
         int home_mounts;           /* the warden's mount namespace */
+        int home_net;              /* where we come back to, when we were in */
+        bool ahead;                /* the network namespace that the next embryo is to have */
         struct cgroup_host groups; /* the janitor's; only directories are known of it */
 };
 
@@ -82,16 +84,16 @@ static int enter_groups(const struct zygote_make *make, const struct parts *p, s
         return 0;
 }
 
-static int build(const struct zygote_make *make, const struct parts *p, int *userns, struct err *e)
+static int build(const struct zygote *z, const struct zygote_make *make, const struct parts *p, int *userns, struct err *e)
 {
         struct mnt_own own = { .user = make->flags & ZYGOTE_USER, .root = -1, .disk = -1, .tty_gid = UINT32_MAX };
         bool image = make->layers > 0;
 
         if (!own.user)
                 own.tty_gid = make->first + TTY_GROUP;
-        if (unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET) < 0)
+        if (unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (z->ahead ? 0 : CLONE_NEWNET)) < 0)
                 return err_sys(e, "cannot make a sandbox's namespaces");
-        if (space_lo_up(e) < 0 || (!image && mnt_build_own(&own, e) < 0))
+        if ((!z->ahead && space_lo_up(e) < 0) || (!image && mnt_build_own(&own, e) < 0))
                 return -(int)e->code;
         if (take_parts(p->maker[0], image, &own, userns, e) < 0 || (image && mnt_build_own(&own, e) < 0))
                 return -(int)e->code;
@@ -105,6 +107,7 @@ _Noreturn static void embryo_main(const struct zygote *z, const struct zygote_ma
 
         close(ZYGOTE_FD_SOCK); /* else the warden would not hear of the zygote's end */
         close(z->home_mounts);
+        close(z->home_net);
         close(p->maker[1]);
         report(p->sock, EMBRYO_BORN, NULL);
         prctl(PR_SET_NAME, "creto-embryo");
@@ -112,7 +115,7 @@ _Noreturn static void embryo_main(const struct zygote *z, const struct zygote_ma
         signal(SIGCHLD, SIG_DFL);
         if (make->flags & ZYGOTE_BACKGROUND)
                 setpriority(PRIO_PROCESS, 0, NICE_BACKGROUND);
-        if (build(make, p, &userns, &e) < 0) {
+        if (build(z, make, p, &userns, &e) < 0) {
                 report(p->sock, EMBRYO_FAILED, &e);
                 _exit(1);
         }
@@ -135,7 +138,7 @@ static void start_maker(const struct zygote *z, const struct zygote_make *make, 
         maker_run(make, &fds);
 }
 
-static int make_embryo(const struct zygote *z, const struct zygote_make *make, struct parts *p)
+static int make_embryo(struct zygote *z, const struct zygote_make *make, struct parts *p)
 {
         struct clone_args args = {
                 .flags = CLONE_NEWPID | CLONE_PARENT, .exit_signal = 0, /* CLONE_PARENT: as for us, the warden is told */
@@ -153,6 +156,9 @@ static int make_embryo(const struct zygote *z, const struct zygote_make *make, s
                 embryo_main(z, make, p);
         close(p->maker[0]);
         close(p->maker[1]);
+        if (z->ahead && setns(z->home_net, CLONE_NEWNET) < 0)
+                _exit(1); /* we must never stay in a sandbox's namespace */
+        z->ahead = false;
         return pid < 0 ? -1 : 0;
 }
 
@@ -225,6 +231,10 @@ int zygote_main(char **argv)
         setsid(); /* a ^C at the terminal is the command's, not ours */
         fcntl(ZYGOTE_FD_SOCK, F_SETFD, FD_CLOEXEC);
         fcntl(ZYGOTE_FD_SLOTS, F_SETFD, FD_CLOEXEC);
+        /* To come back to a namespace one must own it; an ordinary user does not own the host's. */
+        if (z.user && unshare(CLONE_NEWNET) < 0)
+                return 1;
+        z.home_net = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
         signal(SIGCHLD, SIG_IGN); /* nobody asks how a maker ended */
         if (scored < 0 || z.home_mounts < 0)
                 err_sys(&e, "zygote: no /proc");
@@ -233,6 +243,8 @@ int zygote_main(char **argv)
                 fd_write_all(STDERR_FILENO, "\n", 1);
                 return 1;
         }
+        if (z.private && z.home_net >= 0 && unshare(CLONE_NEWNET) == 0) /* there is time, and the first one is waited for */
+                z.ahead = space_lo_up(&e) == 0;
         while (serve_one(&z))
                 ;
         if (z.private)

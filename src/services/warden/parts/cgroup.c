@@ -18,52 +18,9 @@
 
 enum { TABLE_MAX = 65536, CPU_PERIOD_US = 100000, CREATE_TRIES = 4, FREEZE_WAIT_MS = 50 };
 
-static const struct {
-        const char *name;
-        unsigned bit;
-} controllers[] = { { "memory", CGROUP_MEMORY }, { "cpu", CGROUP_CPU }, { "pids", CGROUP_PIDS }, { "cpuacct", CGROUP_CPUACCT } };
-
 static uint64_t read_figure(int dir, const char *file, const char *key);
 
 /* ---- finding the hierarchies ---- */
-
-/* The controllers named in a list like "cpu,cpuacct" (or "rw,cpu", or "cpu io memory"). */
-static unsigned controller_bits(const char *list)
-{
-        unsigned bits = 0;
-        size_t len;
-
-        for (const char *p = list; *p; p += len + (p[len] != '\0')) {
-                len = strcspn(p, ", \n");
-                for (size_t i = 0; i < sizeof(controllers) / sizeof(controllers[0]); i++)
-                        if (strlen(controllers[i].name) == len && strncmp(p, controllers[i].name, len) == 0)
-                                bits |= controllers[i].bit;
-        }
-        return bits;
-}
-
-/* Our own group in the hierarchy whose line in /proc/self/cgroup has these controllers ("" for v2). */
-static bool own_path(const char *table, unsigned bits, bool v2, char *out, size_t cap)
-{
-        for (const char *line = table; *line; line += strcspn(line, "\n"), line += (*line != '\0')) {
-                const char *list = strchr(line, ':');
-                const char *path = list ? strchr(list + 1, ':') : NULL;
-                char name[128];
-
-                if (!path)
-                        return false;
-                size_t n = (size_t)(path - list - 1);
-                if (n >= sizeof(name))
-                        continue;
-                memcpy(name, list + 1, n);
-                name[n] = '\0';
-                if (v2 ? n != 0 : (controller_bits(name) & bits) == 0)
-                        continue;
-                snprintf(out, cap, "%.*s", (int)strcspn(path + 1, "\n"), path + 1);
-                return true;
-        }
-        return false;
-}
 
 static int open_base(const char *mount, const char *path)
 {
@@ -121,7 +78,7 @@ static unsigned v2_controllers(int base, const char *file)
 {
         char list[256];
 
-        return fd_read_file(base, file, list, sizeof(list)) < 0 ? 0 : controller_bits(list);
+        return fd_read_file(base, file, list, sizeof(list)) < 0 ? 0 : cgroup_controllers(list);
 }
 
 static unsigned enable_v2(int base)
@@ -191,8 +148,8 @@ void cgroup_host_init(struct cgroup_host *h, bool root)
                         snprintf(v2_mount, sizeof(v2_mount), "%s", where);
                 if (strcmp(type, "cgroup") != 0 || !root)
                         continue;
-                unsigned bits = controller_bits(options) & ~by_v1;
-                if (bits == 0 || !own_path(own, bits, false, path, sizeof(path)))
+                unsigned bits = cgroup_controllers(options) & ~by_v1;
+                if (bits == 0 || !cgroup_path(own, bits, false, path, sizeof(path)))
                         continue;
                 int base = open_base(where, path);
                 if (base < 0)
@@ -200,7 +157,7 @@ void cgroup_host_init(struct cgroup_host *h, bool root)
                 by_v1 |= bits;
                 add_tree(h, base, bits, false);
         }
-        if (v2_mount[0] && own_path(own, 0, true, path, sizeof(path)))
+        if (v2_mount[0] && cgroup_path(own, 0, true, path, sizeof(path)))
                 find_v2(h, v2_mount, path, root, by_v1);
         drop_cpuacct(h);
         h->version = h->controllers == 0 ? 0 : by_v1 != 0 ? 1 : 2;
@@ -262,9 +219,17 @@ void cgroup_adopt(const struct cgroup_host *h, struct cgroup *g, const char *nam
         }
 }
 
+static int v2_dir(const struct cgroup_host *h, const struct cgroup *g)
+{
+        for (unsigned i = 0; i < h->count && g->used; i++)
+                if (h->trees[i].v2)
+                        return g->dirs[i];
+        return -1;
+}
+
 int cgroup_freeze(const struct cgroup_host *h, const struct cgroup *g, bool frozen, struct err *e)
 {
-        int dir = g->used ? cgroup_clone_fd(h, g) : -1;
+        int dir = v2_dir(h, g);
 
         if (dir < 0) {
                 err_set(e, ERR_NOT_SUPPORTED, 0, "cgroup: this host cannot freeze a sandbox");
@@ -279,7 +244,7 @@ int cgroup_freeze(const struct cgroup_host *h, const struct cgroup *g, bool froz
 
 bool cgroup_is_frozen(const struct cgroup_host *h, const struct cgroup *g)
 {
-        int dir = g->used ? cgroup_clone_fd(h, g) : -1;
+        int dir = v2_dir(h, g);
 
         return dir >= 0 && read_figure(dir, "cgroup.events", "frozen") == 1;
 }
@@ -289,14 +254,6 @@ static int write_limit(int dir, const char *file, const char *value, bool option
         if (fd_write_file(dir, file, value) == 0 || (optional && errno == ENOENT))
                 return 0;
         return err_sys(e, "cgroup: cannot write '%s' to %s", value, file);
-}
-
-static void format_limit(uint64_t value, const char *unlimited, char *out, size_t cap)
-{
-        if (value == UINT64_MAX)
-                snprintf(out, cap, "%s", unlimited);
-        else
-                snprintf(out, cap, "%llu", (unsigned long long)value);
 }
 
 static int too_full(uint64_t wanted, uint64_t used, struct err *e)
@@ -327,8 +284,8 @@ static int limit_memory_v2(int dir, const struct cgroup_limits *l, struct err *e
         char memory[32], swap[32];
         struct err ignored;
 
-        format_limit(l->memory, "max", memory, sizeof(memory));
-        format_limit(l->swap, "max", swap, sizeof(swap));
+        cgroup_format(l->memory, "max", memory, sizeof(memory));
+        cgroup_format(l->swap, "max", swap, sizeof(swap));
         int r = shrink_v2(dir, l->memory, memory, e);
         if (r == 0)
                 r = write_limit(dir, "memory.max", memory, false, e);
@@ -342,8 +299,8 @@ static int limit_memory_v1(int dir, const struct cgroup_limits *l, struct err *e
         bool no_sum = l->memory == UINT64_MAX || l->swap == UINT64_MAX;
         char memory[32], sum[32];
 
-        format_limit(l->memory, "-1", memory, sizeof(memory));
-        format_limit(no_sum ? UINT64_MAX : l->memory + l->swap, "-1", sum, sizeof(sum));
+        cgroup_format(l->memory, "-1", memory, sizeof(memory));
+        cgroup_format(no_sum ? UINT64_MAX : l->memory + l->swap, "-1", sum, sizeof(sum));
         int r = write_limit(dir, "memory.limit_in_bytes", memory, false, e);
         if (r < 0 && e->sys == EINVAL && write_limit(dir, "memory.memsw.limit_in_bytes", "-1", true, e) == 0)
                 r = write_limit(dir, "memory.limit_in_bytes", memory, false, e);
@@ -363,7 +320,7 @@ static int limit_cpu(int dir, bool v2, uint64_t millis, struct err *e)
                         snprintf(text, sizeof(text), "%llu %d", (unsigned long long)(millis * CPU_PERIOD_US / 1000), CPU_PERIOD_US);
                 return write_limit(dir, "cpu.max", text, false, e);
         }
-        format_limit(millis == UINT64_MAX ? UINT64_MAX : millis * CPU_PERIOD_US / 1000, "-1", text, sizeof(text));
+        cgroup_format(millis == UINT64_MAX ? UINT64_MAX : millis * CPU_PERIOD_US / 1000, "-1", text, sizeof(text));
         return write_limit(dir, "cpu.cfs_quota_us", text, false, e);
 }
 
@@ -381,7 +338,7 @@ int cgroup_limit(const struct cgroup_host *h, const struct cgroup *g, const stru
                         return -(int)e->code;
                 if ((t->controllers & CGROUP_CPU) && limit_cpu(dir, t->v2, l->cpu_millis, e) < 0)
                         return -(int)e->code;
-                format_limit(l->pids, "max", text, sizeof(text));
+                cgroup_format(l->pids, "max", text, sizeof(text));
                 if ((t->controllers & CGROUP_PIDS) && write_limit(dir, "pids.max", text, false, e) < 0)
                         return -(int)e->code;
         }
@@ -393,13 +350,11 @@ int cgroup_can_limit(const struct cgroup_host *h, const struct cgroup *g, unsign
         for (unsigned i = 0; i < h->count && g->used; i++)
                 if (g->dirs[i] >= 0)
                         wanted &= ~h->trees[i].controllers;
-        for (size_t i = 0; i < sizeof(controllers) / sizeof(controllers[0]); i++) {
-                if (!(wanted & controllers[i].bit & ~(unsigned)CGROUP_CPUACCT))
-                        continue;
-                err_set(e, ERR_NOT_SUPPORTED, 0, "%s: it was unlimited when the sandbox was made, and has no group", controllers[i].name);
-                return err_hint(e, "make the sandbox with some limit, which can then be changed");
-        }
-        return 0;
+        const char *name = cgroup_controller_name(wanted & ~(unsigned)CGROUP_CPUACCT);
+        if (!name)
+                return 0;
+        err_set(e, ERR_NOT_SUPPORTED, 0, "%s: it was unlimited when the sandbox was made, and has no group", name);
+        return err_hint(e, "make the sandbox with some limit, which can then be changed");
 }
 
 int cgroup_doors(const struct cgroup_host *h, const struct cgroup *g, int doors[CGROUP_TREES_MAX], struct err *e)
@@ -423,26 +378,16 @@ int cgroup_doors(const struct cgroup_host *h, const struct cgroup *g, int doors[
 
 int cgroup_clone_fd(const struct cgroup_host *h, const struct cgroup *g)
 {
-        for (unsigned i = 0; i < h->count; i++)
-                if (h->trees[i].v2)
-                        return g->dirs[i];
-        return -1;
+        int dir = v2_dir(h, g);
+
+        return dir < 0 ? -1 : openat(dir, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* The number behind `key` in a file of "key value" lines, or the file's only number where key is NULL. */
 static uint64_t read_figure(int dir, const char *file, const char *key)
 {
         char text[1024];
 
-        if (fd_read_file(dir, file, text, sizeof(text)) < 0)
-                return UINT64_MAX;
-        if (!key)
-                return strtoull(text, NULL, 10);
-        size_t n = strlen(key);
-        for (const char *line = text; *line; line += strcspn(line, "\n"), line += (*line != '\0'))
-                if (strncmp(line, key, n) == 0 && line[n] == ' ')
-                        return strtoull(line + n, NULL, 10);
-        return UINT64_MAX;
+        return fd_read_file(dir, file, text, sizeof(text)) < 0 ? UINT64_MAX : cgroup_figure(text, key);
 }
 
 void cgroup_usage(const struct cgroup_host *h, const struct cgroup *g, struct cgroup_usage *u)
@@ -518,17 +463,6 @@ bool cgroup_destroy(const struct cgroup_host *h, struct cgroup *g)
         return !g->used;
 }
 
-/* Whose group "creto-PID-N" is; 0 where it is not of that form. */
-static pid_t owner_of(const char *name)
-{
-        char *end;
-
-        if (!str_has_prefix(name, "creto-"))
-                return 0;
-        long pid = strtol(name + strlen("creto-"), &end, 10);
-        return *end == '-' && pid > 0 && pid < INT_MAX ? (pid_t)pid : 0;
-}
-
 static unsigned sweep_tree(int base, pid_t own)
 {
         unsigned left = 0;
@@ -541,11 +475,14 @@ static unsigned sweep_tree(int base, pid_t own)
                 return 0;
         }
         while ((entry = readdir(d))) {
-                pid_t owner = owner_of(entry->d_name);
+                pid_t owner = cgroup_owner(entry->d_name);
                 auto_fd dir = owner > 0 ? openat(base, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
 
-                if (dir >= 0 && (flock(dir, LOCK_EX | LOCK_NB) < 0 || unlinkat(base, entry->d_name, AT_REMOVEDIR) < 0) && owner == own)
-                        left++;
+                if (dir < 0)
+                        continue;
+                bool held = flock(dir, LOCK_EX | LOCK_NB) < 0;
+                if (held || unlinkat(base, entry->d_name, AT_REMOVEDIR) < 0)
+                        left += owner == own || (own == 0 && !held);
         }
         closedir(d);
         return left;

@@ -13,16 +13,9 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "domain/cgroup_text.h"
 
 enum { CGROUP_TREES_MAX = 6, CGROUP_NAME_MAX = 96 };
-
-enum cgroup_controller {
-        CGROUP_MEMORY = 1,
-        CGROUP_CPU = 2,
-        CGROUP_PIDS = 4,
-        CGROUP_CPUACCT = 8,
-        CGROUP_ALL = 15,
-};
 
 /* One hierarchy that we may create groups in. */
 struct cgroup_tree {
@@ -78,7 +71,7 @@ int cgroup_can_limit(const struct cgroup_host *h, const struct cgroup *g, unsign
  * the kernel.) Returns how many, or a negative code. */
 int cgroup_doors(const struct cgroup_host *h, const struct cgroup *g, int doors[CGROUP_TREES_MAX], struct err *e);
 
-/* The v2 directory to clone into, or -1. */
+/* The v2 directory to clone into, opened so that it does not hold the group; or -1. */
 int cgroup_clone_fd(const struct cgroup_host *h, const struct cgroup *g);
 
 void cgroup_usage(const struct cgroup_host *h, const struct cgroup *g, struct cgroup_usage *u);
@@ -87,5 +80,5 @@ void cgroup_usage(const struct cgroup_host *h, const struct cgroup *g, struct cg
 bool cgroup_destroy(const struct cgroup_host *h, struct cgroup *g);
 
 /* Group names are "creto-PID-N", PID being the warden's as it sees itself. Removes the empty groups that nobody holds: those of wardens that are gone.
- * Returns how many of `own` are left: they are held, or not empty yet. */
+ * Returns how many of `own` are left: they are held, or not empty yet; with `own` 0, how many that nobody holds are not empty yet. */
 unsigned cgroup_sweep(const struct cgroup_host *h, pid_t own);
