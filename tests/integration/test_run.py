@@ -867,7 +867,7 @@ def wrong_input(user):
 
 @in_modes
 def wrong_commands(user):
-    for words, code, name in (([], USAGE, "COMMAND"), (["no-such"], USAGE, "'no-such'"), (["pool"], UNAVAILABLE, "pool"), (["--no-such"], USAGE, "--no-such")):
+    for words, code, name in (([], USAGE, "COMMAND"), (["no-such"], USAGE, "'no-such'"), (["pool"], USAGE, "pool"), (["--no-such"], USAGE, "--no-such")):
         r = creto(words, user)
         ends(r, code, " ".join(words))
         said(r, name)
