@@ -1,13 +1,34 @@
 #include "base/sock.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
+
+#include "base/fd.h"
 
 int sock_pair(int type, int out[2])
 {
         return socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, out);
+}
+
+int sock_connect_file(int file)
+{
+        struct sockaddr_un a = { .sun_family = AF_UNIX };
+        struct stat st;
+        auto_fd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+        if (fd < 0 || fstat(file, &st) < 0)
+                return -1;
+        if (!S_ISSOCK(st.st_mode)) {
+                errno = ENOTSOCK;
+                return -1;
+        }
+        snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d", file);
+        return connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ? -1 : take_fd(&fd);
 }
 
 int sock_send(int fd, const void *data, size_t len, const int *fds, size_t nfds)
@@ -88,5 +109,36 @@ ssize_t sock_recv(int fd, void *data, size_t cap, int *fds, size_t *nfds)
         }
         if (nfds)
                 *nfds = got;
+        return n;
+}
+
+int sock_name_senders(int fd, bool on)
+{
+        return setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &(int){ on }, sizeof(int));
+}
+
+ssize_t sock_recv_from(int fd, void *data, size_t cap, pid_t *sender)
+{
+        _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(struct ucred))];
+        struct iovec iov = { .iov_base = data, .iov_len = cap };
+        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+        ssize_t n;
+
+        *sender = 0;
+        do {
+                n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        } while (n < 0 && errno == EINTR);
+        for (struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
+                struct ucred who;
+
+                if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_CREDENTIALS)
+                        continue;
+                memcpy(&who, CMSG_DATA(c), sizeof(who));
+                *sender = who.pid;
+        }
+        if (n >= 0 && msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+                errno = EMSGSIZE;
+                return -1;
+        }
         return n;
 }

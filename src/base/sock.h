@@ -4,13 +4,17 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
-enum { SOCK_FDS_MAX = 16 };
+enum { SOCK_FDS_MAX = 144 };
 
 /* A connected pair, O_CLOEXEC. `type` is SOCK_STREAM or SOCK_SEQPACKET. Returns 0, or -1 with errno. */
 int sock_pair(int type, int out[2]);
+
+/* Connects to the stream socket that `file` (O_PATH will do) is, and not to what has since been put in its place. Returns a descriptor, O_NONBLOCK, or -1 with errno. */
+int sock_connect_file(int file);
 
 /* Sends one message with `nfds` descriptors (borrowed). Returns 0, or -1 with errno (EMSGSIZE: a short send on SEQPACKET). */
 int sock_send(int fd, const void *data, size_t len, const int *fds, size_t nfds);
@@ -18,3 +22,8 @@ int sock_send(int fd, const void *data, size_t len, const int *fds, size_t nfds)
 /* Receives one message. *nfds holds the room in `fds` on entry and the count on return; the caller owns them. Returns the length,
  * 0 at the end of the stream, or -1 with errno (EMSGSIZE: the message or its descriptors did not fit). */
 ssize_t sock_recv(int fd, void *data, size_t cap, int *fds, size_t *nfds);
+
+/* Whether sock_recv_from() on this end knows who sent a message. Returns 0, or -1 with errno. */
+int sock_name_senders(int fd, bool on);
+/* Receives one message without descriptors and without waiting, and the pid that its sender has for us (0: not known). Returns as sock_recv() does. */
+ssize_t sock_recv_from(int fd, void *data, size_t cap, pid_t *sender);

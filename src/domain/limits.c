@@ -20,9 +20,9 @@ const struct limit_info limit_table[LIMIT_COUNT] = {
         [LIMIT_PIDS] = { "pids", "pidLimit", "pids", false, true, true, false, 1, 4194304, 256 },
         [LIMIT_DISK] = { "disk", "diskBytes", "disk", true, false, false, true, 4 * MIB, 16 * TIB, 1 * GIB },
         [LIMIT_INODES] = { "disk-inodes", "diskInodes", "inode", false, false, false, true, 64, 1 << 28, 65536 },
-        [LIMIT_NOFILE] = { "nofile", "openFiles", "open files", false, false, false, false, 16, 1048576, 1024 },
-        [LIMIT_CORE] = { "core", "coreBytes", "core size", true, false, false, false, 0, 1 * TIB, 0 },
-        [LIMIT_OUTPUT] = { "output-rate", "outputBytesPerSecond", "output rate", true, true, false, false, 4 * KIB, 1 * TIB, 256 * MIB },
+        [LIMIT_NOFILE] = { "nofile", "openFiles", "open files", false, false, false, true, 16, 1048576, 1024 },
+        [LIMIT_CORE] = { "core", "coreBytes", "core size", true, false, false, true, 0, 1 * TIB, 0 },
+        [LIMIT_OUTPUT] = { "output-rate", "outputBytesPerSecond", "output rate", true, true, false, true, 4 * KIB, 1 * TIB, 256 * MIB },
 };
 
 void limits_default(struct limits *l)

@@ -10,10 +10,28 @@
 #include "base/err.h"
 #include "domain/limits.h"
 
-enum { SPEC_ENV_MAX = 4096, SPEC_LABELS_MAX = 64, SPEC_ARGS_MAX = 32768, SPEC_TOTAL_MAX = 1000 * 1000, SPEC_STRING_MAX = 131071 };
+enum {
+        SPEC_ENV_MAX = 4096,
+        SPEC_LABELS_MAX = 64,
+        SPEC_ARGS_MAX = 32768,
+        SPEC_TOTAL_MAX = 1000 * 1000,
+        SPEC_STRING_MAX = 131071,
+        SPEC_PREWARM_MAX = 32,       /* imports, and arguments of a command */
+        SPEC_IMPORT_MAX = 128,       /* bytes of one */
+        SPEC_PREWARM_ARG_MAX = 4096, /* bytes of an argument */
+};
 
 /* What happens when creto-init ends by itself. */
 enum spec_restart { SPEC_RESTART_NEVER, SPEC_RESTART_ON_FAILURE, SPEC_RESTART_ALWAYS };
+
+/* What waits, started, for commands (docs/protocols/prewarm.md). */
+enum spec_interpreter { SPEC_PREWARM_NONE, SPEC_PREWARM_PYTHON, SPEC_PREWARM_NODE, SPEC_PREWARM_COMMAND };
+
+struct spec_prewarm {
+        enum spec_interpreter interpreter;
+        const char *items[SPEC_PREWARM_MAX + 1]; /* the imports; of SPEC_PREWARM_COMMAND the command. NULL-ended */
+        size_t count;
+};
 
 /* Strings are borrowed from who filled it in. */
 struct spec {
@@ -32,6 +50,7 @@ struct spec {
         uint64_t ttl_ms;     /* 0: none */
         uint64_t idle_ms;    /* 0: none; terminated when no command has run for so long */
         enum spec_restart restart;
+        struct spec_prewarm prewarm;
         const char *const *command; /* NULL-ended; may be empty where the image has one */
 };
 

@@ -232,6 +232,129 @@ static void read_policy(struct reader *r, const char *field, const struct json_n
         }
 }
 
+/* ---- prewarm ---- */
+
+static const char *const interpreters[] = { [SPEC_PREWARM_PYTHON] = "python", [SPEC_PREWARM_NODE] = "node" };
+
+static void read_interpreter(struct reader *r, const char *field, const struct json_node *v)
+{
+        for (unsigned i = SPEC_PREWARM_PYTHON; i <= SPEC_PREWARM_NODE; i++)
+                if (json_str_is(v, interpreters[i])) {
+                        r->s->prewarm.interpreter = (enum spec_interpreter)i;
+                        return;
+                }
+        fault(r, field, "must be \"python\" or \"node\"");
+}
+
+/* An array of strings of at most `max` bytes each. */
+static void read_items(struct reader *r, const char *field, const struct json_node *v, size_t max)
+{
+        struct spec_prewarm *p = &r->s->prewarm;
+        char name[SPEC_FIELD_MAX];
+
+        if (!json_is_array(v)) {
+                fault(r, field, "must be an array of strings");
+                return;
+        }
+        for (const struct json_node *m = json_first(v); m; m = json_next(v, m)) {
+                if (p->count == SPEC_PREWARM_MAX) {
+                        fault(r, field, "has more than %d entries", SPEC_PREWARM_MAX);
+                        return;
+                }
+                snprintf(name, sizeof(name), "%.80s[%zu]", field, p->count);
+                const char *item = string(r, name, m);
+                if (!item)
+                        return;
+                if (strlen(item) > max) {
+                        fault(r, name, "has more than %zu bytes", max);
+                        return;
+                }
+                p->items[p->count++] = item;
+        }
+        p->items[p->count] = NULL;
+}
+
+static bool is_name_byte(char c)
+{
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || (c & 0x80);
+}
+
+/* a.b.c, none of them empty or beginning with a digit. */
+static bool is_module(const char *s)
+{
+        bool first = true;
+
+        for (; *s; s++) {
+                if (*s == '.' ? first : !is_name_byte(*s) || (first && *s >= '0' && *s <= '9'))
+                        return false;
+                first = *s == '.';
+        }
+        return !first;
+}
+
+/* What require() takes: a name, node:name, @scope/name/part, or a path. */
+static bool is_specifier(const char *s)
+{
+        if (!*s || *s == '-')
+                return false;
+        for (; *s; s++)
+                if (!is_name_byte(*s) && !strchr("-.@/:~+", *s))
+                        return false;
+        return true;
+}
+
+static void check_imports(struct reader *r, const char *field)
+{
+        const struct spec_prewarm *p = &r->s->prewarm;
+        char name[SPEC_FIELD_MAX];
+
+        for (size_t i = 0; i < p->count; i++) {
+                snprintf(name, sizeof(name), "%s.imports[%zu]", field, i);
+                if (p->interpreter == SPEC_PREWARM_PYTHON ? !is_module(p->items[i]) : !is_specifier(p->items[i]))
+                        fault(r, name, "is not the name of a module");
+        }
+}
+
+static void read_prewarm(struct reader *r, const char *field, const struct json_node *v)
+{
+        const struct json_node *imports = NULL, *command = NULL, *interpreter = NULL;
+        struct spec_prewarm *p = &r->s->prewarm;
+        unsigned before = r->faults->count;
+        char name[SPEC_FIELD_MAX];
+
+        *p = (struct spec_prewarm){ 0 };
+        for (const struct json_node *m = json_is_object(v) ? json_first(v) : NULL; m; m = json_next(v, m)) {
+                const struct json_node **to = json_str_is(m, "interpreter") ? &interpreter
+                                              : json_str_is(m, "imports")   ? &imports
+                                              : json_str_is(m, "command")   ? &command
+                                                                            : NULL;
+
+                snprintf(name, sizeof(name), "%s.%.*s", field, m->len < 40 ? (int)m->len : 40, m->text);
+                if (!to)
+                        fault(r, name, "there is no such field");
+                else if (!json_is_null(json_value(m)))
+                        *to = json_value(m);
+        }
+        if (!interpreter == !command || (command && imports)) {
+                fault(r, field, "must be an object with either \"interpreter\" (and \"imports\"), or \"command\"");
+                return;
+        }
+        snprintf(name, sizeof(name), "%s.%s", field, command ? "command" : "imports");
+        if (command) {
+                p->interpreter = SPEC_PREWARM_COMMAND;
+                read_items(r, name, command, SPEC_PREWARM_ARG_MAX);
+                if (r->faults->count == before && (p->count == 0 || !*p->items[0]))
+                        fault(r, name, "names no program");
+                return;
+        }
+        if (imports)
+                read_items(r, name, imports, SPEC_IMPORT_MAX);
+        snprintf(name, sizeof(name), "%s.interpreter", field);
+        read_interpreter(r, name, interpreter);
+        if (r->faults->count == before)
+                check_imports(r, field);
+}
+
 static void read_later(struct reader *r, const char *field, const struct json_node *v)
 {
         if ((json_is_array(v) || json_is_object(v)) && json_count(v) == 0)
@@ -258,6 +381,7 @@ static const struct {
         { "pull", read_pull },
         { "restartPolicy", read_restart },
         { "networkPolicy", read_policy },
+        { "prewarm", read_prewarm },
         { "agentNhi", read_later },
         { "delegationChain", read_later },
         { "secrets", read_later },
@@ -383,6 +507,23 @@ static void put_empty(struct json_put *j, const char *key)
         json_put_end(j);
 }
 
+/* Only where there is one: a spec that has none reads as it did before there was such a field. */
+static void put_prewarm(struct json_put *j, const struct spec_prewarm *p)
+{
+        if (p->interpreter == SPEC_PREWARM_NONE)
+                return;
+        json_put_key(j, "prewarm");
+        json_put_object(j);
+        if (p->interpreter != SPEC_PREWARM_COMMAND)
+                put_text(j, "interpreter", interpreters[p->interpreter]);
+        json_put_key(j, p->interpreter == SPEC_PREWARM_COMMAND ? "command" : "imports");
+        json_put_array(j);
+        for (size_t i = 0; i < p->count; i++)
+                json_put_string(j, p->items[i]);
+        json_put_end(j);
+        json_put_end(j);
+}
+
 void spec_json_put(struct json_put *j, const struct spec *s, const char *runtime)
 {
         json_put_object(j);
@@ -408,5 +549,6 @@ void spec_json_put(struct json_put *j, const struct spec *s, const char *runtime
         json_put_key(j, "allowFallback");
         json_put_bool(j, s->allow_fallback);
         put_text(j, "pull", s->pull ? "Always" : "IfNotPresent");
+        put_prewarm(j, &s->prewarm);
         json_put_end(j);
 }

@@ -143,7 +143,8 @@ int guest_get_hello_ok(struct bytes payload, struct guest_hello_ok *m)
                 c->stdin_taken = rbuf_u64(&r);
                 c->stdout_acked = rbuf_u64(&r);
                 c->stderr_acked = rbuf_u64(&r);
-                valid = c->channel != 0 && c->channel <= m->last && (c->state == GUEST_STATE_RUNNING || c->state == GUEST_STATE_EXITED);
+                uint8_t state = (uint8_t)(c->state & ~GUEST_STATE_PREWARM);
+                valid = c->channel != 0 && c->channel <= m->last && (state == GUEST_STATE_RUNNING || state == GUEST_STATE_EXITED);
         }
         return done(&r, valid);
 }
@@ -218,7 +219,7 @@ int guest_get_exec(struct bytes request, struct guest_exec *m)
         m->envc = get_strings(&r, GUEST_ENV_MAX, true, &m->envs);
         m->uid = rbuf_u32(&r);
         m->gid = rbuf_u32(&r);
-        return done(&r, m->kind < GUEST_KIND_COUNT && (m->flags & ~(GUEST_EXEC_TTY | GUEST_EXEC_STDIN)) == 0);
+        return done(&r, m->kind < GUEST_KIND_COUNT && (m->flags & ~(GUEST_EXEC_TTY | GUEST_EXEC_STDIN | GUEST_EXEC_WARM)) == 0);
 }
 
 struct bytes guest_exec_next(struct rbuf *strings)

@@ -71,14 +71,15 @@ enum guest_kind {
         GUEST_KIND_MKDIR,
         GUEST_KIND_PROCESSES,
         GUEST_KIND_RENAME,
+        GUEST_KIND_PREWARM,
         GUEST_KIND_COUNT,
 };
 
-enum guest_exec_flag { GUEST_EXEC_TTY = 1, GUEST_EXEC_STDIN = 2 };
+enum guest_exec_flag { GUEST_EXEC_TTY = 1, GUEST_EXEC_STDIN = 2, GUEST_EXEC_WARM = 4 };
 
 enum guest_reason { GUEST_REASON_TIMEOUT = 1, GUEST_REASON_DISK = 2, GUEST_REASON_INODES = 4, GUEST_REASON_MEMORY = 8 };
 
-enum guest_state { GUEST_STATE_RUNNING = 1, GUEST_STATE_EXITED = 2 };
+enum guest_state { GUEST_STATE_RUNNING = 1, GUEST_STATE_EXITED = 2, GUEST_STATE_PREWARM = 4 /* beside one of them */ };
 
 /* Where FAILED happened, so that a message can be exact. */
 enum guest_stage {
@@ -118,7 +119,7 @@ struct guest_hello {
 
 struct guest_channel_state {
         uint32_t channel;
-        uint8_t state; /* enum guest_state */
+        uint8_t state; /* enum guest_state bits */
         uint64_t stdin_taken;
         uint64_t stdout_acked;
         uint64_t stderr_acked;

@@ -45,6 +45,14 @@ state() { echo "groups $(groups) mounts $(mounts) loops $(loops) processes $(pro
 
 before=$(state)
 
+# The groups themselves
+
+if [ -x /usr/bin/unit-cgroup ]; then
+        unit-cgroup | sed -n -e 's/^ok /ok v2 groups: /p' -e 's/^not ok /not ok v2 groups: /p' -e 's/^skip \([^:]*\)/not ok v2 groups: \1: skipped/p'
+else
+        echo "skip v2 groups: unit-cgroup is not built"
+fi
+
 # Running at all
 
 sandbox -- /bin/busybox echo hi

@@ -54,6 +54,21 @@ def metrics_are_clean():
             check(f'{name}{{sandbox_id="{sb}"'.encode() in text, f"{name} of the sandbox")
         status, said = promtool("check", "metrics", stdin=text)
         check_equal((status, said.strip()), (0, ""), "promtool check metrics")
+        s.good("POST", "/v1/warm-pools", {"id": "clean", "template": {}, "minReady": 2, "maxReady": 3})
+        wait(lambda: s.good("GET", "/v1/warm-pools/clean")["readyCount"] == 2, 60, "the pool is full")
+        s.good("POST", "/v1/warm-pools/clean/claim")
+        text = s.good("GET", "/metrics")
+        for line in (b'creto_runtime_pool_min_ready{pool_id="clean"} 2', b'creto_runtime_pool_claimed_count{pool_id="clean"} 1',
+                     b'creto_runtime_pool_claims_per_minute{pool_id="clean"} 1', b'creto_runtime_pool_cold_claims_total{pool_id="clean"} 0',
+                     b'creto_runtime_pool_failures_total{pool_id="clean"} 0', b'creto_runtime_pool_claim_latency_seconds_count{pool_id="clean"} 1',
+                     b'creto_runtime_pool_claim_latency_seconds_bucket{pool_id="clean",le="+Inf"} 1'):
+            check(b"\n" + line + b"\n" in text, line)
+        for name in ("ready", "warming"):
+            check(f'creto_runtime_pool_{name}_count{{pool_id="clean"}} '.encode() in text, name)
+        status, said = promtool("check", "metrics", stdin=text)
+        check_equal((status, said.strip()), (0, ""), "promtool check metrics, with a pool")
+        s.good("DELETE", "/v1/warm-pools/clean")
+        check(b'pool_id="clean"' not in s.good("GET", "/metrics"), "figures of a pool that is gone")
         s.terminate(sb)
         check(f'container_memory_usage_bytes{{sandbox_id="{sb}"'.encode() not in s.good("GET", "/metrics"), "figures of what is gone")
         check(sb.encode() in s.good("GET", "/metrics"), "a violation is still told after the end of its sandbox")
@@ -108,6 +123,11 @@ def what_is_provoked_fires():
             sb = s.spawn()
             s.exec(sb, "python3", "-c", ATTACK)
             wait(lambda: p.firing().get("SyscallViolation", {}).get("sandbox_id") == sb, 30, "SyscallViolation fires")
+            # a pool that cannot be filled: nothing listens at that registry
+            s.good("POST", "/v1/warm-pools", {"id": "short", "template": {"image": "127.0.0.1:1/none:1"}, "minReady": 1, "maxReady": 2})
+            wait(lambda: p.firing().get("PoolBelowMinimum", {}).get("pool_id") == "short", 30, "PoolBelowMinimum fires")
+            s.good("DELETE", "/v1/warm-pools/short")
+            wait(lambda: "PoolBelowMinimum" not in p.firing(), 30, "and is over when the pool is gone")
             # spawns that take more than 3 s: a warden that is stopped for so long
             os.kill(s.warden, signal.SIGSTOP)
             slow = [threading.Thread(target=s.call, args=("POST", "/v1/sandboxes", {})) for _ in range(8)]

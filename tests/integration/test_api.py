@@ -45,6 +45,7 @@ def narrowed(document):
     del schemas["Spec"]["properties"]["user"]
     for name in ("resourceLimits", "resources"):
         del spec[name]["properties"]["diskInodes"]  # what fits depends on the size of the disk
+    spec["prewarm"] = {"enum": [None]}  # whether it can start depends on the limits beside it
     spec["workingDir"] = command["cwd"] = {"enum": ["/", "/tmp", None]}
     command["program"] = {"enum": ["true", "echo"]}
     command["stdinEncoding"] = {"enum": ["utf-8", None]}
@@ -74,7 +75,7 @@ def narrow_pools(document):
     schemas["PoolCreate"]["properties"]["templateSource"]["properties"] = {"format": {"enum": ["yaml", "json"]}, "text": {"enum": ["{}", '{"image": "host"}']}}
     claim = schemas["Claim"]["properties"]
     for name in ("resourceLimits", "resources"):
-        for fixed in ("diskBytes", "diskInodes"):
+        for fixed in ("diskBytes", "diskInodes", "openFiles", "coreBytes", "outputBytesPerSecond"):
             del claim[name]["properties"][fixed]
     for name in ("runtimeClass", "secureRuntime"):
         claim[name] = {"enum": ["native", "auto", None]}

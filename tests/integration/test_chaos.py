@@ -15,15 +15,14 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+from chaos import BROKEN, Killed  # noqa: E402
 from harness import IS_ROOT, Failed, Host, check, check_equal, main, poll, skip, test  # noqa: E402
-from service import Service  # noqa: E402
 
 SECONDS = float(os.environ.get("CRETO_CHAOS_SECONDS", "30"))
 CLIENTS = int(os.environ.get("CRETO_CHAOS_CLIENTS", "20"))
 SEED = int(os.environ.get("CRETO_CHAOS_SEED", str(random.SystemRandom().randrange(1 << 30))))
 GIVE_UP = 60  # seconds that a call is tried again
 KEEP = 4  # sandboxes of one client at a time
-BROKEN = (OSError, http.client.HTTPException, ValueError)
 
 
 def root_only():
@@ -166,34 +165,6 @@ class Client(threading.Thread):
                     self.exec(sandbox)
         except Exception as e:  # a thread's failure is the test's
             self.wrong.append(f"client {self.number}: {type(e).__name__}: {e}")
-
-
-class Killed(Service):
-    """A service whose processes die."""
-
-    def __init__(self, **more):
-        super().__init__(**more)
-        self.kills = collections.Counter()
-
-    @staticmethod
-    def drained_for_good(answer):
-        return answer.status == 503 and b"RESOURCE_EXHAUSTED" in answer.body
-
-    def kill_one(self, rng):
-        which = rng.choice(["creto-runtimed", "creto-runtimed", "creto-runtimed", "creto-warden", "creto-warden", "monitor"])
-        if which == "monitor":
-            self.process.kill()
-            self.process.wait()
-            self.process.stdout.close()
-            self.log.close()
-            self.start()
-        else:
-            pid = self.pids().get(which)
-            if not pid:
-                return
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.kills[which] += 1
 
 
 @test

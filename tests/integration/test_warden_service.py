@@ -14,7 +14,8 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
-from warden import ATTACH, FREEZE, GONE, LIMIT, LIMITS, LIST, RUNNING, STOPPED, TERMINATE, UNLIMITED, Peer, Refused, text  # noqa: E402
+from warden import (ATTACH, BACKGROUND, ERROR, FREEZE, FROZEN, GONE, LIMIT, LIMITED, LIMITS, LIST, RUNNING, SPAWN, SPAWNED, STOPPED, TERMINATE, TERMINATED,  # noqa: E402
+                    UNLIMITED, USAGE, Peer, Refused, spawn_request, text)
 from harness import BUILD, IS_ROOT, alive, check, check_equal, main, poll, skip, test  # noqa: E402
 
 WARDEN = os.path.join(BUILD, "src/programs/warden/creto-warden")
@@ -25,7 +26,7 @@ def greet(stream, epoch):
     """True where creto-init answers."""
     stream.setblocking(True)
     stream.settimeout(10)
-    payload = struct.pack("<IIQ", 1, 32768, epoch)
+    payload = struct.pack("<IIQ", 2, 32768, epoch)
     stream.sendall(struct.pack("<IHBBI", len(payload), 0x01, 0, 0, 0) + payload)
     head = stream.recv(12, socket.MSG_WAITALL)
     if len(head) < 12:
@@ -271,17 +272,18 @@ def limits_change():
         change(memory=128 << 20, cpu=2500, pids=100)
         change(memory=256 << 20, swap=64 << 20)
         change(memory=16 << 20, swap=1 << 20, cpu=10, pids=1)
-        change(memory=UNLIMITED, cpu=UNLIMITED, pids=UNLIMITED, output=UNLIMITED)
-        change(memory=32 << 20, nofile=64)
+        change(memory=UNLIMITED, cpu=UNLIMITED, pids=UNLIMITED)
+        change(memory=32 << 20)
         before = kept(pid)
         for to, why in ((limits(memory=1), "memoryBytes"), (limits(pids=0), "pidLimit"), (limits(disk=32 << 20), "diskBytes"),
-                        (limits(inodes=4096), "diskInodes"), (limits(nofile=UNLIMITED), "openFiles")):
+                        (limits(inodes=4096), "diskInodes"), (limits(nofile=UNLIMITED), "openFiles"), (limits(nofile=64), "openFiles"),
+                        (limits(core=4096), "coreBytes"), (limits(output=UNLIMITED), "outputBytesPerSecond")):
             try:
                 p.limit("elastic", to)
                 check(False, f"{why} was taken")
             except Refused as e:
                 check(why in str(e), e)
-        check_equal((kept(pid), recorded(s, "elastic")), (before, limits(memory=32 << 20, nofile=64)), "after refusals")
+        check_equal((kept(pid), recorded(s, "elastic")), (before, limits(memory=32 << 20)), "after refusals")
         p = s.restart()
         check_equal(kept(pid), before, "after a restart")
         change(memory=64 << 20, pids=20)
@@ -376,6 +378,141 @@ def who_may_speak():
         last.close()
 
 
+def children(pid, *names):
+    """Pids of the children of that process with these names."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{entry}/stat") as f:
+                name, rest = f.read().split("(", 1)[1].rsplit(")", 1)
+            if int(rest.split()[1]) == pid and name in names:
+                found.append(int(entry))
+    return found
+
+
+def groups_of(pid):
+    """Directories of groups that a warden with that pid made."""
+    found = []
+    for top, folders, _ in os.walk("/sys/fs/cgroup"):
+        found += [os.path.join(top, f) for f in folders if f.startswith(f"creto-{pid}-")]
+    return found
+
+
+@test
+def changes_under_way():
+    """A sandbox that is ended, and a connection that ends, while the kernel still works on a change."""
+    with service() as s:
+        p = Peer(s.path)
+        for i in range(10):
+            pid, stream = p.spawn("busy")
+            check(greet(stream, 1), "no greeting")
+            asked = [p.send(FREEZE, text("busy") + b"\1"), p.send(FREEZE, text("busy") + b"\1")] if i % 2 else [p.send(LIMIT, text("busy") + struct.pack("<9QI", *limits(memory=16 << 20), 0))]
+            if i % 3 == 2:
+                p.close()
+                p = Peer(s.path)
+                p.terminate("busy")
+                check(not alive(pid), "alive")
+                continue
+            end, said = p.send(TERMINATE, text("busy")), {}
+            while len(said) < len(asked) + 1:
+                kind, serial, _, _ = p.receive()
+                said[serial] = kind
+            check_equal(said[end], TERMINATED, "the end")
+            check(all(said[n] in (FROZEN, LIMITED, ERROR) for n in asked), f"{said}")
+            check(not alive(pid), "alive")
+        check_equal((p.list(), s.names("sandboxes"), s.names("guest")), ({}, [], []), "what is left")
+        check(poll(lambda: not groups_of(s.process.pid)), f"groups: {groups_of(s.process.pid)}")
+        p.close()
+
+
+MANY = 100  # several times what is made at once
+
+
+@test
+def background_gives_way():
+    with service() as s:
+        p = Peer(s.path)
+        p.spawn("first")
+        behind = {p.send(SPAWN, spawn_request(f"b{i}", BACKGROUND)): f"b{i}" for i in range(MANY)}
+        asked = {p.send(USAGE, text("first")): "usage", p.send(SPAWN, spawn_request("front")): "spawn", p.send(TERMINATE, text("first")): "terminate",
+                 p.send(LIST, struct.pack("<I", 0)): "list"}
+        before, made = {}, 0
+        while len(before) < len(asked) or made < MANY:
+            kind, serial, body, fds = p.receive()
+            for fd in fds:
+                os.close(fd)
+            if serial in asked:
+                check(kind != ERROR, f"{asked[serial]} was refused")
+                before[asked[serial]] = made
+            else:
+                check_equal((kind, body.text()), (SPAWNED, behind[serial]), "an answer")
+                made += 1
+        check(all(n < MANY / 2 for n in before.values()), f"answered after so many of {MANY} in the background: {before}")
+        check_equal(sorted(p.list()), sorted(["front"] + list(behind.values())), "the list")
+        for name in p.list():
+            p.terminate(name)
+        p.close()
+
+
+@test
+def background_is_taken_back():
+    """TERMINATE of one that is not made yet, a name that is taken, and a connection that ends with all of them under way."""
+    with service() as s:
+        p = Peer(s.path)
+        spawns = [p.send(SPAWN, spawn_request(f"b{i}", BACKGROUND)) for i in range(MANY)]
+        again = p.send(SPAWN, spawn_request(f"b{MANY - 1}", BACKGROUND))
+        ends = [p.send(TERMINATE, text(f"b{i}")) for i in range(MANY)]
+        said = {}
+        while len(said) < 2 * MANY + 1:
+            kind, serial, _, fds = p.receive()
+            for fd in fds:
+                os.close(fd)
+            if serial:
+                said[serial] = kind
+        check_equal(said[again], ERROR, "a name that is taken")
+        check_equal([said[n] for n in ends], [TERMINATED] * MANY, "ends")
+        check(set(said[n] for n in spawns) <= {SPAWNED, ERROR} and ERROR in [said[n] for n in spawns], "not one was ended before it was made")
+        check_equal((p.list(), s.names("sandboxes"), s.names("guest")), ({}, [], []), "what is left")
+        for i in range(MANY):
+            p.send(SPAWN, spawn_request(f"c{i}", BACKGROUND))
+        p.receive()
+        p.close()
+        p = Peer(s.path)
+        for name in p.list():
+            p.terminate(name)
+        check(poll(lambda: not children(s.process.pid, "creto-embryo", "creto-init")), "embryos for a connection that is gone")
+        check(poll(lambda: not groups_of(s.process.pid)), f"groups for a connection that is gone: {groups_of(s.process.pid)}")
+        check_equal((p.list(), s.names("sandboxes"), s.names("guest")), ({}, [], []), "what is left")
+        p.spawn("after")
+        p.terminate("after")
+        p.close()
+
+
+@test
+def zygote_killed_under_way():
+    """What it was making may fail; what comes next is made."""
+    with service() as s:
+        p = Peer(s.path)
+        spawns = [p.send(SPAWN, spawn_request(f"b{i}", BACKGROUND)) for i in range(MANY)]
+        said = {}
+        while len(said) < MANY:
+            kind, serial, _, fds = p.receive()
+            for fd in fds:
+                os.close(fd)
+            said[serial] = kind
+            if len(said) in (5, 30):
+                for pid in children(s.process.pid, "creto-zygote"):
+                    os.kill(pid, signal.SIGKILL)
+        check_equal(set(said), set(spawns), "answers")
+        check(sum(kind == SPAWNED for kind in said.values()) >= MANY / 4, f"{sum(kind == ERROR for kind in said.values())} of {MANY} have failed")
+        p.spawn("after")
+        for name in p.list():
+            p.terminate(name)
+        check(poll(lambda: not children(s.process.pid, "creto-embryo", "creto-init")), "embryos")
+        check(poll(lambda: not groups_of(s.process.pid)), f"groups: {groups_of(s.process.pid)}")
+        p.close()
+
+
 def answers(p, name):
     try:
         return greet(p.attach(name), 5)
@@ -396,6 +533,8 @@ def killed_at_random():
                 os.kill(s.process.pid, signal.SIGKILL)
                 os._exit(0)
             try:
+                for i in range(MANY if round_ % 2 else 0):  # every other time there are as many as there can be under way
+                    p.send(SPAWN, spawn_request(f"b{round_}-{i}", BACKGROUND))
                 for i in range(1000):
                     name = f"r{round_}-{i}"
                     seen.add(p.spawn(name)[0])
@@ -405,6 +544,7 @@ def killed_at_random():
                 pass
             os.waitpid(killer, 0)
             s.process.wait()
+            dead = s.process.pid
             s.start()
             p = Peer(s.path)
             listed = p.list()
@@ -414,6 +554,7 @@ def killed_at_random():
                 p.terminate(name)
             check(poll(lambda: not any(alive(x) for x in seen)), f"round {round_}: forgotten sandboxes {[x for x in seen if alive(x)]}")
             check_equal((s.names("sandboxes"), s.names("guest")), ([], []), f"round {round_}: files")
+            check(poll(lambda: not groups_of(dead)), f"round {round_}: groups {groups_of(dead)}")
             p.close()
 
 

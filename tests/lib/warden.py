@@ -1,4 +1,5 @@
 """A client of the warden's protocol (docs/protocols/ipc.md), for tests that play the daemon."""
+import os
 import socket
 import struct
 
@@ -35,40 +36,63 @@ class Refused(Exception):
     pass
 
 
+BACKGROUND = 1
+
+
+def spawn_request(name, flags=0, limits=None, runtime="native"):
+    """The payload of a SPAWN of the host's /usr."""
+    payload = text(name) + struct.pack("<BI", 0, 0) + text(name) + struct.pack("<II", 1000, 1000) + text("/home/agent")
+    return payload + struct.pack("<9Q", *(limits or LIMITS)) + struct.pack("<II", 0, flags) + text(runtime)
+
+
 class Peer:
     """One connection."""
 
     def __init__(self, path, flags=0, prepared=0, greet=True):
         self.serial = 0
         self.events = []
+        self.sent = set()  # by send()
         self.s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.s.settimeout(20)
         self.s.connect(path)
         if greet:
-            self.ask(HELLO, struct.pack("<III", 2, flags, prepared), HELLO_OK)
+            self.ask(HELLO, struct.pack("<III", 3, flags, prepared), HELLO_OK)
 
     def ask(self, kind, payload, wanted):
-        self.serial += 1
-        self.s.send(struct.pack("<HHI", kind, 0, self.serial) + payload)
+        mine = self.send(kind, payload)
+        self.sent.discard(mine)
         while True:
-            data, fds, _, _ = socket.recv_fds(self.s, 65536, 6)
-            if not data:
-                raise Refused("the connection ended")
-            got, _, serial = struct.unpack("<HHI", data[:8])
-            body = Reader(data[8:])
+            got, serial, body, fds = self.receive()
+            if serial in self.sent:  # of a request whose answer nobody waits for now
+                for fd in fds:
+                    os.close(fd)
+                continue
             if serial == 0:
                 self.events.append((got, body))
                 continue
             if got == ERROR:
                 code, _ = body.take("<I"), body.take("<i")
                 raise Refused(f"{code}: {body.text()}")
-            check_equal((got, serial), (wanted, self.serial), "answer")
+            check_equal((got, serial), (wanted, mine), "answer")
             return body, fds
 
-    def spawn(self, name, flags=0, limits=None):
-        payload = text(name) + struct.pack("<BI", 0, 0) + text(name) + struct.pack("<II", 1000, 1000) + text("/home/agent")
-        payload += struct.pack("<9Q", *(limits or LIMITS)) + struct.pack("<II", 0, flags)
-        body, fds = self.ask(SPAWN, payload, SPAWNED)
+    def send(self, kind, payload):
+        """A request whose answer is read later. Returns its serial."""
+        self.serial += 1
+        self.sent.add(self.serial)
+        self.s.send(struct.pack("<HHI", kind, 0, self.serial) + payload)
+        return self.serial
+
+    def receive(self):
+        """The next answer or event: (type, serial, body, descriptors)."""
+        data, fds, _, _ = socket.recv_fds(self.s, 65536, 6)
+        if not data:
+            raise Refused("the connection ended")
+        got, _, serial = struct.unpack("<HHI", data[:8])
+        return got, serial, Reader(data[8:]), fds
+
+    def spawn(self, name, flags=0, limits=None, runtime="native"):
+        body, fds = self.ask(SPAWN, spawn_request(name, flags, limits, runtime), SPAWNED)
         check_equal(body.text(), name, "id")
         return body.take("<I"), socket.socket(fileno=fds[0])
 

@@ -1,5 +1,7 @@
 #include "test.h"
 
+#include "domain/boot.h"
+#include "domain/cgroup_text.h"
 #include "domain/lifecycle.h"
 #include "domain/limits.h"
 #include "domain/outcome.h"
@@ -95,7 +97,10 @@ TEST(limits_change_within_what_can_change)
                 { LIMIT_DISK, 1ULL << 30, NULL }, /* as it is */
                 { LIMIT_DISK, 2ULL << 30, "diskBytes: it is 1 GiB and cannot become 2 GiB while the sandbox runs" },
                 { LIMIT_INODES, 64, "diskInodes: it is 65536 and cannot become 64 while the sandbox runs" },
-                { LIMIT_OUTPUT, 4096, NULL },
+                { LIMIT_NOFILE, 64,
+                  "openFiles: it is 1024 and cannot become 64 while the sandbox runs" }, /* creto-init was told at its start */
+                { LIMIT_CORE, 1 << 20, "coreBytes: it is 0 bytes and cannot become 1 MiB while the sandbox runs" },
+                { LIMIT_OUTPUT, 4096, "outputBytesPerSecond: it is 256 MiB and cannot become 4 KiB while the sandbox runs" },
         };
 
         for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -112,6 +117,55 @@ TEST(limits_change_within_what_can_change)
                 to.wanted = 1U << LIMIT_COUNT;
                 CHECK_INT(limits_check_change(&from, &to, &e), -(int)ERR_INVALID_SPEC);
         }
+}
+
+TEST(limits_reach_creto_init)
+{
+        struct boot_config c;
+        struct limits l;
+
+        limits_default(&l);
+        boot_fill(&c, BOOT_LISTEN, &l, ~0U);
+        CHECK_INT(c.flags, BOOT_LISTEN);
+        CHECK(c.as_bytes == BOOT_UNLIMITED && c.nproc == BOOT_UNLIMITED);
+        CHECK_INT((long long)c.core_bytes, 1);
+        CHECK_INT((long long)c.nofile, 1024);
+        boot_fill(&c, 0, &l, ~(1U << LIMIT_MEMORY | 1U << LIMIT_PIDS));
+        CHECK(c.as_bytes == l.value[LIMIT_MEMORY] && c.nproc == l.value[LIMIT_PIDS]);
+        l.value[LIMIT_MEMORY] = l.value[LIMIT_OUTPUT] = LIMIT_UNLIMITED;
+        boot_fill(&c, 0, &l, 0);
+        CHECK(c.as_bytes == BOOT_UNLIMITED && c.output_bps == BOOT_UNLIMITED);
+}
+
+TEST(cgroup_text_is_read)
+{
+        static const char table[] = "12:pids:/a/b\n4:cpu,cpuacct:/c\n1:name=systemd:/d\n0::/e f\n";
+        char path[16];
+
+        CHECK_INT(cgroup_controllers("rw,nosuid,cpu,cpuacct"), CGROUP_CPU | CGROUP_CPUACCT);
+        CHECK_INT(cgroup_controllers("cpuset io memory pids\n"), CGROUP_MEMORY | CGROUP_PIDS);
+        CHECK_INT(cgroup_controllers(""), 0);
+        CHECK_STR(cgroup_controller_name(CGROUP_PIDS | CGROUP_CPU), "cpu");
+        CHECK(!cgroup_controller_name(0));
+        CHECK(cgroup_path(table, CGROUP_CPUACCT, false, path, sizeof(path)));
+        CHECK_STR(path, "/c");
+        CHECK(cgroup_path(table, 0, true, path, sizeof(path)));
+        CHECK_STR(path, "/e f");
+        CHECK(!cgroup_path(table, CGROUP_MEMORY, false, path, sizeof(path)));
+        CHECK(!cgroup_path("nonsense\n", CGROUP_MEMORY, false, path, sizeof(path)));
+        CHECK_INT((long long)cgroup_figure("low 0\noom_kill 7\n", "oom_kill"), 7);
+        CHECK(cgroup_figure("oom 1\n", "oom_kill") == UINT64_MAX && cgroup_figure("max\n", NULL) == UINT64_MAX);
+        CHECK_INT((long long)cgroup_figure("12\n", NULL), 12);
+        cgroup_format(UINT64_MAX, "max", path, sizeof(path));
+        CHECK_STR(path, "max");
+        cgroup_format(5, "max", path, sizeof(path));
+        CHECK_STR(path, "5");
+        CHECK_INT(cgroup_owner("creto-12-34"), 12);
+        CHECK_INT(cgroup_owner("creto-12"), 0);
+        CHECK_INT(cgroup_owner("creto-leaf"), 0);
+        CHECK_INT(cgroup_owner("creto--1-2"), 0);
+        CHECK_INT(cgroup_owner("other-12-34"), 0);
+        CHECK_INT(cgroup_owner("creto-99999999999-1"), 0);
 }
 
 TEST(an_end_is_named)
@@ -142,8 +196,8 @@ TEST(a_spec_refuses_what_is_not_there_yet)
 
         spec_init(&s);
         CHECK_INT(spec_set(&s, "secret", "nhi:x:Y", &e), -(int)ERR_NOT_SUPPORTED);
-        CHECK_INT(spec_set(&s, "runtime", "gvisor", &e), -(int)ERR_NOT_SUPPORTED);
-        CHECK_INT(spec_set(&s, "runtime", "nonsense", &e), -(int)ERR_INVALID_SPEC);
+        CHECK_INT(spec_set(&s, "runtime", "gvisor", &e), 0);
+        CHECK_INT(spec_set(&s, "runtime", "no name", &e), -(int)ERR_INVALID_SPEC);
         CHECK_INT(spec_set(&s, "no-such", "x", &e), -(int)ERR_INVALID_SPEC);
         CHECK_INT(spec_set(&s, "env", "=x", &e), -(int)ERR_INVALID_SPEC);
         CHECK_INT(spec_check(&s, &e), -(int)ERR_INVALID_SPEC);

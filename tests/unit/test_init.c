@@ -27,9 +27,11 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/sock.h"
 #include "test.h"
 #include "wire/boot.h"
 #include "wire/guest.h"
+#include "wire/prewarm.h"
 
 enum { CHANNELS = 512, TEXT = 64 * 1024, WAIT_MS = 15000, INSIDE_UID = 1000 };
 
@@ -1431,6 +1433,474 @@ TEST(stopped_on_the_way)
         CHECK(WAIT_FOR(&h, ended(&h, 1)));
         CHECK(sh(&h, 20, "echo fine"));
         CHECK_STR(chan(&h, 20)->text[0], "fine\n");
+}
+
+/* Prewarm servers: this program is one, good or bad, where it is started with --prewarm MODE. */
+
+static char self[256]; /* how a sandbox starts this program */
+
+static void say(const void *packet, size_t len)
+{
+        if (send(PREWARM_FD, packet, len, MSG_NOSIGNAL) < 0)
+                _exit(1);
+}
+
+static void say_ready(uint8_t flags)
+{
+        say((uint8_t[]){ PREWARM_READY, flags }, 2);
+}
+
+/* Becomes a child of pid 1 with a session of its own; the server goes on with its next standby. */
+static bool be_orphan(void)
+{
+        pid_t between = fork();
+
+        if (between > 0) {
+                waitpid(between, NULL, 0);
+                return false;
+        }
+        if (fork() > 0)
+                _exit(0);
+        while (getppid() != 1)
+                usleep(200);
+        setsid();
+        return true;
+}
+
+static size_t get_run(uint8_t *packet, int fds[3])
+{
+        char control[CMSG_SPACE(3 * sizeof(int))];
+        struct iovec iov = { packet, PREWARM_PACKET_MAX };
+        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+        ssize_t n = recvmsg(PREWARM_FD, &m, 0);
+        const struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+        if (n <= 0)
+                _exit(0);
+        for (int i = 0; i < 3; i++)
+                fds[i] = -1;
+        if (c && c->cmsg_type == SCM_RIGHTS)
+                memcpy(fds, CMSG_DATA(c), 3 * sizeof(int));
+        return (size_t)n;
+}
+
+/* What a RUN asks for, by exec, with WARM=1 in its environment. */
+static void be_command(const uint8_t *packet, size_t len, const int fds[3])
+{
+        static char *argv[256], *env[256];
+        struct prewarm_run m;
+
+        if (prewarm_get_run((struct bytes){ packet, len }, &m) < 0 || m.argc > 200 || m.envc > 200)
+                _exit(90);
+        for (uint32_t i = 0; i < m.argc; i++) {
+                struct bytes b = prewarm_run_next(&m.args);
+
+                argv[i] = strndup((const char *)b.data, b.len);
+        }
+        for (uint32_t i = 0; i < m.envc; i++) {
+                struct bytes b = prewarm_run_next(&m.envs);
+
+                env[i] = strndup((const char *)b.data, b.len);
+        }
+        env[m.envc] = (char *)"WARM=1";
+        char *cwd = strndup((const char *)m.cwd.data, m.cwd.len);
+        if (chdir(cwd) < 0) {
+                uint8_t refused[] = { PREWARM_REFUSED, (uint8_t)errno, 0, 0, 0 };
+
+                say(refused, sizeof(refused));
+                _exit(0);
+        }
+        for (int i = 0; i < 3 && fds[i] >= 0; i++)
+                fd_move(fds[i], i);
+        if (fds[0] < 0 && !(m.flags & PREWARM_STDIN)) {
+                close(0);
+                open("/dev/null", O_RDONLY);
+        }
+        say((uint8_t[]){ PREWARM_TAKEN }, 1);
+        syscall(SYS_close_range, 3, ~0U, 0);
+        execvpe(argv[0], argv, env);
+        _exit(127);
+}
+
+enum { DIES_SOMETIMES = 128 }; /* having read what it is to run */
+
+static void serve_well(uint8_t flags)
+{
+        static uint8_t packet[PREWARM_PACKET_MAX];
+        int fds[3], ends[2];
+        char c;
+
+        for (;;) {
+                if (flags & PREWARM_KEEPS) {
+                        printf("of the server\n");
+                        fflush(stdout);
+                } else {
+                        if (pipe2(ends, O_CLOEXEC) < 0)
+                                _exit(1);
+                        if (!be_orphan()) {
+                                close(ends[1]);
+                                if (read(ends[0], &c, 1) < 0)
+                                        _exit(1);
+                                close(ends[0]);
+                                if (recv(PREWARM_FD, &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+                                        _exit(0);
+                                continue;
+                        }
+                }
+                say_ready(flags & PREWARM_KEEPS);
+                size_t len = get_run(packet, fds);
+                if ((flags & DIES_SOMETIMES) && getpid() % 3 == 0)
+                        raise(SIGKILL);
+                be_command(packet, len, fds);
+        }
+}
+
+static void serve_badly(const char *mode)
+{
+        static uint8_t packet[PREWARM_PACKET_MAX];
+        int fds[3];
+
+        if (strcmp(mode, "talks first") == 0)
+                say((uint8_t[]){ PREWARM_TAKEN }, 1);
+        else if (strcmp(mode, "talks nonsense") == 0)
+                say("nonsense!", 9);
+        else if (strcmp(mode, "sends descriptors") == 0)
+                sock_send(PREWARM_FD, (uint8_t[]){ PREWARM_READY, 1 }, 2, (int[]){ 0, 1, 2 }, 3);
+        else if (strcmp(mode, "is somebody else's child") == 0)
+                say_ready(fork() == 0 ? 0 : PREWARM_KEEPS);
+        else if (strcmp(mode, "floods") == 0)
+                for (;;)
+                        say_ready(PREWARM_KEEPS);
+        else if (strcmp(mode, "keeps nothing") == 0)
+                say_ready(0); /* the server itself, as if it were another */
+        else if (strcmp(mode, "hangs up") == 0)
+                say_ready(PREWARM_KEEPS), close(PREWARM_FD);
+        else if (strcmp(mode, "never answers") == 0)
+                say_ready(PREWARM_KEEPS), get_run(packet, fds);
+        else if (strcmp(mode, "stops") == 0)
+                say_ready(PREWARM_KEEPS), raise(SIGSTOP);
+        else if (strcmp(mode, "answers with nonsense") == 0)
+                say_ready(PREWARM_KEEPS), get_run(packet, fds), say("\7", 1);
+        else if (strcmp(mode, "lets another answer") == 0) {
+                say_ready(PREWARM_KEEPS);
+                get_run(packet, fds);
+                if (fork() == 0)
+                        say((uint8_t[]){ PREWARM_TAKEN }, 1);
+        } else if (strcmp(mode, "dies of it") == 0)
+                say_ready(PREWARM_KEEPS), get_run(packet, fds), raise(SIGKILL);
+        else if (strcmp(mode, "shuts its output") == 0)
+                close(1), say_ready(PREWARM_KEEPS);
+        else if (strcmp(mode, "dies at once") == 0)
+                _exit(3);
+        for (;;)
+                pause();
+}
+
+__attribute__((constructor)) static void be_server(int argc, char **argv)
+{
+        if (argc < 1)
+                return;
+        ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+        self[n < 0 ? 0 : n] = '\0';
+        if (argc < 3 || strcmp(argv[1], "--prewarm") != 0)
+                return;
+        if (strcmp(argv[2], "well") == 0)
+                serve_well(0);
+        else if (strcmp(argv[2], "dies sometimes") == 0)
+                serve_well(DIES_SOMETIMES);
+        else if (strcmp(argv[2], "keeps") == 0)
+                serve_well(PREWARM_KEEPS);
+        else
+                serve_badly(argv[2]);
+        _exit(0);
+}
+
+static int begin_server(struct host *h, uint32_t n, const char *mode, uint8_t flags, uint32_t timeout_ms)
+{
+        struct guest_exec m = order(GUEST_KIND_PREWARM, flags);
+
+        m.timeout_ms = timeout_ms;
+        return begin(h, n, &m, ARGV(self, "--prewarm", mode), NULL);
+}
+
+static bool server_up(struct host *h, uint32_t n, const char *mode, uint8_t flags)
+{
+        return begin_server(h, n, mode, flags, 0) == 0 && WAIT_FOR(h, chan(h, n)->started || ended(h, n)) && chan(h, n)->started;
+}
+
+static bool warm_sh(struct host *h, uint32_t n, const char *script)
+{
+        return begin_sh(h, n, GUEST_EXEC_WARM, script) == 0 && WAIT_FOR(h, ended(h, n)) && chan(h, n)->exited;
+}
+
+TEST(warm_commands)
+{
+        HOST h;
+        struct guest_exec m = order(GUEST_KIND_PROGRAM, GUEST_EXEC_WARM);
+
+        CHECK(launch(&h) == 0);
+        CHECK(warm_sh(&h, 1, "echo cold$WARM"));
+        CHECK_STR(chan(&h, 1)->text[0], "cold\n"); /* there is no server */
+        CHECK(server_up(&h, 2, "well", 0));
+        CHECK(warm_sh(&h, 3, "echo warm$WARM; echo err >&2; pwd; exit 7"));
+        CHECK_STR(chan(&h, 3)->text[0], "warm1\n/tmp\n");
+        CHECK_STR(chan(&h, 3)->text[1], "err\n");
+        CHECK_INT(chan(&h, 3)->exit.code, 7);
+        CHECK(chan(&h, 3)->started && chan(&h, 3)->exit.peak_kib > 0);
+        CHECK(sh(&h, 4, "echo cold$WARM")); /* nobody asked for it */
+        CHECK_STR(chan(&h, 4)->text[0], "cold\n");
+        CHECK(warm_sh(&h, 5, "kill -9 $$"));
+        CHECK_INT(chan(&h, 5)->exit.signal, 9);
+        CHECK(warm_sh(&h, 6,
+                      "ls /proc/self/fd | tr '\\n' ' '; cut -d' ' -f4-6 /proc/$$/stat | tr ' ' '\\n' | uniq | wc -l; cat; echo $PPID"));
+        CHECK_STR(chan(&h, 6)->text[0], "0 1 2 3 2\n1\n"); /* pid 1; and one number for group and session */
+        m.cwd = (struct bytes){ (const uint8_t *)"/no/such", 8 };
+        CHECK(begin(&h, 7, &m, ARGV("true"), NULL) == 0 && WAIT_FOR(&h, ended(&h, 7)));
+        CHECK(chan(&h, 7)->failed); /* it refused, and the cold start said why */
+        CHECK_INT(chan(&h, 7)->fail.stage, GUEST_STAGE_CWD);
+        m.cwd = (struct bytes){ (const uint8_t *)"/", 1 };
+        CHECK(begin(&h, 8, &m, ARGV("sh", "-c", "pwd; echo $WARM$X"), ARGV("X=y")) == 0 && WAIT_FOR(&h, ended(&h, 8)));
+        CHECK_STR(chan(&h, 8)->text[0], "/\n1y\n");
+        m.flags |= GUEST_EXEC_TTY;
+        CHECK(begin(&h, 9, &m, ARGV("sh", "-c", "echo cold$WARM"), NULL) == 0 && WAIT_FOR(&h, ended(&h, 9)));
+        CHECK_STR(chan(&h, 9)->text[0], "cold\r\n");
+        CHECK(begin_server(&h, 10, "well", 0, 0) == 0 && WAIT_FOR(&h, ended(&h, 10)));
+        CHECK(chan(&h, 10)->failed);
+        CHECK_INT(chan(&h, 10)->fail.code, ERR_RESOURCE_EXHAUSTED); /* one is enough */
+        CHECK(ping(&h) && !ended(&h, 2));
+}
+
+TEST(warm_commands_are_commands)
+{
+        HOST h;
+        struct guest_exec m = order(GUEST_KIND_PROGRAM, GUEST_EXEC_WARM | GUEST_EXEC_STDIN);
+
+        CHECK(launch(&h) == 0 && server_up(&h, 1, "well", 0));
+        CHECK(begin(&h, 2, &m, ARGV("sh", "-c", "echo $WARM; cat"), NULL) == 0 && WAIT_FOR(&h, chan(&h, 2)->window_seen));
+        send_stdin(&h, 2, "hello\n", 6);
+        send_eof(&h, 2);
+        CHECK(WAIT_FOR(&h, ended(&h, 2)));
+        CHECK_STR(chan(&h, 2)->text[0], "1\nhello\n");
+        m.flags = GUEST_EXEC_WARM;
+        m.timeout_ms = 200;
+        CHECK(begin(&h, 3, &m, ARGV("sh", "-c", "echo $WARM; sleep 1000 & wait"), NULL) == 0 && WAIT_FOR(&h, ended(&h, 3)));
+        CHECK_STR(chan(&h, 3)->text[0], "1\n");
+        CHECK(chan(&h, 3)->exit.signal == SIGKILL && chan(&h, 3)->exit.reason == GUEST_REASON_TIMEOUT);
+        m.timeout_ms = 0;
+        CHECK(begin(&h, 4, &m, ARGV("sh", "-c", "trap 'echo got; exit 5' TERM; echo $WARM; sleep 1000 & wait"), NULL) == 0);
+        CHECK(WAIT_FOR(&h, chan(&h, 4)->next[0] >= 2));
+        send_signal(&h, 4, SIGTERM, 0);
+        CHECK(WAIT_FOR(&h, ended(&h, 4)));
+        CHECK_STR(chan(&h, 4)->text[0], "1\ngot\n");
+        CHECK_INT(chan(&h, 4)->exit.code, 5);
+        CHECK(begin(&h, 5, &m, ARGV("sh", "-c", "echo $WARM; sleep 1000; :"), NULL) == 0 && WAIT_FOR(&h, chan(&h, 5)->next[0] >= 2));
+        send_signal(&h, 5, SIGKILL, 1);
+        CHECK(WAIT_FOR(&h, ended(&h, 5)));
+        CHECK_INT(chan(&h, 5)->exit.signal, SIGKILL);
+        CHECK(warm_sh(&h, 6, "grep -E '^(CapEff|NoNewPrivs)' /proc/self/status | tr -s '\\t\\n' '  '; ulimit -n; umask; echo $WARM"));
+        CHECK_STR(chan(&h, 6)->text[0], "CapEff: 0000000000000000 NoNewPrivs: 1 1024\n0022\n1\n");
+        if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) >= 0) {
+                CHECK(warm_sh(&h, 7, "touch /tmp/creto-outside 2>/dev/null || echo refused $WARM"));
+                CHECK_STR(chan(&h, 7)->text[0], "refused 1\n");
+        }
+        for (uint32_t i = 10; i < 40; i++)
+                CHECK(begin_sh(&h, i, GUEST_EXEC_WARM, "echo $WARM; sleep 0.05") == 0);
+        for (uint32_t i = 10; i < 40; i++) {
+                CHECK(WAIT_FOR(&h, ended(&h, i)) && chan(&h, i)->exited);
+                CHECK_STR(chan(&h, i)->text[0], "1\n");
+        }
+        CHECK(warm_sh(&h, 40, "head -c 3000000 /dev/zero; echo $WARM >&2"));
+        CHECK_INT(chan(&h, 40)->exit.stdout_total, 3000000);
+        CHECK_STR(chan(&h, 40)->text[1], "1\n");
+        send_signal(&h, 1, SIGKILL, 0);
+        CHECK(WAIT_FOR(&h, ended(&h, 1)));
+        CHECK(warm_sh(&h, 41, "echo cold$WARM"));
+        CHECK_STR(chan(&h, 41)->text[0], "cold\n");
+        release(&h, 1);
+        CHECK(server_up(&h, 42, "well", 0) && warm_sh(&h, 43, "echo $WARM"));
+        CHECK_STR(chan(&h, 43)->text[0], "1\n");
+        CHECK(sh(&h, 44,
+                 "for i in $(seq 300); do n=$(ls -d /proc/[0-9]* | wc -l); [ $n -le 7 ] && break; sleep 0.1; done; echo $((n <= 7))"));
+        CHECK_STR(chan(&h, 44)->text[0], "1\n"); /* pid 1, server, standby, two of sh, ls, wc: nothing of the server before */
+}
+
+TEST(servers_that_become_the_command)
+{
+        HOST h;
+        struct guest_exec m = order(GUEST_KIND_PROGRAM, GUEST_EXEC_WARM | GUEST_EXEC_STDIN);
+
+        CHECK(launch(&h) == 0 && server_up(&h, 1, "keeps", GUEST_EXEC_STDIN));
+        CHECK(warm_sh(&h, 2, "echo $WARM; cat; echo err >&2; exit 3"));
+        CHECK_STR(chan(&h, 2)->text[0], "1\n");
+        CHECK_STR(chan(&h, 2)->text[1], "err\n");
+        CHECK_INT(chan(&h, 2)->exit.code, 3);
+        CHECK_INT(chan(&h, 2)->pid, chan(&h, 1)->pid);
+        CHECK(WAIT_FOR(&h, ended(&h, 1)) && chan(&h, 1)->exited);
+        CHECK_INT(chan(&h, 1)->exit.code, 0); /* used up */
+        CHECK_STR(chan(&h, 1)->text[0], "of the server\n");
+        CHECK(warm_sh(&h, 3, "echo cold$WARM"));
+        CHECK_STR(chan(&h, 3)->text[0], "cold\n");
+        CHECK(server_up(&h, 4, "keeps", GUEST_EXEC_STDIN));
+        CHECK(begin(&h, 5, &m, ARGV("sh", "-c", "echo $WARM; cat"), NULL) == 0 && WAIT_FOR(&h, chan(&h, 5)->window_seen));
+        send_stdin(&h, 5, "in\n", 3);
+        send_eof(&h, 5);
+        CHECK(WAIT_FOR(&h, ended(&h, 5)));
+        CHECK_STR(chan(&h, 5)->text[0], "1\nin\n");
+        CHECK(server_up(&h, 6, "keeps", 0)); /* which has no input to give */
+        CHECK(begin(&h, 7, &m, ARGV("sh", "-c", "echo cold$WARM; cat"), NULL) == 0 && WAIT_FOR(&h, chan(&h, 7)->window_seen));
+        send_eof(&h, 7);
+        CHECK(WAIT_FOR(&h, ended(&h, 7)));
+        CHECK_STR(chan(&h, 7)->text[0], "cold\n");
+        CHECK(warm_sh(&h, 8, "echo $WARM"));
+        CHECK_STR(chan(&h, 8)->text[0], "1\n");
+        CHECK(ping(&h));
+}
+
+TEST(bad_servers)
+{
+        static const char *const modes[] = {
+                "talks first",
+                "talks nonsense",
+                "sends descriptors",
+                "is somebody else's child",
+                "floods",
+                "keeps nothing",
+                "hangs up",
+                "never answers",
+                "stops",
+                "answers with nonsense",
+                "lets another answer",
+                "dies of it",
+                "shuts its output",
+                "dies at once",
+        };
+        HOST h;
+
+        CHECK(launch(&h) == 0);
+        for (uint32_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+                uint32_t n = 1 + 4 * i;
+
+                CHECK(begin_server(&h, n, modes[i], GUEST_EXEC_STDIN, 1000) == 0);
+                CHECK(WAIT_FOR(&h, chan(&h, n)->started || ended(&h, n)));
+                CHECK(warm_sh(&h, n + 1, "echo cold$WARM"));
+                if (strcmp(chan(&h, n + 1)->text[0], "cold\n") != 0)
+                        printf("# a server that %s\n", modes[i]);
+                CHECK_STR(chan(&h, n + 1)->text[0], "cold\n");
+                CHECK(ping(&h));
+                send_signal(&h, n, SIGKILL, 0);
+                CHECK(WAIT_FOR(&h, ended(&h, n)));
+                CHECK(sh(&h, n + 2, "echo $WARM"));
+                release(&h, n);
+        }
+        CHECK(server_up(&h, 200, "well", 0) && warm_sh(&h, 201, "echo $WARM"));
+        CHECK_STR(chan(&h, 201)->text[0], "1\n");
+}
+
+/* Whatever becomes of a standby, each command runs once: by the next, or cold. */
+TEST(standbys_that_die)
+{
+        HOST h;
+        uint32_t n = 0, server = 0, warm = 0, seen = 0;
+        char script[256];
+
+        CHECK(launch(&h) == 0);
+        while (n < 200) {
+                if (!server || ended(&h, server))
+                        CHECK(server_up(&h, server = ++n, "dies sometimes", 0));
+                snprintf(script, sizeof(script), "echo %u >> %s/ran; echo w$WARM", ++seen, scratch);
+                CHECK(warm_sh(&h, ++n, script));
+                warm += strcmp(chan(&h, n)->text[0], "w1\n") == 0;
+                release(&h, n);
+        }
+        CHECK(warm > 10 && warm < seen);
+        snprintf(script, sizeof(script), "sort -n %s/ran | uniq | wc -l; wc -l < %s/ran", scratch, scratch);
+        CHECK(sh(&h, ++n, script));
+        snprintf(script, sizeof(script), "%u\n%u\n", seen, seen);
+        CHECK_STR(chan(&h, n)->text[0], script);
+}
+
+TEST(servers_that_are_not_ready)
+{
+        HOST h;
+        struct guest_exec m = order(GUEST_KIND_PREWARM, 0);
+
+        CHECK(launch(&h) == 0);
+        CHECK(begin_server(&h, 1, "waits", 0, 200) == 0 && WAIT_FOR(&h, ended(&h, 1)));
+        CHECK(!chan(&h, 1)->started && chan(&h, 1)->exited && chan(&h, 1)->exit.reason == GUEST_REASON_TIMEOUT);
+        CHECK(begin(&h, 2, &m, ARGV("sh", "-c", "echo why >&2; exit 4"), NULL) == 0 && WAIT_FOR(&h, ended(&h, 2)));
+        CHECK(!chan(&h, 2)->started && chan(&h, 2)->exited && chan(&h, 2)->exit.code == 4);
+        CHECK_STR(chan(&h, 2)->text[1], "why\n");
+        CHECK(begin(&h, 3, &m, ARGV("no-such-server"), NULL) == 0 && WAIT_FOR(&h, ended(&h, 3)));
+        CHECK(chan(&h, 3)->failed);
+        CHECK_INT(chan(&h, 3)->fail.stage, GUEST_STAGE_EXEC);
+        CHECK(begin(&h, 4, &m, NULL, NULL) == 0 && WAIT_FOR(&h, ended(&h, 4)) && chan(&h, 4)->failed);
+        m.flags = GUEST_EXEC_TTY;
+        CHECK(begin(&h, 5, &m, ARGV("true"), NULL) == 0 && WAIT_FOR(&h, ended(&h, 5)) && chan(&h, 5)->failed);
+        CHECK(begin_server(&h, 6, "waits", 0, 0) == 0);
+        uint64_t start = now_ms();
+        for (uint32_t i = 7; i < 57; i++) { /* only the first of them waits for a standby */
+                CHECK(warm_sh(&h, i, "echo cold$WARM"));
+                CHECK_STR(chan(&h, i)->text[0], "cold\n");
+        }
+        CHECK(now_ms() - start < 50ULL * PREWARM_READY_MS);
+}
+
+TEST(warm_after_another_hello)
+{
+        HOST h;
+        struct boot_config c;
+        char path[96];
+
+        host_init(&h);
+        snprintf(path, sizeof(path), "%s/warm", scratch);
+        struct sockaddr_un a = { .sun_family = AF_UNIX };
+        snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+        int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        CHECK(bind(listener, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(listener, 8) == 0);
+        tune_config(&c, BOOT_ONE_UID | BOOT_LISTEN);
+        CHECK(launch_with(&h, listener, &c) == 0);
+        close(listener);
+        CHECK(dial(&h, path) == 0 && hello(&h, 1) == 0 && WAIT_FOR(&h, h.hello_ok));
+        CHECK(server_up(&h, 1, "well", 0) && begin_server(&h, 2, "well", 0, 0) == 0 && WAIT_FOR(&h, ended(&h, 2)));
+        CHECK(warm_sh(&h, 3, "echo $WARM"));
+        chan(&h, 1)->started = false;
+        CHECK(dial(&h, path) == 0 && hello(&h, 2) == 0 && WAIT_FOR(&h, h.hello_ok));
+        bool found = false;
+        for (uint32_t i = 0; i < h.ok.count; i++)
+                if (h.ok.channels[i].channel == 1)
+                        found = h.ok.channels[i].state == (GUEST_STATE_RUNNING | GUEST_STATE_PREWARM);
+                else
+                        CHECK(!(h.ok.channels[i].state & GUEST_STATE_PREWARM));
+        CHECK(found && WAIT_FOR(&h, chan(&h, 1)->started));
+        CHECK(warm_sh(&h, 4, "echo $WARM"));
+        CHECK_STR(chan(&h, 4)->text[0], "1\n");
+        send_frame(&h, GUEST_SHUTDOWN, 0, 0, NULL, 0);
+}
+
+TEST(the_example)
+{
+        HOST h;
+        struct guest_exec m = order(GUEST_KIND_PREWARM, 0), run = order(GUEST_KIND_PROGRAM, GUEST_EXEC_WARM);
+
+        CHECK(launch(&h) == 0);
+        CHECK(begin(&h, 1, &m, ARGV(PREWARM_EXAMPLE, "--serve"), NULL) == 0 && WAIT_FOR(&h, chan(&h, 1)->started || ended(&h, 1)));
+        CHECK(chan(&h, 1)->started);
+        for (uint32_t i = 2; i < 12; i++) {
+                CHECK(begin(&h, i, &run, ARGV(PREWARM_EXAMPLE, "100", "1000"), NULL) == 0 && WAIT_FOR(&h, ended(&h, i)));
+                CHECK_STR(chan(&h, i)->text[0], "25\n168\n");
+                CHECK_INT(chan(&h, i)->exit.code, 0);
+                CHECK(chan(&h, i)->exit.user_us + chan(&h, i)->exit.system_us < 1000000);
+        }
+        CHECK(begin(&h, 12, &run, ARGV(PREWARM_EXAMPLE, "9999999"), NULL) == 0 && WAIT_FOR(&h, ended(&h, 12)));
+        CHECK_INT(chan(&h, 12)->exit.code, 2);
+        CHECK_STR(chan(&h, 12)->text[1], "9999999 is more than 5000000\n");
+        run.cwd = (struct bytes){ (const uint8_t *)"/no/such", 8 };
+        CHECK(begin(&h, 13, &run, ARGV(PREWARM_EXAMPLE, "1"), NULL) == 0 && WAIT_FOR(&h, ended(&h, 13)) && chan(&h, 13)->failed);
+        send_signal(&h, 1, SIGKILL, 0);
+        CHECK(WAIT_FOR(&h, ended(&h, 1)));
+        run.cwd = (struct bytes){ 0 };
+        CHECK(begin(&h, 14, &run, ARGV(PREWARM_EXAMPLE, "100"), NULL) == 0 && WAIT_FOR(&h, ended(&h, 14)));
+        CHECK_STR(chan(&h, 14)->text[0], "25\n");
 }
 
 __attribute__((destructor)) static void sweep(void)

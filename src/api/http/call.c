@@ -160,6 +160,8 @@ int call_check_env(const struct spec *s, struct err *e)
 {
         static struct spec whole;
 
+        if (s->env_count == 0)
+                return 0;
         whole = (struct spec){ .image = "-", .env_count = s->env_count };
         memcpy(whole.env, s->env, sizeof(whole.env));
         return spec_check(&whole, e);
@@ -180,6 +182,20 @@ struct sandbox *call_sandbox(struct call *c)
                 return sb;
         err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "no sandbox '%.64s'", c->params[0]);
         err_hint(&e, "creto-runtime list --all");
+        call_error(c, &e);
+        return NULL;
+}
+
+struct sandbox *call_claimed(struct call *c)
+{
+        struct sandbox *sb = call_sandbox(c);
+        const struct sandbox_info *i = sb ? sandbox_info(sb) : NULL;
+        struct err e;
+
+        if (!i || !i->pool[0] || i->claimed_ms)
+                return sb;
+        err_set(&e, ERR_SANDBOX_NOT_READY, 0, "sandbox %s waits in pool '%s', and is nobody's until it is claimed", i->id, i->pool);
+        err_hint(&e, "creto-runtime pool claim %s", i->pool);
         call_error(c, &e);
         return NULL;
 }

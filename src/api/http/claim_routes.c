@@ -170,6 +170,9 @@ static int read_claim(struct reading *r, const struct json_node *body, char *are
         const struct json_node *fallback = json_get(body, "fallback");
 
         spec_init(&r->spec);
+        r->faults.count = 0;
+        r->file_count = r->file_bytes = 0;
+        r->runtime[0] = '\0';
         r->at = arena + cap;
         r->left = cap;
         r->fallback = true;
@@ -194,6 +197,7 @@ static int check_runtime(const struct reading *r, const struct pool_info *p, str
 static void on_claimed(void *ctx, struct sandbox *sb, bool from_pool, uint64_t us, const struct err *e)
 {
         struct request *r = ctx;
+        bool left = sb && request_left(r);
 
         if (!request_gone(r) && e) {
                 if (e->code == ERR_NO_READY_SANDBOXES)
@@ -212,15 +216,20 @@ static void on_claimed(void *ctx, struct sandbox *sb, bool from_pool, uint64_t u
                 json_put_bool(&j, from_pool);
                 json_put_end(&j);
                 call_json(call_of(r), 200, &w);
-        } else if (sb && !sandbox_has_key(sb)) { /* nobody will ever know its id */
-                sandbox_terminate(sb, NULL, NULL);
         }
+        if (left && !sandbox_has_key(sb)) /* nobody will ever know its id */
+                sandbox_terminate(sb, NULL, NULL);
         request_unref(r);
+}
+
+static bool has_left(void *ctx)
+{
+        return request_left(ctx);
 }
 
 static void claim(struct call *c)
 {
-        static struct reading r;
+        static struct reading r; /* large, and set up again for each */
         struct pool *p = call_pool(c);
         const struct json_node *body = p ? call_object(c, true) : NULL;
         size_t cap = request_body(c->request).len + 1;
@@ -230,7 +239,6 @@ static void claim(struct call *c)
         if (!body || !call_idempotency_key(c, &key))
                 return;
         char *arena = malloc(2 * cap);
-        memset(&r, 0, sizeof(r));
         if (!arena) {
                 err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
                 call_error(c, &e);
@@ -249,6 +257,7 @@ static void claim(struct call *c)
                         .files = r.files,
                         .file_count = r.file_count,
                         .fallback = r.fallback,
+                        .left = has_left,
                 };
 
                 pool_claim(p, &req, on_claimed, request_ref(c->request));

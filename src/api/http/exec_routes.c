@@ -510,7 +510,7 @@ static void leave(struct sandbox *sb, struct run *u)
 static void start(struct call *c)
 {
         static const char *const known[] = { "command", "detach", NULL };
-        struct sandbox *sb = call_sandbox(c);
+        struct sandbox *sb = call_claimed(c);
         const struct json_node *body = sb ? call_object(c, false) : NULL;
         struct exec_request req = { .request_id = request_id(c->request) };
         bool detach = false;

@@ -75,7 +75,7 @@ static bool went_well(const struct file *f)
 
 static struct file *file_new(struct call *c)
 {
-        struct sandbox *sb = call_sandbox(c);
+        struct sandbox *sb = call_claimed(c);
         struct file *f = sb ? calloc(1, sizeof(*f)) : NULL;
 
         if (!f)

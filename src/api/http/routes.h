@@ -60,6 +60,8 @@ void put_error(struct json_put *j, const struct err *e, const char *details, con
 const struct json_node *call_object(struct call *c, bool may_miss);
 /* The sandbox of the path, if the caller may know of it; NULL where it was answered that there is none. */
 struct sandbox *call_sandbox(struct call *c);
+/* The same, for what leaves traces in it: one that still waits in its pool is refused. */
+struct sandbox *call_claimed(struct call *c);
 struct exec *call_exec(struct call *c, struct sandbox *sb);
 bool call_may_see(const struct call *c, const struct sandbox *sb);
 /* A field or a query that is none of those that are known, or of the wrong kind. */

@@ -393,7 +393,7 @@ static void terminate(struct call *c)
 static void renew(struct call *c)
 {
         static const char *const known[] = { "ttlSeconds", NULL };
-        struct sandbox *sb = call_sandbox(c);
+        struct sandbox *sb = call_claimed(c);
         const struct json_node *body = sb ? call_object(c, false) : NULL, *ttl;
         double seconds = 0;
 

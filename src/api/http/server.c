@@ -201,6 +201,15 @@ bool request_gone(const struct request *r)
         return !r->connection;
 }
 
+bool request_left(const struct request *r)
+{
+        const union MHD_ConnectionInfo *fd = r->connection ? MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD)
+                                                           : NULL;
+        struct pollfd p = { .fd = fd ? fd->connect_fd : -1, .events = POLLRDHUP };
+
+        return !r->connection || (fd && poll(&p, 1, 0) > 0);
+}
+
 struct bytes request_body(const struct request *r)
 {
         return (struct bytes){ r->body.data, r->body.len };

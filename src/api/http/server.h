@@ -72,6 +72,8 @@ void *request_app(const struct request *r); /* server_config.ctx */
 struct request *request_ref(struct request *r);
 void request_unref(struct request *r);
 bool request_gone(const struct request *r);
+/* The same, or the client has closed its end meanwhile: nobody looks at a connection whose answer is not there yet. A system call. */
+bool request_left(const struct request *r);
 
 /* ---- the body; from on_head ---- */
 

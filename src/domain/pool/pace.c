@@ -1,13 +1,15 @@
 #include "domain/pool/pace.h"
 
 enum {
-        WINDOW_MS = 500,     /* a window lasts so long, */
-        WINDOW_ROUNDS = 2,   /* and so many times as many as may be under way are made in it: a slow class has longer windows */
-        IDLE_MS = 100,       /* a gap in which none was under way ends the window that it is in */
-        HOLD = 8,            /* windows between two trials */
-        BUSY_PERCENT = 70,   /* less than this share of what may be under way was: there was too little to do */
-        GAIN_PERCENT = 3,    /* what one more must bring at least, and one fewer may cost at most */
-        GAIN_OF_FAIR = 4,    /* or a fourth of the gain that would be fair: twice as many, twice as much */
+        WINDOW_MS = 500,   /* a window lasts so long, */
+        WINDOW_ROUNDS = 2, /* and so many times as many as may be under way are made in it: a slow class has longer windows */
+        IDLE_MS = 100,     /* a gap in which none was under way ends the window that it is in */
+        HOLD = 8,          /* windows between two trials */
+        BUSY_PERCENT = 70, /* less than this share of what may be under way was: there was too little to do */
+        LOSS_PERCENT = 1,  /* what one fewer may cost at most, */
+        GAIN_PERCENT = 2,  /* and one more must bring at least: that */
+        GAIN_OF_FAIR = 8,  /* and an eighth of the gain that would be fair: twice as many, twice as much */
+        BACKOFF_DOUBLINGS = 7,
         BACKOFF_TOP = 40000, /* jitter adds up to half of it */
 };
 
@@ -71,21 +73,20 @@ static bool trial_worked(const struct pace *p, double rate)
 {
         double fair = (double)p->parallel / p->before - 1, gain = fair / GAIN_OF_FAIR, least = GAIN_PERCENT / 100.0;
 
-        if (p->trial > 0)
-                return rate >= p->held * (1 + (gain > least ? gain : least));
-        return rate >= p->held * (1 - least);
+        if (p->trial < 0)
+                return rate >= p->per_second * (1 - LOSS_PERCENT / 100.0);
+        return rate >= p->per_second * (1 + (gain > least ? gain : least));
 }
 
 static void judge(struct pace *p, double rate)
 {
-        p->per_second = rate;
         if (p->trial == 0) {
-                p->held = p->held > 0 ? (p->held + rate) / 2 : rate;
+                p->per_second = p->per_second > 0 ? (p->per_second + rate) / 2 : rate;
                 if (--p->hold == 0)
                         begin_trial(p, p->next);
         } else if (trial_worked(p, rate)) {
                 if (p->trial > 0) /* else each step down would be judged by the one before, and many small losses pass */
-                        p->held = rate;
+                        p->per_second = rate;
                 begin_trial(p, p->trial);
         } else {
                 change(p, p->before);
@@ -97,7 +98,7 @@ void pace_made(struct pace *p, uint64_t took_ms, uint64_t now_ms)
 {
         uint64_t began = took_ms < now_ms ? now_ms - took_ms : 0;
 
-        if (p->last_ms == 0 || now_ms < p->last_ms || began > p->last_ms + IDLE_MS)
+        if (p->last_ms == 0 || began > p->last_ms + IDLE_MS)
                 window_begin(p, began);
         p->last_ms = now_ms;
         if (p->settle > 0) {
@@ -121,10 +122,8 @@ void pace_made(struct pace *p, uint64_t took_ms, uint64_t now_ms)
 
 void backoff_failed(struct backoff *b, uint64_t now_ms, uint8_t jitter)
 {
-        uint64_t ms = BACKOFF_TOP;
+        uint64_t ms = b->failures < BACKOFF_DOUBLINGS ? PACE_BACKOFF_MS << b->failures : BACKOFF_TOP;
 
-        if (b->failures < 7 && PACE_BACKOFF_MS << b->failures < BACKOFF_TOP)
-                ms = PACE_BACKOFF_MS << b->failures;
         if (b->failures < UINT32_MAX)
                 b->failures++;
         b->until_ms = now_ms + ms + ms / 2 * jitter / 255;

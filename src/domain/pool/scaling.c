@@ -2,7 +2,10 @@
 
 enum { RATE_SECONDS_MIN = 10, RATE_SECONDS_MAX = 60 };
 
-/* Over as long as one takes to make, so that a short calm or rush says little of a long refill; but over no less than is needed for a rate to be one. */
+/*
+ * Over as long as one takes to make, so that a short calm or rush says little of a long refill; but over no less than is needed for a rate
+ * to be one.
+ */
 static unsigned rate_seconds(uint64_t refill_ms)
 {
         uint64_t s = refill_ms / 1000;

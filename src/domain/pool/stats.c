@@ -38,7 +38,10 @@ static unsigned sum(const uint64_t *time, const uint32_t *counts, uint64_t slots
         return n < UINT32_MAX ? (unsigned)n : UINT32_MAX;
 }
 
-/* Of all windows that end at t, in one pass: those from `w` on that are at most `slots` wide, in units of `unit` tenths. Returns the first that is wider. */
+/*
+ * Of all windows that end at t, in one pass: those from `w` on that are at most `slots` wide, in units of `unit` tenths. Returns the first
+ * that is wider.
+ */
 static unsigned widen(const uint64_t *time, const uint32_t *counts, uint64_t slots, uint64_t t, unsigned unit, unsigned w, uint32_t *most)
 {
         uint64_t n = 0;

@@ -1,6 +1,7 @@
 /*
- * What is known of a pool's claims: how many in the last minute, how long they took, how fast they come, and how many came at once. Fixed size (some 6 KiB), no
- * allocation. Zeroed: no claims yet. Times are a monotonic clock's, in ms; one that goes back loses accuracy, no more. Pure.
+ * What is known of a pool's claims: how many in the last minute, how long they took, how fast they come, and how many came at once. Fixed
+ * size (some 6 KiB), no allocation. Zeroed: no claims yet. Times are a monotonic clock's, in ms; one that goes back loses accuracy, no
+ * more. Pure.
  */
 #pragma once
 
@@ -38,8 +39,9 @@ double pool_stats_rate(const struct pool_stats *s, uint64_t now_ms, unsigned sec
 /* The most claims in any one second of the last POOL_BURST_MINUTES. */
 unsigned pool_stats_burst(const struct pool_stats *s, uint64_t now_ms);
 /*
- * How many would have had to be ready so that no claim of the last POOL_BURST_MINUTES found none: the most that any span of time took beyond what was made up for in it, where one takes
- * refill_ms to make and per_second are made at best (0: as many as are wanted). An upper estimate, since spans are measured in steps; none is longer than a minute.
+ * How many would have had to be ready so that no claim of the last POOL_BURST_MINUTES found none: the most that any span of time took
+ * beyond what was made up for in it, where one takes refill_ms to make and per_second are made at best (0: as many as are wanted). An
+ * upper estimate, since spans are measured in steps; none is longer than a minute.
  */
 unsigned pool_stats_shortage(const struct pool_stats *s, uint64_t now_ms, uint64_t refill_ms, double per_second);
 double pool_stats_mean_ms(const struct pool_stats *s); /* 0 where there were none */

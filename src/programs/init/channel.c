@@ -18,6 +18,7 @@
 #include "programs/init/files/dir.h"
 #include "programs/init/init.h"
 #include "programs/init/exec/notify.h"
+#include "programs/init/prewarm/prewarm.h"
 #include "programs/init/stream.h"
 
 enum {
@@ -25,6 +26,7 @@ enum {
         CONTROL_MAX = 512, /* the longest payload that a channel owes */
         WINDOW_STEP = GUEST_RING / 4,
         TTY_REST = GUEST_RING, /* read from a terminal at most, after the command's end */
+        SETTLE_MAX = 1024 * 1024,
         BUCKET_MIN = 64 * 1024,
         BUCKET_WAKES = 20, /* a second, at most, while output_bps holds commands back */
 };
@@ -48,6 +50,8 @@ struct channel {
         uint8_t state;
         uint8_t owed;
         bool tty;
+        bool server; /* for prewarming */
+        bool held;   /* STARTED is not to be said yet */
         pid_t pid;
         uint64_t deadline; /* now_us(), 0: none */
         struct flow flow[2];
@@ -200,6 +204,34 @@ void channel_started(struct channel *c, pid_t pid, int in, int out, int err, uin
         c->exit = (struct guest_exit){ 0 };
         c->deadline = timeout_ms ? now_us() + (uint64_t)timeout_ms * 1000 : 0;
         c->owed = OWE_STARTED | (c->has_stdin ? OWE_WINDOW : 0);
+}
+
+void channel_hold(struct channel *c)
+{
+        c->server = c->held = true;
+        c->owed &= (uint8_t)~OWE_STARTED;
+}
+
+void channel_announce(struct channel *c)
+{
+        if (!c->held)
+                return;
+        c->held = false;
+        c->deadline = 0;
+        c->owed |= OWE_STARTED;
+}
+
+pid_t channel_pid(const struct channel *c)
+{
+        return c->pid;
+}
+
+bool channel_has(pid_t pid)
+{
+        for (uint32_t i = 0; i < slots; i++)
+                if (channels[i].state == RUNNING && channels[i].pid == pid)
+                        return true;
+        return false;
 }
 
 static void drop_pages(const struct channel *c, enum ring which, uint64_t used)
@@ -383,6 +415,33 @@ static void flow_drain(struct channel *c)
                         ;
 }
 
+/* It waits, and writes nothing; what does not fit the ring is of no interest. */
+bool channel_settle(struct channel *server)
+{
+        static char rest[4096];
+
+        flow_drain(server);
+        for (size_t i = 0; i < 2; i++)
+                for (size_t done = 0; server->flow[i].fd >= 0 && done < SETTLE_MAX;) {
+                        ssize_t n = read(server->flow[i].fd, rest, sizeof(rest));
+
+                        if (n <= 0)
+                                break;
+                        done += (size_t)n;
+                }
+        return server->flow[0].fd >= 0 && server->flow[1].fd >= 0;
+}
+
+void channel_take(struct channel *c, struct channel *server, bool has_stdin, uint32_t timeout_ms)
+{
+        if (!has_stdin)
+                in_close(server);
+        channel_started(c, server->pid, take_fd(&server->in_fd), take_fd(&server->flow[0].fd), take_fd(&server->flow[1].fd), timeout_ms);
+        server->state = EXITED;
+        server->deadline = 0;
+        server->owed = (uint8_t)((server->owed & OWE_STARTED) | OWE_END);
+}
+
 const char *channel_ack(uint32_t number, uint8_t which, uint64_t offset)
 {
         struct channel *c = find(number);
@@ -501,14 +560,15 @@ void channel_resume(struct guest_hello_ok *ok)
                         continue;
                 ok->channels[ok->count++] = (struct guest_channel_state){
                         .channel = c->number,
-                        .state = c->state == RUNNING ? GUEST_STATE_RUNNING : GUEST_STATE_EXITED,
+                        .state = (uint8_t)((c->state == RUNNING ? GUEST_STATE_RUNNING : GUEST_STATE_EXITED) |
+                                           (c->server ? GUEST_STATE_PREWARM : 0)),
                         .stdin_taken = c->in_received,
                         .stdout_acked = c->flow[0].acked,
                         .stderr_acked = c->flow[1].acked,
                 };
                 for (size_t k = 0; k < 2; k++)
                         c->flow[k].sent = c->flow[k].acked;
-                c->owed = (uint8_t)((c->state == FAILED ? 0 : OWE_STARTED) | (c->state == RUNNING ? 0 : OWE_END) |
+                c->owed = (uint8_t)((c->state == FAILED || c->held ? 0 : OWE_STARTED) | (c->state == RUNNING ? 0 : OWE_END) |
                                     (c->state == RUNNING && c->has_stdin ? OWE_WINDOW : 0));
         }
 }
@@ -676,10 +736,12 @@ void channel_reap(void)
         int status;
         pid_t pid;
 
-        while ((pid = wait4(-1, &status, WNOHANG, &used)) > 0)
+        while ((pid = wait4(-1, &status, WNOHANG, &used)) > 0) {
+                prewarm_reaped(pid);
                 for (uint32_t i = 0; i < slots; i++)
                         if (channels[i].state == RUNNING && channels[i].pid == pid)
                                 channel_exited(&channels[i], status, &used);
+        }
 }
 
 void channel_watch(void)

@@ -20,6 +20,18 @@ struct channel *channel_new(uint32_t number);
 void channel_started(struct channel *c, pid_t pid, int in, int out, int err, uint32_t timeout_ms);
 void channel_failed(struct channel *c, const struct guest_failed *why);
 
+/* Right after channel_started(): a prewarm server, whose STARTED waits for channel_announce(), and its timeout with it. */
+void channel_hold(struct channel *c);
+void channel_announce(struct channel *c);
+/* What it has written so far is its own; then its process and its streams become those of the exec `c`, and its own channel ends with code 0.
+ * channel_settle() is false where it has closed one of them. */
+bool channel_settle(struct channel *server);
+void channel_take(struct channel *c, struct channel *server, bool has_stdin, uint32_t timeout_ms);
+
+/* True where an exec that runs has this process. */
+bool channel_has(pid_t pid);
+pid_t channel_pid(const struct channel *c);
+
 /* True where the number is, or was, that of an exec. */
 bool channel_used(uint32_t number);
 

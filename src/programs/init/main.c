@@ -12,9 +12,12 @@
 
 #include "base/fd.h"
 #include "programs/init/channel.h"
+#include "programs/init/engine.h"
 #include "programs/init/exec/confine.h"
+#include "programs/init/exec/filter.h"
 #include "programs/init/init.h"
 #include "programs/init/exec/notify.h"
+#include "programs/init/prewarm/prewarm.h"
 #include "programs/init/stream.h"
 #include "programs/init/watch.h"
 #include "wire/guest.h"
@@ -63,15 +66,15 @@ static void own_signals(void)
         sigaction(SIGCHLD, &chld, NULL);
 }
 
-static void read_config(void)
+static void read_config(int fd)
 {
-        if (fd_read_all(BOOT_FD_CONFIG, &boot, sizeof(boot)) < 0 || boot.size != sizeof(boot) || boot.version != BOOT_VERSION ||
+        if (fd_read_all(fd, &boot, sizeof(boot)) < 0 || boot.size != sizeof(boot) || boot.version != BOOT_VERSION ||
             boot.writable_count > BOOT_WRITABLE_MAX)
                 _exit(2);
         for (uint32_t i = 0; i < BOOT_WRITABLE_MAX; i++)
                 boot.writable[i][BOOT_PATH_MAX - 1] = '\0';
         boot.disk_path[BOOT_PATH_MAX - 1] = boot.home[BOOT_PATH_MAX - 1] = '\0';
-        close(BOOT_FD_CONFIG);
+        close(fd);
 }
 
 static void dispatch(enum watch what, uint32_t index, short revents)
@@ -81,6 +84,8 @@ static void dispatch(enum watch what, uint32_t index, short revents)
         } else if (what == WATCH_NOTIFY) {
                 if (!(revents & POLLIN) || !notify_answer(notify_fd))
                         fd_close(&notify_fd);
+        } else if (what == WATCH_PREWARM) {
+                prewarm_ready();
         } else {
                 channel_ready(what, index, revents);
         }
@@ -105,6 +110,7 @@ static void loop(void)
                 stream_watch();
                 if (notify_fd >= 0)
                         watch_add(notify_fd, POLLIN, WATCH_NOTIFY, 0);
+                prewarm_watch();
                 channel_watch();
                 struct timespec t = { .tv_sec = timeout / 1000, .tv_nsec = timeout % 1000 * 1000000L };
                 if (ppoll(polled, watch_count, timeout < 0 ? NULL : &t, &open) <= 0)
@@ -115,13 +121,20 @@ static void loop(void)
         }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-        read_config();
+        bool engine = argc > 1;
+
+        (void)argv;
+        read_config(engine ? BOOT_ENGINE_CONFIG : BOOT_FD_CONFIG);
+        if (engine)
+                engine_settle();
         confine_self();
         own_signals();
         umask(022);
-        if (boot_has(BOOT_NOTIFY)) {
+        if (boot_has(BOOT_FILTER)) {
+                notify_fd = filter_install();
+        } else if (boot_has(BOOT_NOTIFY)) {
                 notify_fd = BOOT_FD_NOTIFY;
                 fcntl(notify_fd, F_SETFD, FD_CLOEXEC);
         }

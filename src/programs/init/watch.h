@@ -8,6 +8,7 @@ enum watch {
         WATCH_CANDIDATE,
         WATCH_STREAM,
         WATCH_NOTIFY,
+        WATCH_PREWARM,
         WATCH_STDIN, /* of channel slot `index` */
         WATCH_STDOUT,
         WATCH_STDERR,

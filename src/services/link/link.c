@@ -110,13 +110,14 @@ static void finish(struct link *l, struct request *r, const struct link_answer *
 {
         if (r->type == IPC_IMAGE)
                 l->image_busy = false;
-        r->done(r->ctx, a);
+        if (r->done)
+                r->done(r->ctx, a);
         free(r);
 }
 
 static void fail(struct link *l, struct request *r, const struct err *e)
 {
-        const struct link_answer a = { .error = e, .fd = -1 };
+        const struct link_answer a = { .error = e, .lost = e->code == ERR_BACKEND_UNAVAILABLE, .fd = -1 };
 
         finish(l, r, &a);
 }
@@ -211,6 +212,7 @@ static bool payload(enum ipc_type type, struct rbuf *body, struct link_answer *a
                 struct ipc_usage usage;
                 struct ipc_listed listed;
                 struct ipc_freeze freeze;
+                struct ipc_classes classes;
         } m;
         char id[IPC_ID_MAX + 1];
 
@@ -233,6 +235,9 @@ static bool payload(enum ipc_type type, struct rbuf *body, struct link_answer *a
                 return ipc_get_freeze(body, &m.freeze) == 0;
         case IPC_LIMITED:
                 return ipc_get_limited(body, &a->limits_missing) == 0;
+        case IPC_CLASSES_OK:
+                a->classes = &m.classes;
+                return ipc_get_classes(body, &m.classes) == 0;
         case IPC_IMAGE_DONE:
                 return ipc_get_status(body, &a->status) == 0;
         default:
@@ -430,7 +435,8 @@ static void refuse(link_done_fn *done, void *ctx, enum err_code code, const char
 
         err_set(&e, code, 0, "%s", why);
         a.error = &e;
-        done(ctx, &a);
+        if (done)
+                done(ctx, &a);
 }
 
 static struct request *make(struct link *l, const struct wbuf *w, enum ipc_type type, enum ipc_type answer, link_done_fn *done, void *ctx)
@@ -447,7 +453,7 @@ static struct request *make(struct link *l, const struct wbuf *w, enum ipc_type 
                 .serial = l->serial,
                 .type = type,
                 .answer = answer,
-                .repeatable = type != IPC_SPAWN && type != IPC_IMAGE,
+                .repeatable = done && type != IPC_SPAWN && type != IPC_IMAGE && type != IPC_LIST,
                 .deadline_ms = clock_ms(CLOCK_MONOTONIC) + LINK_WAIT_MS,
                 .done = done,
                 .ctx = ctx,
@@ -533,6 +539,13 @@ void link_limit(struct link *l, const char *id, const uint64_t limits[IPC_LIMITS
         memcpy(limit.limits, limits, sizeof(limit.limits));
         ipc_put_limit(&w, &limit);
         ask(l, &w, IPC_LIMIT, IPC_LIMITED, done, ctx);
+}
+
+void link_classes(struct link *l, link_done_fn *done, void *ctx)
+{
+        struct wbuf w = begin(l, IPC_CLASSES);
+
+        ask(l, &w, IPC_CLASSES, IPC_CLASSES_OK, done, ctx);
 }
 
 void link_image(struct link *l, const struct ipc_image *req, const int fds[2], link_done_fn *done, void *ctx)

@@ -40,9 +40,10 @@ static const struct family {
                                         HISTOGRAM,
                                         "From a claim to the answer of the sandbox.",
                                         { "pool_id" } },
-        [METRIC_POOL_READY] = { "creto_runtime_pool_ready_count", GAUGE, "Sandboxes of a pool that wait for a claim.", { "pool_id" } },
-        [METRIC_POOL_CLAIMED] = { "creto_runtime_pool_claimed_count", GAUGE, "Sandboxes of a pool that are claimed.", { "pool_id" } },
-        [METRIC_POOL_WARMING] = { "creto_runtime_pool_warming_count", GAUGE, "Sandboxes of a pool that are being made.", { "pool_id" } },
+        /* gauges, but promtool takes a gauge's name for a histogram's where it ends with _count */
+        [METRIC_POOL_READY] = { "creto_runtime_pool_ready_count", UNTYPED, "Sandboxes of a pool that wait for a claim.", { "pool_id" } },
+        [METRIC_POOL_CLAIMED] = { "creto_runtime_pool_claimed_count", UNTYPED, "Sandboxes of a pool that are claimed.", { "pool_id" } },
+        [METRIC_POOL_WARMING] = { "creto_runtime_pool_warming_count", UNTYPED, "Sandboxes of a pool that are being made.", { "pool_id" } },
         [METRIC_POOL_MIN_READY] = { "creto_runtime_pool_min_ready", GAUGE, "How many a pool keeps ready at least.", { "pool_id" } },
         [METRIC_POOL_CLAIM_RATE] = { "creto_runtime_pool_claims_per_minute", GAUGE, "Claims of the last minute.", { "pool_id" } },
         [METRIC_POOL_COLD_CLAIMS] = { "creto_runtime_pool_cold_claims_total", COUNTER, "Claims that found none ready.", { "pool_id" } },

@@ -87,17 +87,31 @@ static struct claim *claim_new(struct pool *p, const struct claim_request *req, 
         if (!pack.memory)
                 return NULL;
         struct claim *c = (struct claim *)(void *)pack.memory;
-        *c = (struct claim){ .pool = p, .file_count = req->file_count, .done = done, .ctx = ctx, .born_us = now_us() };
+        *c = (struct claim){ .pool = p,
+                             .size = measure.at,
+                             .file_count = req->file_count,
+                             .done = done,
+                             .left = req->left,
+                             .ctx = ctx,
+                             .born_us = now_us() };
         pack_claim(&pack, c, req);
         c->bind.env_count = req->spec->env_count;
         c->bind.label_count = req->spec->label_count;
         c->bind.limits = req->spec->limits;
         c->bind.ttl_ms = req->spec->ttl_ms;
         c->bind.idle_ms = req->spec->idle_ms;
+        c->bind.prepare = req->file_count > 0 ? claim_place_files : NULL;
+        c->bind.prepare_ctx = c;
         return c;
 }
 
 /* ---- handing out ---- */
+
+struct again {
+        struct again *next;
+        claim_done_fn *done;
+        void *ctx;
+};
 
 /* Its answer; an error where `e` is not NULL. */
 void claim_finish(struct claim *c, const struct err *e)
@@ -109,8 +123,17 @@ void claim_finish(struct claim *c, const struct err *e)
                 pool_stats_latency(&p->stats, c->us);
                 all->config.count(all->config.ctx, POOL_COUNT_CLAIM, p->info.id, (double)c->us / 1e6);
         }
-        c->done(c->ctx, e ? NULL : c->member->sb, !c->cold, c->us, e);
-        p->busy -= c->member != NULL;
+        struct member *m = c->member;
+        struct sandbox *sb = e || !m ? NULL : m->sb;
+        if (m)
+                m->claim = NULL;
+        for (struct again *a = c->again, *next; a; a = next) {
+                next = a->next;
+                a->done(a->ctx, sb, !c->cold, c->us, e);
+                free(a);
+        }
+        c->done(c->ctx, sb, !c->cold, c->us, e);
+        p->busy -= m != NULL;
         if (p->gone)
                 pool_free(p);
         free(c);
@@ -125,6 +148,7 @@ static void wait_first(struct claim *c)
                 p->waiting_last = &c->next;
         p->waiting = c;
         p->info.waiting++;
+        p->all->waiting_bytes += c->size;
 }
 
 static void wait_last(struct claim *c)
@@ -135,6 +159,7 @@ static void wait_last(struct claim *c)
         *p->waiting_last = c;
         p->waiting_last = &c->next;
         p->info.waiting++;
+        p->all->waiting_bytes += c->size;
         if (!c->cold) {
                 p->stats.cold++;
                 p->all->config.count(p->all->config.ctx, POOL_COUNT_COLD, p->info.id, 1);
@@ -142,14 +167,34 @@ static void wait_last(struct claim *c)
         c->cold = true;
 }
 
+static struct claim *take_waiting(struct pool *p, struct claim **at)
+{
+        struct claim *c = *at;
+
+        if (!c)
+                return NULL;
+        if (!(*at = c->next))
+                p->waiting_last = at;
+        p->info.waiting--;
+        p->all->waiting_bytes -= c->size;
+        return c;
+}
+
 static struct claim *first_waiting(struct pool *p)
 {
-        struct claim *c = p->waiting;
+        return take_waiting(p, &p->waiting);
+}
 
-        if (c && !(p->waiting = c->next))
-                p->waiting_last = &p->waiting;
-        p->info.waiting -= c != NULL;
-        return c;
+static void drop_left(struct pool *p)
+{
+        struct err e;
+
+        err_set(&e, ERR_TIMEOUT, 0, "the client has left");
+        for (struct claim **at = &p->waiting; *at;)
+                if ((*at)->left && !(*at)->again && (*at)->left((*at)->ctx))
+                        claim_finish(take_waiting(p, at), &e);
+                else
+                        at = &(*at)->next;
 }
 
 static void give(struct claim *c, struct member *m);
@@ -175,25 +220,28 @@ static void on_claimed(void *ctx, struct sandbox *sb, const struct err *e)
                 member_to(m, MEMBER_CLAIMED);
                 pool_log(p, PHASE_CLAIMED, false, sb, ERR_NONE, "by %s after %.2f ms%s", sandbox_info(sb)->owner, (double)c->us / 1000,
                          c->cold ? ", made for it" : "");
-                claim_place_files(c);
+                claim_finish(c, NULL);
                 return;
         }
-        struct err why = *e;
+        struct err why = c->failed ? c->why : *e;
+        claim_stop_files(c);
         if (sandbox_claimable(m->sb)) { /* refused: it stays what it was */
                 member_to(m, MEMBER_READY);
                 claim_finish(c, &why);
                 return;
         }
-        if (why.code == ERR_RESOURCE_EXHAUSTED || ++c->tries == CLAIM_TRIES || p->deleted) {
+        if (c->failed || why.code == ERR_RESOURCE_EXHAUSTED || ++c->tries == CLAIM_TRIES || p->info.state != POOL_ACTIVE ||
+            p->all->stopped) {
                 claim_finish(c, &why);
                 return;
         }
         p->busy--;
+        m->claim = NULL;
         c->member = NULL;
+        wait_first(c);
         if ((m = pop(p))) {
-                give(c, m);
+                claim_offer(m);
         } else {
-                wait_first(c);
                 c->cold = true;
                 pools_turn_soon(p->all);
         }
@@ -202,6 +250,7 @@ static void on_claimed(void *ctx, struct sandbox *sb, const struct err *e)
 static void give(struct claim *c, struct member *m)
 {
         c->member = m;
+        m->claim = c;
         c->pool->busy++;
         member_to(m, MEMBER_CLAIMING);
         sandbox_claim(m->sb, &c->bind, on_claimed, c);
@@ -219,7 +268,13 @@ void claim_offer(struct member *m)
         struct sandbox *same;
         struct claim *c;
 
+        drop_left(m->pool);
         while ((c = first_waiting(m->pool)) && (same = find_same(m->pool, c->bind.owner, c->bind.key))) { /* it waited twice */
+                for (struct again *a = c->again, *next; a; a = next) {
+                        next = a->next;
+                        answer_again(m->pool, same, a->done, a->ctx);
+                        free(a);
+                }
                 answer_again(m->pool, same, c->done, c->ctx);
                 free(c);
         }
@@ -227,6 +282,15 @@ void claim_offer(struct member *m)
                 give(c, m);
         else
                 member_to(m, MEMBER_READY);
+}
+
+void claims_serve(struct pool *p)
+{
+        struct member *m;
+
+        drop_left(p);
+        while (p->waiting && (m = pop(p)))
+                claim_offer(m);
 }
 
 /* Each of those that wait has one that is made for it; the first has none any more. */
@@ -258,10 +322,10 @@ static void none_ready(struct pool *p, struct err *e)
         }
 }
 
-/* What was tried a moment ago and failed is not tried again for each claim. */
+/* What was tried a moment ago and failed is not tried again for each claim. Where there was no room, a claim may find the place that is left to it. */
 static bool keeps_failing(const struct pool *p)
 {
-        return p->lists[MEMBER_WARMING].count == 0 && backoff_wait(&p->backoff, clock_ms(CLOCK_MONOTONIC)) > 0;
+        return p->lists[MEMBER_WARMING].count == 0 && !p->crowded && backoff_wait(&p->backoff, clock_ms(CLOCK_MONOTONIC)) > 0;
 }
 
 static int may_claim(struct pool *p, const struct claim_request *req, struct err *e)
@@ -275,10 +339,8 @@ static int may_claim(struct pool *p, const struct claim_request *req, struct err
         }
         if (p->all->stopped)
                 return err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "the service is stopping");
-        if (sandboxes_drained(p->all->config.sandboxes)) {
-                err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s' is drained: it takes no new sandboxes", p->info.runtime);
-                return err_hint(e, "creto-runtime enable --runtime %s", p->info.runtime);
-        }
+        if (sandboxes_class_check(p->all->config.sandboxes, p->info.runtime, e) < 0)
+                return -(int)e->code;
         if (req->file_count > CLAIM_FILES_MAX)
                 return err_set(e, ERR_INVALID_SPEC, 0, "files: %zu, and at most %d are placed by a claim", req->file_count,
                                CLAIM_FILES_MAX);
@@ -287,40 +349,49 @@ static int may_claim(struct pool *p, const struct claim_request *req, struct err
         if (bytes > CLAIM_FILES_BYTES_MAX)
                 return err_set(e, ERR_INVALID_SPEC, 0, "files: %zu bytes, and at most %d are placed by a claim", bytes,
                                CLAIM_FILES_BYTES_MAX);
+        if (sandboxes_may_own_more(p->all->config.sandboxes, req->owner, e) < 0)
+                return -(int)e->code;
         return sandbox_claim_check(&p->spec, &bind, e);
 }
 
-/* A claim that was made before with the same key: its answer again, when it has one. */
-struct again {
-        claim_done_fn *done;
-        void *ctx;
-};
-
-static void on_again(void *ctx, struct sandbox *sb, const struct err *e)
+/* What waits in memory has a limit: what is sent with a claim is not small. */
+static struct claim *may_wait(struct pool *p, struct claim *c, struct err *e)
 {
-        struct again *a = ctx;
+        size_t bytes = p->all->waiting_bytes + c->size;
 
-        a->done(a->ctx, sb, true, 0, e);
-        free(a);
+        if (p->info.waiting < POOL_WAITING_MAX && bytes <= WAITING_BYTES_MAX)
+                return c;
+        if (p->info.waiting >= POOL_WAITING_MAX)
+                err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "%d claims wait for pool '%s', and no more may", POOL_WAITING_MAX, p->info.id);
+        else
+                err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "claims that wait have %zu MiB in memory with this one, and may have %d", bytes >> 20,
+                        WAITING_BYTES_MAX >> 20);
+        err_hint(e, "try again when some are answered, or raise minReady");
+        free(c);
+        return NULL;
 }
 
+/* A claim that was made before with the same key: its answer again, when it has one. */
 static void answer_again(struct pool *p, struct sandbox *sb, claim_done_fn *done, void *ctx)
 {
+        struct member *m = sandbox_member(sb);
+        struct claim *c = m ? m->claim : NULL;
         struct again *a = NULL;
         struct err e;
 
         if (strcmp(sandbox_info(sb)->pool, p->info.id) != 0 || sandbox_info(sb)->claimed_ms == 0) {
                 err_set(&e, ERR_INVALID_SPEC, 0, "this idempotency key was used for another request (sandbox %s)", sandbox_info(sb)->id);
                 err_hint(&e, "use a new key for a new claim");
+                done(ctx, NULL, false, 0, &e);
+        } else if (!c) {
+                done(ctx, sb, true, 0, NULL);
         } else if (!(a = malloc(sizeof(*a)))) {
                 err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
-        }
-        if (!a) {
                 done(ctx, NULL, false, 0, &e);
-                return;
+        } else {
+                *a = (struct again){ c->again, done, ctx };
+                c->again = a;
         }
-        *a = (struct again){ done, ctx };
-        sandbox_claim_wait(sb, on_again, a);
 }
 
 void pool_claim(struct pool *p, const struct claim_request *req, claim_done_fn *done, void *ctx)
@@ -339,11 +410,10 @@ void pool_claim(struct pool *p, const struct claim_request *req, claim_done_fn *
                 m = p->waiting ? NULL : pop(p);
                 if (!m && (!req->fallback || keeps_failing(p)))
                         none_ready(p, &e);
-                else if (!m && p->info.waiting >= POOL_WAITING_MAX)
-                        err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "%d claims wait for pool '%s', and no more may", POOL_WAITING_MAX,
-                                p->info.id);
                 else if (!(c = claim_new(p, req, done, ctx)))
                         err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+                else if (!m)
+                        c = may_wait(p, c, &e);
         }
         if (!c) {
                 done(ctx, NULL, false, 0, &e);

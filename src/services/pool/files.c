@@ -1,5 +1,5 @@
 /*
- * The files of a claim: written by creto-init, as the sandbox's user, one after the other, before the claim is answered.
+ * The files of a claim: written by creto-init, as the sandbox's user, one after the other, before the claim is bound.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 
 #include "services/pool/internal.h"
 
-enum { FILE_MODE = 0644, SAID_MAX = 160, WRITE_MS = 10000 };
+enum { SAID_MAX = 160, WRITE_MS = 10000 };
 
 static void next_step(struct claim *c);
 
@@ -19,14 +19,18 @@ static void end_exec(struct claim *c)
         c->exec = NULL;
 }
 
-/* What was bound is not what was asked for, so nobody gets it. */
+void claim_stop_files(struct claim *c)
+{
+        if (c->exec)
+                end_exec(c);
+}
+
+/* A sandbox without them is not what was asked for. It is ended, and that is the end of the claim (claim.c). */
 static void fail(struct claim *c, const struct err *e)
 {
-        struct err why = *e;
-
-        if (c->member->state == MEMBER_CLAIMED)
-                member_end(c->member);
-        claim_finish(c, &why);
+        c->failed = true;
+        c->why = *e;
+        sandbox_terminate(c->member->sb, NULL, NULL);
 }
 
 static void fail_file(struct claim *c, const char *said)
@@ -54,6 +58,21 @@ static void take_output(struct claim *c, char said[SAID_MAX])
         said[len] = '\0';
 }
 
+/* A frame at a time, as long as there is room: more room is told of only where there was none. */
+static void feed(struct claim *c, const struct claim_file *f)
+{
+        size_t room;
+
+        while (c->sent < f->len && (room = exec_room(c->exec)) > 0) {
+                size_t n = f->len - c->sent < room ? f->len - c->sent : room;
+
+                exec_write(c->exec, (const char *)f->data + c->sent, n);
+                c->sent += n;
+                if (c->sent == f->len)
+                        exec_eof(c->exec);
+        }
+}
+
 static void on_ready(void *ctx)
 {
         struct claim *c = ctx;
@@ -62,14 +81,8 @@ static void on_ready(void *ctx)
         char said[SAID_MAX] = "";
 
         if (x->state == EXEC_STARTING || x->state == EXEC_RUNNING) {
-                size_t room = exec_room(c->exec), left = c->mkdir ? 0 : f->len - c->sent;
-
-                if (left == 0 || room == 0)
-                        return;
-                exec_write(c->exec, (const char *)f->data + c->sent, left < room ? left : room);
-                c->sent += left < room ? left : room;
-                if (c->sent == f->len)
-                        exec_eof(c->exec);
+                if (!c->mkdir)
+                        feed(c, f);
                 return;
         }
         take_output(c, said);
@@ -80,7 +93,9 @@ static void on_ready(void *ctx)
                 next_step(c);
         } else if (x->state == EXEC_EXITED) {
                 end_exec(c);
-                fail_file(c, said[0] ? said : "the disk may be full");
+                fail_file(c, said[0] ? said : "it was killed");
+        } else if (x->state == EXEC_LOST) { /* the sandbox has died, and its claim is told next */
+                end_exec(c);
         } else {
                 struct err e = x->failure;
 
@@ -97,10 +112,10 @@ static void next_step(struct claim *c)
         struct err e;
 
         if (c->file_at == c->file_count) {
-                claim_finish(c, NULL);
+                sandbox_claim_bind(c->member->sb);
                 return;
         }
-        snprintf(mode, sizeof(mode), "%o", f->mode ? f->mode : FILE_MODE);
+        snprintf(mode, sizeof(mode), "%o", f->mode);
         snprintf(folder, sizeof(folder), "%s", f->path);
         *strrchr(folder, '/') = '\0';
         if (c->mkdir && folder[0] == '\0')
@@ -121,8 +136,11 @@ static void next_step(struct claim *c)
         on_ready(c);
 }
 
-void claim_place_files(struct claim *c)
+void claim_place_files(void *claim)
 {
+        struct claim *c = claim;
+
+        c->file_at = 0;
         c->reader = (struct exec_reader){ on_ready, c };
         c->mkdir = true;
         next_step(c);

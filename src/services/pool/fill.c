@@ -63,7 +63,9 @@ void pool_failed(struct pool *p, const struct sandbox *sb, const struct err *e)
         struct pools *all = p->all;
         uint64_t now = clock_ms(CLOCK_MONOTONIC);
 
-        backoff_failed(&p->backoff, now, (uint8_t)any());
+        p->crowded = false;
+        if (backoff_wait(&p->backoff, now) == 0) /* those that were made together fail together, and count once */
+                backoff_failed(&p->backoff, now, (uint8_t)any());
         p->info.failure = e->code;
         snprintf(p->info.failure_text, sizeof(p->info.failure_text), "%.250s", e->msg);
         p->info.failed_ms = time_wall_ms();
@@ -104,6 +106,10 @@ static void ready(struct member *m, struct sandbox *sb)
                         member_end(old);
                         break;
                 }
+        if (m->state == MEMBER_READY && p->lists[MEMBER_READY].count > p->info.settings.max_ready + p->replacing) {
+                pool_log(p, PHASE_EVICTED, false, sb, ERR_NONE, "it was made for a client that has left, and there are enough");
+                member_end(m);
+        }
 }
 
 static void failed(struct member *m, struct sandbox *sb, const struct err *e)
@@ -176,6 +182,7 @@ static void scale(struct pool *p, uint64_t now)
 {
         unsigned before = p->info.target, ready = p->lists[MEMBER_READY].count;
 
+        p->scaling.capacity = p->all->pace.per_second;
         p->info.target = pool_scaling_target(&p->scaling, &p->info.settings, &p->stats, p->refill_ms, now);
         if (p->info.target == before)
                 return;
@@ -213,22 +220,22 @@ static unsigned wanted(const struct pool *p)
 {
         unsigned have = p->lists[MEMBER_READY].count + p->lists[MEMBER_WARMING].count, target = p->info.target + p->replacing;
 
-        return have < target ? target - have : p->extra;
+        if (have < target)
+                return target - have;
+        return have < p->info.settings.max_ready + p->replacing ? p->extra : 0;
 }
 
 /* ---- making ---- */
 
-/* As many as wait, and one for each. */
+/* As many as wait, and one for each. That there is no room for one is its claim's to know, and nothing that the pool has to wait for. */
 static void make_for_claims(struct pool *p)
 {
         struct err e;
 
-        while (p->info.waiting > p->lists[MEMBER_WARMING].count && p->all->foreground < FOREGROUND_MAX) {
-                if (begin(p, false, &e) == 0)
-                        continue;
-                pool_failed(p, NULL, &e);
-                claim_refuse(p, &e);
-        }
+        claims_serve(p);
+        while (p->info.waiting > p->lists[MEMBER_WARMING].count && p->all->foreground < FOREGROUND_MAX)
+                if (begin(p, false, &e) < 0)
+                        claim_refuse(p, &e);
 }
 
 /* Returns when it can be tried again, or UINT64_MAX. */
@@ -241,14 +248,14 @@ static uint64_t make_ahead(struct pool *p, unsigned parallel, uint64_t now)
 
                 if (wait > 0)
                         return now + wait;
-                if (sandboxes_drained(p->all->config.sandboxes))
+                if (sandboxes_drained(p->all->config.sandboxes, p->info.runtime))
                         return now + TICK_MS;
                 if (p->all->under_way - p->all->foreground >= parallel)
                         return UINT64_MAX; /* each that is done brings the next turn */
                 bool extra = p->lists[MEMBER_READY].count + p->lists[MEMBER_WARMING].count >= p->info.target + p->replacing;
                 if (begin(p, true, &e) < 0) {
                         pool_failed(p, NULL, &e);
-                        claim_refuse(p, &e);
+                        p->crowded = true;
                 } else if (extra) {
                         p->extra--;
                 }

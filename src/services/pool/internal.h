@@ -10,7 +10,14 @@
 #include "services/pool/pool.h"
 #include "services/store/store.h"
 
-enum { FOREGROUND_MAX = 32, CLAIM_TRIES = 5, TICK_MS = 1000, SETTLE_MS = 10, REFILL_MS = 2 /* after a claim: its answer goes out first */ };
+enum {
+        FOREGROUND_MAX = 32,
+        CLAIM_TRIES = 5,
+        WAITING_BYTES_MAX = 64 << 20 /* what claims that wait keep in memory, in all pools */,
+        TICK_MS = 1000,
+        SETTLE_MS = 10,
+        REFILL_MS = 2 /* after a claim: its answer goes out first */
+};
 
 /* The life of a member. Each is in the list of its state, in the order in which it came into it. */
 enum member_state {
@@ -25,7 +32,8 @@ enum member_state {
 struct member {
         struct pool *pool; /* NULL: the pool is deleted */
         struct member *next, *prev;
-        struct sandbox *sb; /* NULL while it is made */
+        struct sandbox *sb;  /* NULL while it is made */
+        struct claim *claim; /* that has it and is not answered yet */
         enum member_state state;
         bool background;          /* nobody waits for it */
         bool adopted;             /* an earlier daemon made it, and it has not answered yet */
@@ -51,10 +59,15 @@ struct claim {
         bool mkdir;        /* it makes the folder of it first */
         size_t sent;
         struct exec_reader reader;
+        size_t size;         /* of the block */
+        struct again *again; /* the same request, asked again meanwhile: it gets the same answer */
+        bool failed;         /* a file could not be placed, for this reason */
+        struct err why;
         bool cold;
         unsigned tries;
         uint64_t born_us, us;
         claim_done_fn *done;
+        bool (*left)(void *ctx);
         void *ctx;
 };
 
@@ -73,6 +86,7 @@ struct pool {
         struct pool *next;
         struct pool_info info;
         struct spec spec;
+        uint64_t wanted;         /* limits that the template names (struct limits): the text has the others too */
         char *spec_json, *arena; /* the text, and what `spec` points to */
         struct members lists[MEMBER_STATES];
         unsigned replacing;
@@ -80,11 +94,12 @@ struct pool {
         struct pool_stats stats;
         struct pool_scaling scaling;
         struct backoff backoff;
+        bool crowded;       /* what failed last was not begun: there was no room for one that nobody waits for */
         uint64_t refill_ms; /* how long one takes, smoothed; 0: not known */
         struct claim *waiting, **waiting_last;
         struct phase_log *logs; /* PHASES of them */
         uint64_t log_number;
-        unsigned busy; /* claims that have a sandbox and no answer yet */
+        unsigned busy; /* claims that have a sandbox and no answer yet, and changes that are being written */
         bool deleted;  /* nobody finds it any more */
         bool gone;     /* and it is freed when it is not busy */
 };
@@ -94,6 +109,7 @@ struct pools {
         struct pool *first;
         unsigned count;
         struct pace pace;
+        size_t waiting_bytes;
         unsigned under_way, foreground; /* members that are made: in all, and those somebody waits for */
         struct timer *turn;             /* the next look at what is to be done */
         uint64_t turn_ms;
@@ -130,8 +146,11 @@ void pool_failed(struct pool *p, const struct sandbox *sb, const struct err *e);
 void claim_offer(struct member *m);
 /* One that somebody may wait for cannot be made. */
 void claim_refuse(struct pool *p, const struct err *e);
+/* Ready ones that came back to those that wait; whose clients have left need none. */
+void claims_serve(struct pool *p);
 void claims_refuse_all(struct pool *p, const struct err *e);
 
 /* ---- files.c ---- */
-void claim_place_files(struct claim *c);
+void claim_place_files(void *claim); /* then the claim is bound */
+void claim_stop_files(struct claim *c);
 void claim_finish(struct claim *c, const struct err *e);

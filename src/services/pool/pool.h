@@ -118,6 +118,7 @@ struct claim_request {
         const struct claim_file *files;
         size_t file_count;
         bool fallback;
+        bool (*left)(void *ctx); /* nobody waits for the answer any more; with the ctx of pool_claim(); or NULL */
 };
 
 /* `us`: from the request to the answer of creto-init. */

@@ -22,6 +22,8 @@ static void unlink_member(struct member *m)
         *(m->next ? &m->next->prev : &list->last) = m->prev;
         m->next = m->prev = NULL;
         list->count--;
+        m->pool->replacing -= m->replacing;
+        m->replacing = false;
 }
 
 static void link_member(struct member *m)
@@ -38,10 +40,6 @@ void member_to(struct member *m, enum member_state state)
 {
         if (m->pool)
                 unlink_member(m);
-        if (m->pool && m->replacing && m->state == MEMBER_READY) {
-                m->replacing = false;
-                m->pool->replacing--;
-        }
         m->state = state;
         if (m->pool)
                 link_member(m);
@@ -212,7 +210,10 @@ void pool_free(struct pool *p)
                                 all->foreground -= !m->background;
                         }
                         m->pool = NULL;
+                        if (m->state == MEMBER_READY && m->sb)
+                                sandbox_terminate(m->sb, NULL, NULL);
                 }
+        pools_turn_soon(all); /* what was under way for it has left its place to others */
         free(p->spec_json);
         free(p->arena);
         free(p->logs);
@@ -221,25 +222,51 @@ void pool_free(struct pool *p)
 
 /* ---- what is asked of one ---- */
 
-/* A change that is being written. */
+/* A change that is being written; the pool stays as long. */
 struct change {
         struct pool *pool;
         pool_done_fn *done;
         void *ctx;
 };
 
+/* Of one that is being deleted nothing is changed: its record would be there again. */
 static struct change *change_new(struct pool *p, pool_done_fn *done, void *ctx)
 {
-        struct change *c = malloc(sizeof(*c));
+        struct change *c = NULL;
         struct err e;
 
-        if (c) {
-                *c = (struct change){ p, done, ctx };
-        } else {
+        if (p->deleted)
+                err_set(&e, ERR_POOL_NOT_FOUND, 0, "pool '%s' was deleted meanwhile", p->info.id);
+        else if (!(c = malloc(sizeof(*c))))
                 err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        if (!c) {
                 done(ctx, NULL, &e);
+                return NULL;
         }
+        *c = (struct change){ p, done, ctx };
+        p->busy++;
         return c;
+}
+
+static void change_free(struct change *c)
+{
+        struct pool *p = c->pool;
+
+        free(c);
+        p->busy--;
+        if (p->gone)
+                pool_free(p);
+}
+
+static void end_ready(struct pool *p)
+{
+        struct err e;
+
+        p->extra = 0;
+        while (p->lists[MEMBER_READY].first)
+                member_end(p->lists[MEMBER_READY].first);
+        err_set(&e, ERR_NO_READY_SANDBOXES, 0, "pool '%s' is %s", p->info.id, p->deleted ? "deleted" : "draining");
+        claims_refuse_all(p, &e);
 }
 
 static void on_created(void *ctx, const struct err *failure)
@@ -251,7 +278,9 @@ static void on_created(void *ctx, const struct err *failure)
                 struct err e = *failure;
 
                 err_wrap(&e, "the pool cannot be recorded");
+                p->deleted = true;
                 c->done(c->ctx, NULL, &e);
+                end_ready(p);
                 pool_free(p);
         } else {
                 pool_log(p, PHASE_POOL, false, NULL, ERR_NONE, "created: %llu to %llu ready",
@@ -259,7 +288,7 @@ static void on_created(void *ctx, const struct err *failure)
                 pools_turn_soon(p->all);
                 c->done(c->ctx, p, NULL);
         }
-        free(c);
+        change_free(c);
 }
 
 static char *spec_text(const struct spec *spec, size_t *len)
@@ -282,7 +311,8 @@ static int check_new(struct pools *all, const struct pool_request *req, const ch
 {
         struct pool *p;
 
-        if (pool_id_check(req->id, e) < 0 || pool_settings_check(&req->settings, e) < 0)
+        if (pool_id_check(req->id, e) < 0 || pool_settings_check(&req->settings, e) < 0 ||
+            sandboxes_class_check(all->config.sandboxes, req->spec->runtime, e) < 0)
                 return -(int)e->code;
         if ((p = pools_find(all, req->id))) {
                 *same = p;
@@ -318,6 +348,7 @@ void pool_create(struct pools *all, const struct pool_request *req, pool_done_fn
         }
         p->info.created_ms = time_wall_ms();
         p->info.settings = req->settings;
+        p->wanted = req->spec->limits.wanted;
         if (pool_set_spec(p, spec, len, &e) < 0) {
                 pool_free(p);
                 done(ctx, NULL, &e);
@@ -339,7 +370,7 @@ static void on_changed(void *ctx, const struct err *failure)
         }
         pools_turn_soon(c->pool->all);
         c->done(c->ctx, failure ? NULL : c->pool, failure ? &e : NULL);
-        free(c);
+        change_free(c);
 }
 
 void pool_update(struct pool *p, const struct pool_settings *settings, pool_done_fn *done, void *ctx)
@@ -355,21 +386,13 @@ void pool_update(struct pool *p, const struct pool_settings *settings, pool_done
                 return;
         p->info.settings = *settings;
         p->scaling = (struct pool_scaling){ 0 };
+        if (p->extra > settings->max_ready)
+                p->extra = (unsigned)settings->max_ready;
         pool_log(p, PHASE_POOL, false, NULL, ERR_NONE, "updated: %llu to %llu ready, auto scaling %s",
                  (unsigned long long)settings->min_ready, (unsigned long long)settings->max_ready, settings->auto_scaling ? "on" : "off");
         while (p->lists[MEMBER_READY].count > settings->max_ready)
                 member_end(p->lists[MEMBER_READY].first);
         pool_record_put(p, on_changed, c);
-}
-
-static void end_ready(struct pool *p)
-{
-        struct err e;
-
-        while (p->lists[MEMBER_READY].first)
-                member_end(p->lists[MEMBER_READY].first);
-        err_set(&e, ERR_NO_READY_SANDBOXES, 0, "pool '%s' is %s", p->info.id, p->deleted ? "deleted" : "draining");
-        claims_refuse_all(p, &e);
 }
 
 void pool_set_state(struct pool *p, enum pool_state state, pool_done_fn *done, void *ctx)
@@ -403,7 +426,7 @@ static void on_deleted(void *ctx, const struct err *failure)
                 c->done(c->ctx, NULL, NULL);
                 pool_free(p);
         }
-        free(c);
+        change_free(c);
 }
 
 void pool_delete(struct pool *p, pool_done_fn *done, void *ctx)
@@ -456,9 +479,15 @@ void pool_release(struct pool *p, struct sandbox *sb, bool *replaced, sandbox_do
         struct event_facts facts = { "SandboxReleased", info->id, info->owner, NULL, NULL };
         struct err e;
 
-        if (!m || m->pool != p || m->state != MEMBER_CLAIMED) {
+        if (strcmp(info->pool, p->info.id) != 0 || info->claimed_ms == 0 || (m && m->state == MEMBER_CLAIMING)) {
                 err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "no sandbox %s is claimed from pool '%s'", info->id, p->info.id);
                 done(ctx, NULL, &e);
+                return;
+        }
+        if (!m || m->pool != p ||
+            m->state != MEMBER_CLAIMED) { /* it was released before, and the answer was lost; or it has ended by itself */
+                *replaced = false;
+                sandbox_terminate(sb, done, ctx);
                 return;
         }
         *replaced = p->info.settings.reusable && p->info.state == POOL_ACTIVE &&
@@ -479,8 +508,8 @@ static int adopt(struct pools *all, struct sandbox *sb, struct err *e)
         struct pool *p = pools_find(all, i->pool);
         uint64_t now = clock_ms(CLOCK_MONOTONIC), wall = time_wall_ms();
 
-        if (i->state == SANDBOX_TERMINATED || (i->state == SANDBOX_FAILED && i->claimed_ms))
-                return 0;
+        if (i->state == SANDBOX_TERMINATED || i->state == SANDBOX_FAILED)
+                return 0; /* nothing of it may be left, and then nobody would ever say that it has ended */
         if (!p && i->claimed_ms == 0)
                 sandbox_terminate(sb, NULL, NULL);
         struct member *m = p ? member_new(p) : NULL;

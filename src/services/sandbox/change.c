@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "base/time.h"
 #include "services/sandbox/internal.h"
-#include "services/vm/vm.h"
 
 enum { RESTART_MS = 500, RESTART_MS_MAX = 60000, LOOK_LEAST_MS = 100, LOOK_DISK_MS = 2000 };
 
@@ -82,12 +81,7 @@ void sandbox_touch(struct sandbox *sb)
 static void gone(struct sandbox *sb)
 {
         sb->in_warden = sb->doomed = false;
-        watch_free(sb->watch);
-        sb->watch = NULL;
-        session_free(sb->session);
-        vm_free(sb->vm);
-        sb->session = NULL;
-        sb->vm = NULL;
+        sandbox_drop_session(sb);
         sb->adopting = false;
         free(sb->log);
         sb->log = NULL;
@@ -99,8 +93,8 @@ static void gone(struct sandbox *sb)
                 return;
         }
         if (sb->info.state == SANDBOX_FAILED) {
-                bool again = sb->restart != SPEC_RESTART_NEVER && sb->info.started_ms && !sb->all->drained && !is_pooled(sb) &&
-                             !sb->unknown;
+                bool again = sb->restart != SPEC_RESTART_NEVER && sb->info.started_ms && !sandboxes_drained(sb->all, sb->info.runtime) &&
+                             !is_pooled(sb) && !sb->unknown;
 
                 sandbox_set_state(sb, SANDBOX_FAILED);
                 if (again) {
@@ -172,12 +166,12 @@ void sandbox_terminate(struct sandbox *sb, sandbox_done_fn *done, void *ctx)
         bool first = sb->info.state != SANDBOX_TERMINATING;
         if (lifecycle_step(sb->info.state, SANDBOX_EV_TERMINATE, &next) && first) {
                 sandbox_set_state(sb, next);
+                sb->unknown |= sb->claiming != NULL;
                 record_put(sb, NULL, NULL);
                 if (sb->timer)
                         timer_stop(sb->timer);
                 err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "sandbox %s was terminated", sb->info.id);
                 waiters_tell(sb, &sb->creating, &e);
-                sb->unknown |= sb->claiming != NULL;
                 waiters_tell(sb, &sb->claiming, &e);
                 execs_lose(sb, &e);
         }

@@ -1,5 +1,6 @@
 /*
- * A sandbox of a pool becomes somebody's: one record, one message, one answer (docs/decisions/0005-claim.md).
+ * A sandbox of a pool becomes somebody's: one record, one message, one answer (docs/decisions/0005-claim.md). What else the claim wants, its limits and its
+ * files, comes between record and message.
  *
  * The record names the claim before creto-init is told of it, and creto-init takes one claim in its life. So what a later daemon finds in both says what
  * happened: one that is bound and whose record does not say to what, or the other way round, is nobody's and is ended.
@@ -16,7 +17,7 @@
 #include "wire/image_answer.h"
 #include "wire/json.h"
 
-enum { CLAIM_MS = 10000 };
+enum { CLAIM_MS = 10000, PREPARE_MS = 60000 };
 
 bool is_pooled(const struct sandbox *sb)
 {
@@ -100,7 +101,7 @@ void claim_stepped(struct sandbox *sb)
         if (!sb->info.pool[0] || sb->info.state == SANDBOX_CREATING || (sb->verified && !sb->claiming))
                 return;
         if (sb->claiming && !bound) {
-                if (!sb->bind_sent) /* the connection is another one */
+                if (sb->may_bind && !sb->bind_sent) /* the connection is another one, or its limits have been changed first */
                         send_bind(sb);
                 return;
         }
@@ -108,7 +109,7 @@ void claim_stepped(struct sandbox *sb)
                 bool first = !sb->verified;
 
                 sb->verified = true;
-                if (sb->claiming && !sb->limit_asked)
+                if (sb->claiming)
                         answered(sb);
                 else if (first && sandbox_claimable(sb))
                         pooled_tell(sb, SANDBOX_POOLED_READY, NULL);
@@ -244,6 +245,29 @@ static int bind_spec(struct sandbox *sb, const struct sandbox_claim *c, struct e
 
 /* ---- the claim ---- */
 
+/* All that the claim wants is done: from here on it is bound, or it never was. */
+void sandbox_claim_bind(struct sandbox *sb)
+{
+        if (!sb->claiming)
+                return;
+        sb->may_bind = true;
+        sb->claim_boot = clock_ms(CLOCK_BOOTTIME) + CLAIM_MS;
+        sandbox_arm(sb);
+        if (sb->session && session_greeted(sb->session))
+                send_bind(sb);
+}
+
+static void prepare(struct sandbox *sb)
+{
+        if (!sb->prepare) {
+                sandbox_claim_bind(sb);
+                return;
+        }
+        sb->claim_boot = clock_ms(CLOCK_BOOTTIME) + PREPARE_MS;
+        sandbox_arm(sb);
+        sb->prepare(sb->prepare_ctx);
+}
+
 static void on_limited(void *ctx, const struct link_answer *a)
 {
         struct sandbox *sb = ctx;
@@ -257,8 +281,8 @@ static void on_limited(void *ctx, const struct link_answer *a)
         if (a->error) {
                 e = *a->error;
                 sandbox_failed(sb, &e);
-        } else if (sb->session) {
-                claim_stepped(sb);
+        } else {
+                prepare(sb);
         }
 }
 
@@ -273,30 +297,33 @@ static void on_recorded(void *ctx, const struct err *failure)
                 e = *failure;
                 err_wrap(&e, "the claim cannot be recorded");
                 sandbox_failed(sb, &e);
-                return;
-        }
-        if (sb->limit_asked)
+        } else if (sb->limit_asked) {
                 link_limit(sb->all->link, sb->info.id, sb->limits.value, sb->limits.wanted, on_limited, sb);
-        if (sb->session)
-                send_bind(sb);
+        } else {
+                prepare(sb);
+        }
+}
+
+int sandboxes_may_own_more(const struct sandboxes *all, const char *owner, struct err *e)
+{
+        unsigned mine = 0;
+
+        if (all->config.rules.max_per_owner == 0)
+                return 0;
+        for (const struct sandbox *s = all->first; s; s = s->next)
+                mine += s->promised && !is_pooled(s) && strcmp(s->info.owner, owner) == 0;
+        if (mine < all->config.rules.max_per_owner)
+                return 0;
+        err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "%s has %u sandboxes, and may have no more", owner, mine);
+        return err_hint(e, "release one first");
 }
 
 static int may_claim(const struct sandbox *sb, const struct sandbox_claim *c, struct err *e)
 {
-        const struct sandboxes *all = sb->all;
-        unsigned mine = 0;
-
         if (!sandbox_claimable(sb))
                 return err_set(e, ERR_SANDBOX_NOT_READY, 0, "sandbox %s is %s, and cannot be claimed", sb->info.id,
                                lifecycle_name(sb->info.state));
-        if (all->config.rules.max_per_owner == 0)
-                return 0;
-        for (const struct sandbox *s = all->first; s; s = s->next)
-                mine += s->promised && !is_pooled(s) && strcmp(s->info.owner, c->owner) == 0;
-        if (mine < all->config.rules.max_per_owner)
-                return 0;
-        err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "%s has %u sandboxes, and may have no more", c->owner, mine);
-        return err_hint(e, "release one first");
+        return sandboxes_may_own_more(sb->all, c->owner, e);
 }
 
 void sandbox_claim(struct sandbox *sb, const struct sandbox_claim *c, sandbox_done_fn *done, void *ctx)
@@ -316,6 +343,9 @@ void sandbox_claim(struct sandbox *sb, const struct sandbox_claim *c, sandbox_do
                 return;
         }
         sb->has_claim = true;
+        sb->may_bind = false;
+        sb->prepare = c->prepare;
+        sb->prepare_ctx = c->prepare_ctx;
         sb->limit_asked = c->limits.wanted != 0;
         snprintf(sb->info.owner, sizeof(sb->info.owner), "%s", c->owner);
         snprintf(sb->request_id, sizeof(sb->request_id), "%s", c->request_id ? c->request_id : "");
@@ -330,16 +360,4 @@ void sandbox_claim(struct sandbox *sb, const struct sandbox_claim *c, sandbox_do
                 sandbox_set_state(sb, next);
         sandbox_arm(sb);
         record_put(sb, on_recorded, sb);
-}
-
-void sandbox_claim_wait(struct sandbox *sb, sandbox_done_fn *done, void *ctx)
-{
-        struct err e;
-
-        if (!sb->claiming) {
-                done(ctx, sb, NULL);
-        } else if (!waiter_add(&sb->claiming, done, ctx)) {
-                err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
-                done(ctx, NULL, &e);
-        }
 }

@@ -29,6 +29,7 @@ void sandbox_failed(struct sandbox *sb, const struct err *e)
         if (!lifecycle_step(sb->info.state, SANDBOX_EV_DIED, &next))
                 return;
         sandbox_log(sb, true, e->msg);
+        sb->unknown |= sb->claiming != NULL;
         if (next == SANDBOX_FAILED) {
                 struct wbuf w = wbuf_over(detail, sizeof(detail) - 1);
                 struct json_put j = json_put_over(&w);
@@ -46,7 +47,6 @@ void sandbox_failed(struct sandbox *sb, const struct err *e)
         }
         execs_lose(sb, e);
         waiters_tell(sb, &sb->creating, e);
-        sb->unknown |= sb->claiming != NULL;
         waiters_tell(sb, &sb->claiming, e);
         pooled_tell(sb, SANDBOX_POOLED_FAILED, e);
         sandbox_end(sb);
@@ -66,10 +66,11 @@ void sandbox_died(struct sandbox *sb, const struct err *e)
 
 /* ---- the guest stream ---- */
 
-static void drop_session(struct sandbox *sb)
+void sandbox_drop_session(struct sandbox *sb)
 {
         execs_unbind(sb);
         claim_dropped(sb);
+        prewarm_unbind(sb);
         watch_free(sb->watch);
         session_free(sb->session);
         vm_free(sb->vm);
@@ -87,15 +88,29 @@ static void set_adopting(struct sandbox *sb, bool adopting)
 
 static bool attach_later(struct sandbox *sb);
 
+/* Where it has died the warden says so, and why. One that nobody can claim any more is in the way of others. */
+static void out_of_reach(struct sandbox *sb, const struct err *why)
+{
+        struct err e;
+
+        set_adopting(sb, false);
+        if (why)
+                sandbox_log(sb, true, why->msg);
+        if (!is_pooled(sb) || sb->doomed || sb->session || (why && why->code == ERR_BACKEND_UNAVAILABLE))
+                return;
+        err_set(&e, ERR_INTERNAL_ERROR, 0, "its creto-init cannot be reached: %s", why ? why->msg : "it ends each connection");
+        sandbox_died(sb, &e);
+}
+
 void sandbox_stream_lost(struct sandbox *sb, const struct err *e)
 {
-        drop_session(sb);
+        sandbox_drop_session(sb);
         if (e) /* what breaks the protocol has been taken over */
                 sandbox_failed(sb, e);
         else if (!sb->doomed && sb->attach_tries++ < ATTACH_TRIES && (set_adopting(sb, true), attach_later(sb)))
                 return; /* it may have dropped us for another; if it has died, the warden says so */
         else
-                set_adopting(sb, false);
+                out_of_reach(sb, NULL);
 }
 
 static void on_session(void *ctx)
@@ -109,12 +124,13 @@ static void on_session(void *ctx)
                 sb->attach_tries = 0;
                 if (sb->vm)
                         vm_greeted(sb->vm);
-                if (sb->info.state == SANDBOX_CREATING && !claim_binds_first(sb))
-                        sandbox_ready(sb);
-                else
+                if (sb->info.state != SANDBOX_CREATING || !claim_binds_first(sb)) {
+                        prewarm_begin(sb);
                         claim_stepped(sb);
+                }
         }
         if (r == 0) {
+                prewarm_check(sb);
                 execs_check(sb);
                 if (sb->watch)
                         watch_set(sb->watch, session_events(sb->session));
@@ -155,7 +171,7 @@ void sandbox_stream(struct sandbox *sb, int stream)
         sb->watch = watch_new(sb->all->config.loop, session_fd(sb->session), session_events(sb->session), on_session, sb);
         if (!sb->watch) {
                 err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
-                drop_session(sb);
+                sandbox_drop_session(sb);
                 sandbox_failed(sb, &e);
                 return;
         }
@@ -174,9 +190,7 @@ static void on_attached(void *ctx, const struct link_answer *a)
                 close(a->fd);
         if (a->error && !sb->doomed && sb->attach_tries++ < ATTACH_TRIES && attach_later(sb))
                 return;
-        set_adopting(sb, false);
-        if (a->error)
-                sandbox_log(sb, true, a->error->msg); /* where it has died the warden says so, and why */
+        out_of_reach(sb, a->error);
 }
 
 static void attach_now(void *ctx)
@@ -220,7 +234,7 @@ void sandbox_ready(struct sandbox *sb)
         sandbox_set_state(sb, next);
         record_put(sb, NULL, NULL);
         if (!sb->background)
-                sb->all->config.count(sb->all->config.ctx, SANDBOX_COUNT_SPAWNED, NULL,
+                sb->all->config.count(sb->all->config.ctx, SANDBOX_COUNT_SPAWNED, sb->info.runtime,
                                       (double)(clock_ms(CLOCK_MONOTONIC) - sb->born_ms) / 1000);
         sandbox_event(sb, "SandboxSpawned", sb->request_id, NULL);
         sandbox_touch(sb);
@@ -246,7 +260,7 @@ static void on_spawned(void *ctx, const struct link_answer *a)
         struct err e;
 
         sb->spawning = false;
-        if (a->error && a->error->code == ERR_BACKEND_UNAVAILABLE && sb->info.state == SANDBOX_CREATING && sb->tries < MAKE_TRIES) {
+        if (a->error && a->lost && sb->info.state == SANDBOX_CREATING && sb->tries < MAKE_TRIES) {
                 sb->tries++; /* what a warden had not greeted dies with it; the next one makes it */
                 sandbox_make(sb);
                 return;
@@ -289,6 +303,7 @@ static void ask_warden(struct sandbox *sb, const struct image_answer *image)
         memcpy(req.limits, limits.value, sizeof(req.limits));
         req.root = image ? IPC_ROOT_LAYERS : IPC_ROOT_HOST;
         req.layer_count = image ? image->layer_count : 0;
+        snprintf(req.class, sizeof(req.class), "%s", is_machine(sb) ? "native" : sb->setup.runtime);
         req.flags = sb->background ? IPC_SPAWN_BACKGROUND : 0;
         for (uint32_t i = 0; i < req.layer_count; i++)
                 memcpy(req.layers[i], image->layers[i], sizeof(req.layers[i]));
@@ -403,19 +418,30 @@ static unsigned of_owner(const struct sandboxes *all, const char *owner)
         return n;
 }
 
+/* What nobody waits for leaves a place like its own to what somebody asks for. */
+static int leave_a_place(struct sandboxes *all, const struct limits *l, const char **resource, struct err *e)
+{
+        struct admission_promised with = all->promised;
+
+        admission_add(&with, l);
+        if (admission_check(&all->config.rules, &all->host, &with, l, resource, e) == 0)
+                return 0;
+        err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "there is room for one more sandbox (%s), and no pool takes the last place", *resource);
+        return err_hint(e, "end sandboxes, or let the pool be smaller");
+}
+
 static int admit(struct sandboxes *all, const struct sandbox_request *req, struct err *e)
 {
         const char *resource;
 
-        if (all->drained) {
-                err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class 'native' is drained: it takes no new sandboxes");
-                return err_hint(e, "creto-runtime enable --runtime native");
-        }
         if (strcmp(req->spec->runtime, "qemu") == 0 && machine_check(all, req->spec, e) < 0)
+                return -(int)e->code;
+        if (sandboxes_class_check(all, req->spec->runtime, e) < 0)
                 return -(int)e->code;
         host_look(all);
         all->promised.of_owner = req->pool ? 0 : of_owner(all, req->owner);
-        if (admission_check(&all->config.rules, &all->host, &all->promised, &req->spec->limits, &resource, e) == 0)
+        if (admission_check(&all->config.rules, &all->host, &all->promised, &req->spec->limits, &resource, e) == 0 &&
+            (!req->background || leave_a_place(all, &req->spec->limits, &resource, e) == 0))
                 return 0;
         all->config.count(all->config.ctx, SANDBOX_COUNT_REFUSED, resource, 1);
         return -(int)e->code;

@@ -139,10 +139,10 @@ static const char **build_argv(const struct sandbox *sb, const struct exec_reque
         return argv;
 }
 
-static const char **build_env(const struct sandbox *sb, const struct exec_request *req)
+const char **exec_environment(const struct sandbox *sb, const char *const *own)
 {
         static const char *const base[] = { "LANG=C.UTF-8", NULL };
-        const char *const *const from[] = { base, sb->setup.image_env, sb->setup.env, req->env };
+        const char *const *const from[] = { base, sb->setup.image_env, sb->setup.env, own };
         size_t total = 1, n = 0;
 
         for (size_t i = 0; i < 4; i++)
@@ -160,7 +160,7 @@ static const char **build_env(const struct sandbox *sb, const struct exec_reques
         return env;
 }
 
-static struct bytes text_bytes(const char *s)
+struct bytes exec_text(const char *s)
 {
         return s ? (struct bytes){ (const uint8_t *)s, strlen(s) } : (struct bytes){ NULL, 0 };
 }
@@ -186,21 +186,23 @@ static void keep_command(struct exec *x, const char *const *argv)
 static int start(struct exec *x, const struct exec_request *req, struct err *e)
 {
         struct sandbox *sb = x->sandbox;
-        const char **argv = build_argv(sb, req), **env = build_env(sb, req);
-        const struct guest_exec guest = {
+        const char **argv = build_argv(sb, req), **env = exec_environment(sb, req->env);
+        struct guest_exec guest = {
                 .kind = (uint8_t)req->kind,
                 .flags = (uint8_t)((req->tty ? GUEST_EXEC_TTY : 0) | (req->stdin_open ? GUEST_EXEC_STDIN : 0)),
                 .rows = req->rows,
                 .cols = req->cols,
                 .timeout_ms = req->timeout_ms,
-                .user = text_bytes(req->user ? req->user : sb->setup.user),
-                .cwd = text_bytes(req->cwd ? req->cwd : sb->setup.cwd),
+                .user = exec_text(req->user ? req->user : sb->setup.user),
+                .cwd = exec_text(req->cwd ? req->cwd : sb->setup.cwd),
                 .uid = GUEST_ID_LOOKUP,
                 .gid = GUEST_ID_LOOKUP,
         };
         const struct spec all = { .image = "-", .command = argv };
         int r;
 
+        if (argv && argv[0] && env && req->kind == GUEST_KIND_PROGRAM && !req->tty && prewarm_serves(sb, argv, env))
+                guest.flags |= GUEST_EXEC_WARM;
         if (!argv || !env)
                 r = err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         else if (!argv[0])
@@ -500,6 +502,10 @@ void exec_adopt(void *ctx, struct session_exec *guest, const struct guest_channe
         struct sandbox *sb = ctx;
         struct exec *x = sb->execs;
 
+        if (state->state & GUEST_STATE_PREWARM) {
+                prewarm_adopt(sb, guest);
+                return;
+        }
         while (x && x->info.number != state->channel)
                 x = x->next;
         if (!x) {

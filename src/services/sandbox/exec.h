@@ -31,6 +31,13 @@ struct exec {
         uint64_t acked[2];
 };
 
+/* What a command finds in its environment, `own` besides; to be freed, or NULL. */
+const char **exec_environment(const struct sandbox *sb, const char *const *own);
+struct bytes exec_text(const char *s); /* NULL: empty */
+
+/* prewarm.c: true where its server may serve this command. */
+bool prewarm_serves(const struct sandbox *sb, const char *const *argv, const char *const *env);
+
 /* The session's output function: takes all of it. */
 ssize_t output_take(void *ctx, int stream, const void *data, size_t len);
 void output_begin_at(struct exec *x, uint64_t stdout_offset, uint64_t stderr_offset);

@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include "domain/classes.h"
 #include "services/link/link.h"
 #include "services/events/events.h"
 #include "services/guest/guest.h"
@@ -24,6 +25,7 @@ struct setup {
         const char *const *env, *const *image_env, *const *labels;
         const char *const *command; /* entrypoint and cmd of the image in one */
         size_t label_count, entrypoint_count;
+        struct spec_prewarm prewarm;
         const char *image, *runtime, *cwd, *user; /* cwd, user: of the spec, else of the image, else NULL */
 };
 
@@ -50,12 +52,14 @@ struct sandbox {
         unsigned restarts;
         uint64_t paused_boot; /* since when */
         bool background;
-        void *member;                /* of the pool's */
-        uint8_t claim[GUEST_CLAIM];  /* what its creto-init is bound to, or is to be */
-        bool has_claim, verified;    /* creto-init has said so to this connection */
-        bool bind_sent, limit_asked; /* of a claim under way */
-        bool unknown;                /* its claim was not answered: nobody has its id */
-        uint64_t claim_boot;         /* when a claim under way has taken too long; 0: none is */
+        void *member;                          /* of the pool's */
+        uint8_t claim[GUEST_CLAIM];            /* what its creto-init is bound to, or is to be */
+        bool has_claim, verified;              /* creto-init has said so to this connection */
+        bool may_bind, bind_sent, limit_asked; /* of a claim under way */
+        void (*prepare)(void *ctx);
+        void *prepare_ctx;
+        bool unknown;        /* its claim was not answered: nobody has its id */
+        uint64_t claim_boot; /* when a claim under way has taken too long; 0: none is */
         struct waiter *claiming;
         unsigned attach_tries;
         struct session *session;
@@ -63,6 +67,7 @@ struct sandbox {
         struct watch *watch;
         struct timer *timer;
         struct exec *execs;
+        struct prewarm *prewarm; /* prewarm.c; NULL: none */
         unsigned exec_count;
         struct waiter *creating, *ending, *looking, *resuming;
         uint64_t looked_ms, looked_cpu; /* CLOCK_MONOTONIC of the last look */
@@ -86,6 +91,8 @@ struct sandboxes {
         struct admission_host host;
         uint64_t host_ms;
         bool drained, listed;
+        struct ipc_classes classes;
+        char drained_classes[CLASSES_MAX][CLASS_NAME_MAX + 1];
         uint32_t list_seen;
         uint64_t listed_ms; /* CLOCK_MONOTONIC: since when it is */
         char boot_id[BOOT_ID_MAX + 1];
@@ -118,6 +125,9 @@ int record_load_all(struct sandboxes *all, struct err *e);
 /* The spec that was recorded; strings are in *arena, to be freed. */
 int record_spec(const struct sandbox *sb, struct spec *spec, char **arena, struct err *e);
 
+/* ---- classes.c ---- */
+void classes_load(struct sandboxes *all);
+
 /* ---- setup.c ---- */
 struct image_answer;
 int setup_make(struct sandbox *sb, const struct spec *spec, const struct image_answer *image, struct err *e);
@@ -126,6 +136,8 @@ void setup_release(struct setup *s);
 /* ---- create.c ---- */
 void sandbox_failed(struct sandbox *sb, const struct err *e); /* what died, or cannot be made */
 void sandbox_died(struct sandbox *sb, const struct err *e);   /* the same, but what nobody has seen yet is made anew */
+/* The connection and what hangs on it; commands that have not ended are bound again by the next. */
+void sandbox_drop_session(struct sandbox *sb);
 void sandbox_make(struct sandbox *sb);
 void sandbox_remake(struct sandbox *sb);
 /* Connects to the creto-init of one that runs. */
@@ -143,6 +155,8 @@ uint64_t sandboxes_epoch(struct sandboxes *all);
 
 /* ---- machine.c: sandboxes that are virtual machines ---- */
 bool is_machine(const struct sandbox *sb);
+/* Puts their class into the list that the warden has sent, which makes nothing but native sandboxes for it. */
+void machine_describe(struct sandboxes *all);
 /* Can there be such a machine? */
 int machine_check(const struct sandboxes *all, const struct spec *spec, struct err *e);
 /* The limits of the native sandbox around it. */
@@ -172,6 +186,13 @@ void execs_check(struct sandbox *sb); /* after a step of the session */
 void execs_lose(struct sandbox *sb, const struct err *why);
 void execs_unbind(struct sandbox *sb); /* the session goes, another will come */
 void execs_free(struct sandbox *sb);
+
+/* ---- prewarm.c ---- */
+void prewarm_begin(struct sandbox *sb); /* creto-init has answered: the sandbox gets Ready, at once or when its server is */
+void prewarm_check(struct sandbox *sb); /* after a step of the session */
+void prewarm_adopt(struct sandbox *sb, struct session_exec *guest);
+void prewarm_unbind(struct sandbox *sb); /* the session goes */
+void prewarm_free(struct sandbox *sb);
 
 /* ---- image.c ---- */
 struct image_cache *image_cache_new(struct sandboxes *all);

@@ -3,6 +3,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "services/sandbox/internal.h"
 #include "services/vm/vm.h"
@@ -10,6 +11,34 @@
 bool is_machine(const struct sandbox *sb)
 {
         return strcmp(sb->setup.runtime, "qemu") == 0;
+}
+
+static const struct ipc_class *native_of(const struct sandboxes *all)
+{
+        for (uint32_t i = 0; i < all->classes.count; i++)
+                if (strcmp(all->classes.of[i].name, "native") == 0)
+                        return &all->classes.of[i];
+        return NULL;
+}
+
+void machine_describe(struct sandboxes *all)
+{
+        const struct vm_assets *a = all->config.vm;
+        const struct ipc_class *native = native_of(all);
+        bool there = a->kernel >= 0 && access(a->qemu, X_OK) == 0;
+
+        if (!native || all->classes.count == IPC_CLASSES_MAX)
+                return;
+        struct ipc_class *c = &all->classes.of[all->classes.count++];
+        *c = (struct ipc_class){ .name = "qemu", .driver = "microvm", .engine = "qemu", .available = there, .limits = native->limits };
+        c->can = 1U << CAN_KILL_ONE;
+        snprintf(c->isolation, sizeof(c->isolation), "a kernel of its own in a virtual machine (QEMU), in a native sandbox");
+        snprintf(c->binary, sizeof(c->binary), "%.*s", IPC_CLASS_TEXT_MAX, there ? a->qemu : "");
+        snprintf(c->version, sizeof(c->version), "%s%s", there ? "Linux " : "", there ? a->version : "");
+        if (there)
+                return;
+        snprintf(c->reason, sizeof(c->reason), "%.*s", IPC_CLASS_TEXT_MAX, a->kernel < 0 ? a->why.msg : "QEMU is not installed");
+        snprintf(c->hint, sizeof(c->hint), "%.*s", IPC_CLASS_TEXT_MAX, a->kernel < 0 ? a->why.hint : "apt-get install qemu-system-x86");
 }
 
 int machine_check(const struct sandboxes *all, const struct spec *spec, struct err *e)

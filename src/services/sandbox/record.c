@@ -66,7 +66,7 @@ static void put_record(struct json_put *j, const struct sandbox *sb)
         put_string(j, "owner", s->owner);
         put_number(j, "state", s->state);
         put_string(j, "boot", sb->all->boot_id);
-        put_string(j, "key", sb->key);
+        put_string(j, "key", sb->unknown ? "" : sb->key); /* a repeat after a restart is not answered with it either */
         if (s->pool[0])
                 put_pool(j, sb);
         put_number(j, "wanted", sb->limits.wanted);

@@ -38,7 +38,7 @@ struct vm_assets;
 
 /* What is counted; who runs the daemon makes metrics of it. */
 enum sandbox_count {
-        SANDBOX_COUNT_SPAWNED,  /* value: seconds */
+        SANDBOX_COUNT_SPAWNED,  /* label: the class; value: seconds */
         SANDBOX_COUNT_EXEC,     /* value: seconds from the request to the start of the command */
         SANDBOX_COUNT_REFUSED,  /* label: the resource */
         SANDBOX_COUNT_ATTACKS,  /* label: the sandbox; value: attack calls refused */
@@ -71,9 +71,16 @@ void sandboxes_close(struct sandboxes *all);
 bool sandboxes_warden_up(const struct sandboxes *all);
 bool sandboxes_settled(const struct sandboxes *all);
 
-/* Drained: new ones are refused. */
+/* Drained: new ones are refused. All of them, for as long as this daemon runs; or those of one class, until it is enabled again. SANDBOX_NOT_FOUND where there is no such class. */
 void sandboxes_drain(struct sandboxes *all, bool drained);
-bool sandboxes_drained(const struct sandboxes *all);
+int sandboxes_drain_class(struct sandboxes *all, const char *class, bool drained, struct err *e);
+bool sandboxes_drained(const struct sandboxes *all, const char *class);
+
+/* The runtime classes as the warden last named them; none before it has. Looking again asks it; `done` is called in any case, perhaps at once. */
+const struct ipc_classes *sandboxes_classes(const struct sandboxes *all);
+void sandboxes_look_classes(struct sandboxes *all, void (*done)(void *ctx), void *ctx);
+/* INVALID_SPEC where there is none of that name, BACKEND_UNAVAILABLE where it is drained. Whether its engine is there, the warden says when it makes one. */
+int sandboxes_class_check(const struct sandboxes *all, const char *class, struct err *e);
 
 unsigned sandboxes_count(const struct sandboxes *all, enum sandbox_state state);
 
@@ -169,24 +176,31 @@ struct sandbox_claim {
         size_t env_count, label_count;
         struct limits limits;     /* those whose bit is in `wanted` */
         uint64_t ttl_ms, idle_ms; /* 0: the template's */
+        /* What else belongs to the claim is done here, before it is bound, or NULL. sandbox_claim_bind() follows, or sandbox_terminate(). */
+        void (*prepare)(void *ctx);
+        void *prepare_ctx;
 };
 
 /* Ready, nobody's, and its creto-init is there. */
 bool sandbox_claimable(const struct sandbox *sb);
 
+/* RESOURCE_EXHAUSTED where the owner has as many sandboxes as one may have. */
+int sandboxes_may_own_more(const struct sandboxes *all, const char *owner, struct err *e);
+
 /* INVALID_SPEC where the limits of the claim cannot be had from a sandbox with those of `spec`. */
 int sandbox_claim_check(const struct spec *spec, const struct sandbox_claim *c, struct err *e);
 
-/* Makes it the owner's: recorded first, then said to its creto-init, which takes one claim in its life. Answers when that has agreed. With an error it is not claimed: where it is
- * still claimable the claim was refused and nothing has changed, else it is being ended and another may be tried. */
+/* Makes it the owner's: recorded first, then made what the claim wants it to be, then said to its creto-init, which takes one claim in its life. Answers when that
+ * has agreed: whoever finds it bound finds it complete. With an error it is not claimed: where it is still claimable the claim was refused and nothing has changed,
+ * else it is being ended and another may be tried. */
 void sandbox_claim(struct sandbox *sb, const struct sandbox_claim *c, sandbox_done_fn *done, void *ctx);
+
+void sandbox_claim_bind(struct sandbox *sb);
 
 /* The sandbox that was claimed or made with this key, or NULL. */
 struct sandbox *sandboxes_find_key(struct sandboxes *all, const char *owner, const char *key);
 /* Who made or claimed it can ask for its answer again. */
 bool sandbox_has_key(const struct sandbox *sb);
-/* Calls `done` when the claim under way is answered, at once where none is. */
-void sandbox_claim_wait(struct sandbox *sb, sandbox_done_fn *done, void *ctx);
 
 /* ---- commands ---- */
 

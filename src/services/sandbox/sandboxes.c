@@ -124,6 +124,7 @@ void sandbox_free(struct sandbox *sb)
                 all->last = sb->prev;
         all->counts[sb->info.state]--;
         execs_free(sb);
+        prewarm_free(sb);
         watch_free(sb->watch);
         session_free(sb->session);
         vm_free(sb->vm);
@@ -256,9 +257,10 @@ static void take_missing(struct sandbox *sb)
 {
         struct err e;
 
+        if (sb->doomed)
+                return; /* the warden has been asked to end it, and will say that it is not there */
         sb->in_warden = false;
         if (sb->info.state == SANDBOX_TERMINATING) {
-                sb->doomed = false;
                 sandbox_end(sb);
                 return;
         }
@@ -278,9 +280,10 @@ static void take_one(struct sandbox *sb, const struct ipc_listed_box *box)
 
         if (sb->spawning)
                 return; /* what is there was begun before; the answer to our SPAWN says so */
+        if (sb->doomed)
+                return; /* the link asks again by itself, and twice is once too often */
         sb->in_warden = true;
         if (sb->info.state == SANDBOX_TERMINATING || sb->info.state == SANDBOX_TERMINATED || sb->info.state == SANDBOX_FAILED) {
-                sb->doomed = false;
                 sandbox_end(sb);
         } else if (box->state == IPC_BOX_EXITED || box->state == IPC_BOX_DYING) {
                 err_set(&e, ERR_INTERNAL_ERROR, 0, "it ended while the service was down (status %d)", box->status);
@@ -321,7 +324,7 @@ static void on_list(void *ctx, const struct link_answer *a)
                         take_one(sb, box);
                 } else {
                         all->config.log(all->config.ctx, true, box->id, "the warden has a sandbox that no record names: it is ended");
-                        link_terminate(all->link, box->id, ignore, NULL);
+                        link_terminate(all->link, box->id, NULL, NULL);
                 }
         }
         all->list_seen += a->listed->count;
@@ -329,6 +332,11 @@ static void on_list(void *ctx, const struct link_answer *a)
                 link_list(all->link, all->list_seen, on_list, all);
         else
                 settle(all);
+}
+
+static void classes_known(void *ctx)
+{
+        (void)ctx;
 }
 
 static void on_up(void *ctx, const struct ipc_hello_ok *hello)
@@ -342,6 +350,7 @@ static void on_up(void *ctx, const struct ipc_hello_ok *hello)
                 sb->listed = false;
         all->config.log(all->config.ctx, false, NULL, "creto-warden answers");
         link_list(all->link, 0, on_list, all);
+        sandboxes_look_classes(all, classes_known, all);
 }
 
 static void on_down(void *ctx, const char *why)
@@ -387,8 +396,8 @@ int sandboxes_open(const struct sandboxes_config *config, struct sandboxes **out
                 err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         else if (host_boot_id(all->boot_id) < 0)
                 err_sys(e, "cannot read the kernel's boot id");
-        else if (record_load_all(all, e) == 0 &&
-                 link_new(config->loop, config->warden_socket, config->prepared, &events, all, &all->link, e) == 0) {
+        else if (classes_load(all), record_load_all(all, e) == 0 && link_new(config->loop, config->warden_socket, config->prepared, &events,
+                                                                             all, &all->link, e) == 0) {
                 timer_set(all->sweep, SWEEP_MS);
                 *out = all;
                 return 0;
@@ -430,9 +439,4 @@ bool sandboxes_settled(const struct sandboxes *all)
 void sandboxes_drain(struct sandboxes *all, bool drained)
 {
         all->drained = drained;
-}
-
-bool sandboxes_drained(const struct sandboxes *all)
-{
-        return all->drained;
 }

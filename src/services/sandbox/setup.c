@@ -56,6 +56,9 @@ static void pack_setup(struct packer *p, struct setup *s, const struct spec *spe
         s->image_env = pack_all(p, env->items, env->count, NULL, 0);
         s->labels = pack_all(p, spec->labels, spec->label_count, NULL, 0);
         s->command = pack_all(p, entry->items, entry->count, cmd->items, cmd->count);
+        s->prewarm = spec->prewarm;
+        for (size_t i = 0; i < s->prewarm.count; i++)
+                s->prewarm.items[i] = pack(p, spec->prewarm.items[i]);
         s->label_count = spec->label_count;
         s->entrypoint_count = entry->count;
         s->image = pack(p, spec->image);

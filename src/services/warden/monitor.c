@@ -13,12 +13,14 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/proc.h"
 #include "base/sock.h"
 #include "base/str.h"
 #include "base/sys.h"
+#include "domain/spawn.h"
 #include "services/warden/image.h"
 
-enum { QUIET_MS = 4, EVENTS = 64 };
+enum { QUIET_MS = 4, CLEAR_MS = 2, PEER_AT_ONCE = 64 };
 
 enum peer_state { PEER_NEW, PEER_OPEN };
 
@@ -32,7 +34,9 @@ struct monitor {
         int image_pidfd;
         uint32_t image_serial;
         int zygote_watched;
-        bool broken; /* nothing can be served any more */
+        unsigned spoken; /* messages of the peer in a row */
+        bool idle;       /* nothing is left to be made ahead */
+        bool broken;     /* nothing can be served any more */
         bool stopped;
 };
 
@@ -43,8 +47,9 @@ struct message {
         size_t nfds;
 };
 
-/* What epoll hands back: the peer, the zygote and creto-image by these, a sandbox by its address. */
-static char tag_peer, tag_listener, tag_zygote, tag_image, tag_stop;
+/* What epoll hands back: the peer, the zygote and creto-image by these, a sandbox by its address, its errand by the next. */
+enum { TAG_ERRAND = 1 };
+static _Alignas(2) char tag_peer, tag_listener, tag_zygote, tag_image, tag_stop;
 
 static void log_line(const char *what, const char *detail)
 {
@@ -88,13 +93,94 @@ static bool answer_error(struct monitor *m, uint32_t serial, const struct err *e
         return answer(m, &w, NULL, 0);
 }
 
-static bool answer_terminated(struct monitor *m, struct nest_box *b)
+static bool answer_terminated(struct monitor *m, const struct nest_box *b)
 {
         struct wbuf w = begin(out, IPC_TERMINATED, b->serial);
 
         ipc_put_terminated(&w, b->id, &b->usage);
-        nest_forget(&m->nest, b);
         return answer(m, &w, NULL, 0);
+}
+
+static bool answer_spawned(struct monitor *m, const struct nest_box *b, int stream)
+{
+        struct ipc_spawned spawned = { .pid = (uint32_t)b->pid, .limits_missing = b->want.missing };
+        struct wbuf w = begin(out, IPC_SPAWNED, b->asked);
+
+        memcpy(spawned.id, b->id, sizeof(spawned.id));
+        ipc_put_spawned(&w, &spawned);
+        return answer(m, &w, &stream, 1);
+}
+
+static bool answer_changed(struct monitor *m, const struct nest_box *b, const struct nest_errand *what)
+{
+        struct wbuf w = begin(out, what->type == IPC_LIMIT ? IPC_LIMITED : IPC_FROZEN, what->asked);
+        struct ipc_freeze freeze = { .frozen = what->frozen };
+
+        memcpy(freeze.id, b->id, sizeof(freeze.id));
+        if (what->type == IPC_LIMIT)
+                ipc_put_limited(&w, limits_missing(&what->limits, nest_limits(&m->nest)));
+        else
+                ipc_put_freeze(&w, &freeze);
+        return answer(m, &w, NULL, 0);
+}
+
+static bool on_errand(struct monitor *m, struct nest_box *b)
+{
+        struct err e;
+        int r = nest_changed(&m->nest, b, &e);
+
+        if (b->errand.asked == 0)
+                return true;
+        return r < 0 ? answer_error(m, b->errand.asked, &e) : answer_changed(m, b, &b->errand);
+}
+
+/* ---- the ends of sandboxes ---- */
+
+/* What was reaped, or never had a process. */
+static bool on_gone(struct monitor *m, struct nest_box *b)
+{
+        bool ok = b->errand.sock < 0 || on_errand(m, b);
+
+        if (!nest_clear(&m->nest, b))
+                return ok;
+        if (b->complaint[0])
+                log_line(b->id, b->complaint);
+        if (b->wanted && !b->unwanted)
+                ok = answer_terminated(m, b) && ok;
+        if (b->wanted || b->unwanted) {
+                nest_forget(&m->nest, b);
+                return ok;
+        }
+        if (m->state != PEER_OPEN)
+                return true; /* LIST says it to who comes */
+        struct ipc_exited exited = { .status = b->status, .usage = b->usage };
+        memcpy(exited.id, b->id, sizeof(exited.id));
+        struct wbuf w = begin(out, IPC_EXITED, 0);
+        ipc_put_exited(&w, &exited);
+        return answer(m, &w, NULL, 0);
+}
+
+/* Of one that is not running yet. While it is not known whether it has a process, its socket will say. */
+static bool discard(struct monitor *m, struct nest_box *b, bool has_none)
+{
+        nest_disown(&m->nest, b);
+        if (b->pidfd < 0)
+                return !has_none || on_gone(m, b);
+        epoll_ctl(m->epoll, EPOLL_CTL_DEL, b->sock, NULL);
+        return watch(m, b->pidfd, b) == 0 || errno == EEXIST;
+}
+
+static bool fail_spawn(struct monitor *m, struct nest_box *b, const struct err *e)
+{
+        bool ok = true;
+
+        if (b->id[0]) {
+                ok = answer_error(m, b->asked, e) && (!b->wanted || answer_terminated(m, b));
+        } else if (!b->unwanted) {
+                log_line("cannot prepare a sandbox", e->msg);
+                m->nest.config.prepared = 0;
+        }
+        return discard(m, b, true) && ok;
 }
 
 /* ---- requests; each returns false where the connection has to end ---- */
@@ -106,6 +192,7 @@ static int start_nest(struct monitor *m, struct err *e)
                 .state_dir = m->config.state_dir,
                 .user = m->config.user,
                 .private = m->config.listener < 0,
+                .classes = &m->config.classes,
         };
 
         m->nest_ready = true;
@@ -135,85 +222,92 @@ static bool on_hello(struct monitor *m, struct message *msg)
         return answer(m, &w, NULL, 0);
 }
 
-static bool hostname_ok(const char *s)
+static bool finish_spawn(struct monitor *m, struct nest_box *b)
 {
-        return str_is_id(s, IPC_HOSTNAME_MAX);
+        int stream = -1;
+        struct err e;
+
+        if (nest_send_off(&m->nest, b, &stream, &e) < 0)
+                return fail_spawn(m, b, &e);
+        bool ok = answer_spawned(m, b, stream);
+        close(stream);
+        if (b->wanted)
+                nest_kill(&m->nest, b);
+        return ok;
 }
 
-/* Everything a request says, against our own rules. The codec has checked its form. */
-static int check_spawn(struct monitor *m, const struct ipc_spawn *req, size_t nfds, struct err *e)
+static bool begin_spawn(struct monitor *m, struct nest_box *b)
 {
+        struct err e;
+
+        if (nest_begin(&m->nest, b, &e) < 0)
+                return fail_spawn(m, b, &e);
+        return watch(m, b->sock, b) == 0;
+}
+
+static bool on_embryo(struct monitor *m, struct nest_box *b)
+{
+        struct err e;
+        int r = nest_hear(&m->nest, b, &e);
+
+        if (r < 0)
+                return fail_spawn(m, b, &e);
+        if (b->unwanted && b->pidfd >= 0)
+                return discard(m, b, false);
+        if (r > 0)
+                return true;
+        epoll_ctl(m->epoll, EPOLL_CTL_DEL, b->sock, NULL);
+        if (watch(m, b->pidfd, b) < 0)
+                return false;
+        return b->id[0] ? finish_spawn(m, b) : true;
+}
+
+/* From here on what came along is the box's. */
+static struct nest_box *take_order(struct monitor *m, const struct ipc_spawn *req, struct message *msg, struct err *e)
+{
+        const struct spawn_rules rules = { m->config.peer_is_root || m->config.user, SPACE_IDS, nest_limits(&m->nest), &m->config.classes };
+        struct nest_want want = {
+                .uid = req->uid, .gid = req->gid, .own_ids = req->root == IPC_ROOT_DIR, .background = req->flags & IPC_SPAWN_BACKGROUND
+        };
         struct limits l = { .wanted = req->limits_wanted };
+        struct image_hold *hold = NULL;
 
-        memcpy(l.value, req->limits, sizeof(l.value));
-        if (!str_is_id(req->id, IPC_ID_MAX) || !hostname_ok(req->hostname))
-                return err_set(e, ERR_INVALID_SPEC, 0, "the sandbox's id or host name is not one");
-        if (!limits_valid(&l))
-                return err_set(e, ERR_INVALID_SPEC, 0, "a limit is out of range");
-        if (nest_find(&m->nest, req->id))
-                return err_set(e, ERR_SANDBOX_NOT_READY, 0, "a sandbox with id '%s' exists", req->id);
-        if (req->uid >= SPACE_INIT_ID || req->gid >= SPACE_INIT_ID)
-                return err_set(e, ERR_INVALID_SPEC, 0, "user %u and group %u are not both below %d", req->uid, req->gid, SPACE_INIT_ID);
-        if (req->home[0] != '/' && req->home[0] != '\0')
-                return err_set(e, ERR_INVALID_SPEC, 0, "the home directory is not an absolute path");
-        if ((req->root == IPC_ROOT_LAYERS) != (req->layer_count > 0) || (req->root == IPC_ROOT_DIR ? 1U : 0U) != nfds)
-                return err_set(e, ERR_INVALID_SPEC, 0, "the root does not fit its kind");
-        if (req->root == IPC_ROOT_DIR && !m->config.peer_is_root && !m->config.user)
-                return err_set(e, ERR_AUTHORIZATION_DENIED, 0, "only root may name a directory as root");
-        return limits_check_enforced(&l, nest_limits(&m->nest), e);
-}
-
-/* What the sandbox's root is made of: *hold with the layers of an image, or the directory that came with the message. */
-static int open_layers(struct monitor *m, const struct ipc_spawn *req, struct message *msg, struct image_hold **hold, int *layers,
-                       struct err *e)
-{
-        if (req->root == IPC_ROOT_DIR) {
-                layers[0] = msg->fds[0];
-                return 1;
+        if (spawn_check(&rules, req, msg->nfds, &want.class, &want.missing, e) < 0)
+                return NULL;
+        if (nest_find(&m->nest, req->id)) {
+                err_set(e, ERR_SANDBOX_NOT_READY, 0, "a sandbox with id '%s' exists", req->id);
+                return NULL;
         }
-        if (req->root != IPC_ROOT_LAYERS)
-                return 0;
-        auto_fd store = image_store_open(m->config.image_store, m->config.user, e);
-        if (store < 0 || !(*hold = image_hold(store, req, e)))
-                return -(int)e->code;
-        for (unsigned i = 0; i < req->layer_count; i++)
-                layers[i] = (*hold)->layers[i]->fd;
-        return (int)req->layer_count;
+        memcpy(l.value, req->limits, sizeof(l.value));
+        if (class_lacks(want.class) & (1U << LIMIT_PIDS))
+                l.value[LIMIT_PIDS] = NEST_NO_PIDS;
+        memcpy(want.hostname, req->hostname, sizeof(want.hostname));
+        memcpy(want.home, req->home, sizeof(want.home));
+        if (req->root == IPC_ROOT_LAYERS) {
+                auto_fd store = image_store_open(m->config.image_store, m->config.user, e);
+                if (store < 0 || !(hold = image_hold(store, req, e)))
+                        return NULL;
+        }
+        struct nest_box *b = nest_order(&m->nest, req->id, &want, &l, want.own_ids ? msg->fds[0] : -1, hold, e);
+        if (!b)
+                image_let_go(hold);
+        else
+                msg->nfds = 0;
+        return b;
 }
 
 static bool on_spawn(struct monitor *m, struct message *msg)
 {
         static struct ipc_spawn req;
-        static int layers[IPC_LAYERS_MAX];
-        struct ipc_spawned spawned;
-        struct nest_box *box = NULL;
-        struct image_hold *hold = NULL;
-        int stream = -1;
         struct err e;
 
         if (ipc_get_spawn(&msg->body, &req) < 0)
                 return false;
-        int r = check_spawn(m, &req, msg->nfds, &e);
-        if (r == 0)
-                r = open_layers(m, &req, msg, &hold, layers, &e);
-        if (r >= 0)
-                r = nest_spawn(&m->nest, &req, layers, (unsigned)r, &box, &stream, &spawned.limits_missing, &e);
-        if (r < 0) {
-                image_let_go(hold);
+        struct nest_box *b = take_order(m, &req, msg, &e);
+        if (!b)
                 return answer_error(m, msg->head.serial, &e);
-        }
-        box->image = hold;
-        if (watch(m, box->pidfd, box) < 0 && errno != EEXIST) /* one made ahead is watched already */ {
-                close(stream);
-                return false;
-        }
-        memcpy(spawned.id, box->id, sizeof(spawned.id));
-        spawned.pid = (uint32_t)box->pid;
-        struct wbuf w = begin(out, IPC_SPAWNED, msg->head.serial);
-        ipc_put_spawned(&w, &spawned);
-        bool ok = answer(m, &w, &stream, 1);
-        close(stream);
-        return ok;
+        b->asked = msg->head.serial;
+        return b->state == NEST_PREPARED ? finish_spawn(m, b) : true;
 }
 
 static struct nest_box *find_box(struct monitor *m, struct message *msg, bool *answered)
@@ -249,6 +343,7 @@ static bool on_usage(struct monitor *m, struct message *msg)
 static bool on_terminate(struct monitor *m, struct message *msg)
 {
         bool answered;
+        struct err e;
         struct nest_box *box = find_box(m, msg, &answered);
 
         if (!box)
@@ -258,9 +353,16 @@ static bool on_terminate(struct monitor *m, struct message *msg)
         box->wanted = true;
         box->serial = msg->head.serial;
         if (box->state == NEST_DEAD)
-                return answer_terminated(m, box);
-        nest_kill(box);
-        return true;
+                return on_gone(m, box);
+        if (box->state == NEST_WAITING) {
+                err_set(&e, ERR_SANDBOX_NOT_READY, 0, "'%s' was terminated before it was made", box->id);
+                return fail_spawn(m, box, &e);
+        }
+        if (box->state == NEST_RUNNING)
+                nest_kill(&m->nest, box);
+        else if (box->job && box->pidfd >= 0)
+                sys_pidfd_send_signal(box->pidfd, SIGKILL);
+        return true; /* one that is being made ends when it has been answered */
 }
 
 static bool on_image(struct monitor *m, struct message *msg)
@@ -280,12 +382,24 @@ static bool on_image(struct monitor *m, struct message *msg)
         return m->image_pidfd >= 0 && watch(m, m->image_pidfd, &tag_image) == 0;
 }
 
+static bool on_classes(struct monitor *m, struct message *msg)
+{
+        static struct ipc_classes classes;
+
+        if (rbuf_left(&msg->body) > 0)
+                return false;
+        nest_classes(&m->nest, &classes);
+        struct wbuf w = begin(out, IPC_CLASSES_OK, msg->head.serial);
+        ipc_put_classes(&w, &classes);
+        return answer(m, &w, NULL, 0);
+}
+
 static uint8_t box_state(const struct nest_box *b)
 {
-        return b->state == NEST_DEAD    ? IPC_BOX_EXITED
-               : b->state == NEST_DYING ? IPC_BOX_DYING
-               : b->frozen              ? IPC_BOX_FROZEN
-                                        : IPC_BOX_RUNNING;
+        return b->state == NEST_DEAD      ? IPC_BOX_EXITED
+               : b->state != NEST_RUNNING ? IPC_BOX_DYING
+               : b->frozen                ? IPC_BOX_FROZEN
+                                          : IPC_BOX_RUNNING;
 }
 
 static bool on_list(struct monitor *m, struct message *msg)
@@ -297,7 +411,7 @@ static bool on_list(struct monitor *m, struct message *msg)
                 return false;
         listed.total = listed.count = 0;
         for (const struct nest_box *b = m->nest.boxes; b; b = b->next) {
-                if (b->state == NEST_PREPARED || listed.total++ < first || listed.count == IPC_LIST_MAX)
+                if (b->state < NEST_RUNNING || b->unwanted || listed.total++ < first || listed.count == IPC_LIST_MAX)
                         continue;
                 struct ipc_listed_box *l = &listed.boxes[listed.count++];
                 *l = (struct ipc_listed_box){
@@ -326,49 +440,46 @@ static bool on_attach(struct monitor *m, struct message *msg)
         return answer(m, &w, &stream, 1);
 }
 
+static bool change(struct monitor *m, const char *id, struct nest_errand *what)
+{
+        struct nest_box *box = nest_find(&m->nest, id);
+        struct err e;
+        int r = 0;
+
+        if (!box || box->state != NEST_RUNNING)
+                r = err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "no running sandbox '%s'", id);
+        if (r == 0 && what->type == IPC_LIMIT)
+                r = limits_check_change(&box->limits, &what->limits, &e);
+        if (r == 0 && what->type == IPC_LIMIT)
+                r = limits_check_enforced(&what->limits, nest_limits(&m->nest), &e);
+        if (r == 0)
+                r = nest_change(&m->nest, box, what, &e);
+        if (r < 0)
+                return answer_error(m, what->asked, &e);
+        return r == 0 ? answer_changed(m, box, what) : watch(m, box->errand.sock, (char *)box + TAG_ERRAND) == 0;
+}
+
 static bool on_freeze(struct monitor *m, struct message *msg)
 {
-        struct ipc_freeze freeze;
-        struct err e;
+        struct nest_errand what = { .type = IPC_FREEZE, .asked = msg->head.serial };
+        struct ipc_freeze req;
 
-        if (ipc_get_freeze(&msg->body, &freeze) < 0)
+        if (ipc_get_freeze(&msg->body, &req) < 0)
                 return false;
-        struct nest_box *box = nest_find(&m->nest, freeze.id);
-        if (!box || box->state != NEST_RUNNING) {
-                err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "no running sandbox '%s'", freeze.id);
-                return answer_error(m, msg->head.serial, &e);
-        }
-        if (nest_freeze(&m->nest, box, freeze.frozen, &e) < 0)
-                return answer_error(m, msg->head.serial, &e);
-        struct wbuf w = begin(out, IPC_FROZEN, msg->head.serial);
-        ipc_put_freeze(&w, &freeze);
-        return answer(m, &w, NULL, 0);
+        what.frozen = req.frozen;
+        return change(m, req.id, &what);
 }
 
 static bool on_limit(struct monitor *m, struct message *msg)
 {
+        struct nest_errand what = { .type = IPC_LIMIT, .asked = msg->head.serial };
         struct ipc_limit req;
-        struct err e;
 
         if (ipc_get_limit(&msg->body, &req) < 0)
                 return false;
-        struct nest_box *box = nest_find(&m->nest, req.id);
-        struct limits l = { .wanted = req.limits_wanted };
-        memcpy(l.value, req.limits, sizeof(l.value));
-        int r = 0;
-        if (!box || box->state != NEST_RUNNING)
-                r = err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "no running sandbox '%s'", req.id);
-        if (r == 0)
-                r = limits_check_change(&box->limits, &l, &e);
-        if (r == 0)
-                r = limits_check_enforced(&l, nest_limits(&m->nest), &e);
-        if (r == 0)
-                r = nest_limit(&m->nest, box, &l, &e);
-        if (r < 0)
-                return answer_error(m, msg->head.serial, &e);
-        struct wbuf w = begin(out, IPC_LIMITED, msg->head.serial);
-        ipc_put_limited(&w, limits_missing(&l, nest_limits(&m->nest)));
-        return answer(m, &w, NULL, 0);
+        what.limits.wanted = req.limits_wanted;
+        memcpy(what.limits.value, req.limits, sizeof(what.limits.value));
+        return change(m, req.id, &what);
 }
 
 /* Who may say what, with how many descriptors, in which state. */
@@ -387,6 +498,7 @@ static const struct {
         { IPC_ATTACH, PEER_OPEN, 0, 0, on_attach },
         { IPC_FREEZE, PEER_OPEN, 0, 0, on_freeze },
         { IPC_LIMIT, PEER_OPEN, 0, 0, on_limit },
+        { IPC_CLASSES, PEER_OPEN, 0, 0, on_classes },
 };
 
 static bool dispatch(struct monitor *m, struct message *msg)
@@ -424,25 +536,13 @@ static bool on_peer(struct monitor *m)
 
 static bool on_box(struct monitor *m, struct nest_box *box)
 {
-        enum nest_state before = box->state;
-
+        if (box->state == NEST_MAKING)
+                return on_embryo(m, box);
+        if (box->state == NEST_PREPARED)
+                nest_disown(&m->nest, box);
         epoll_ctl(m->epoll, EPOLL_CTL_DEL, box->pidfd, NULL);
         nest_reap(&m->nest, box);
-        if (box->complaint[0])
-                log_line(box->id, box->complaint);
-        if (before == NEST_PREPARED) {
-                nest_forget(&m->nest, box);
-                return true;
-        }
-        if (box->wanted)
-                return answer_terminated(m, box);
-        if (m->state != PEER_OPEN)
-                return true; /* LIST says it to who comes */
-        struct ipc_exited exited = { .status = box->status, .usage = box->usage };
-        memcpy(exited.id, box->id, sizeof(exited.id));
-        struct wbuf w = begin(out, IPC_EXITED, 0);
-        ipc_put_exited(&w, &exited);
-        return answer(m, &w, NULL, 0);
+        return on_gone(m, box);
 }
 
 static bool on_image_done(struct monitor *m)
@@ -494,8 +594,13 @@ static void drop_peer(struct monitor *m)
         end_image(m);
         m->state = PEER_NEW;
         m->nest.config.prepared = 0;
-        for (struct nest_box *b = m->nest.boxes; b; b = b->next)
+        for (struct nest_box *b = m->nest.boxes, *next; b; b = next) {
+                next = b->next;
                 b->wanted = false;
+                b->errand.asked = 0;
+                if (b->id[0] && b->state < NEST_RUNNING)
+                        discard(m, b, b->state == NEST_WAITING);
+        }
 }
 
 static bool on_listener(struct monitor *m)
@@ -530,6 +635,8 @@ static bool handle(struct monitor *m, void *tag)
                 m->stopped = true;
                 return false;
         }
+        if ((uintptr_t)tag & TAG_ERRAND)
+                return on_errand(m, (struct nest_box *)((char *)tag - TAG_ERRAND));
         return on_box(m, tag);
 }
 
@@ -541,27 +648,33 @@ static void watch_zygote(struct monitor *m)
                 m->zygote_watched = m->nest.zygote;
 }
 
-/* With nothing else to do, prepares one more. Returns true where there may be more to prepare. */
-static bool prepare_one(struct monitor *m)
-{
-        struct nest_box *box;
-        struct err e;
-
-        if (m->state != PEER_OPEN)
-                return false;
-        int r = nest_prepare(&m->nest, &box, &e);
-        if (r < 0) {
-                log_line("cannot prepare a sandbox", e.msg);
-                m->nest.config.prepared = 0;
-        }
-        return r > 0 && watch(m, box->pidfd, box) == 0;
-}
-
 /* As long as half of them are left, the next is made when nobody has asked for a while: what has just been sent off starts now, and what is made competes with
  * it for processors and for the kernel's locks. Milliseconds. */
-static int wait_before_preparing(const struct monitor *m)
+static int patience(struct monitor *m)
 {
-        return m->nest_ready && 2 * nest_prepared(&m->nest) >= m->nest.config.prepared ? QUIET_MS : 0;
+        int ms = m->idle || !m->nest_ready ? -1 : 2 * m->nest.count[NEST_PREPARED] >= m->nest.config.prepared ? QUIET_MS : 0;
+
+        if (nest_next(&m->nest, true))
+                return 0;
+        return (m->nest.count[NEST_CLEARING] > 0 || m->nest.sweeps > 0) && (ms < 0 || ms > CLEAR_MS) ? CLEAR_MS : ms;
+}
+
+/* With nothing else to do. */
+static bool on_idle(struct monitor *m)
+{
+        struct nest_box *b = nest_next(&m->nest, true);
+
+        for (struct nest_box *c = m->nest.boxes, *next; c && m->nest.count[NEST_CLEARING] > 0; c = next) {
+                next = c->next;
+                if (c->state == NEST_CLEARING && !on_gone(m, c))
+                        return false;
+        }
+        if (!b)
+                nest_sweep(&m->nest);
+        if (!b && m->state == PEER_OPEN)
+                b = nest_prepare(&m->nest);
+        m->idle = !b;
+        return b ? begin_spawn(m, b) : true;
 }
 
 /* A service ends when it is asked to; a private warden with its connection. */
@@ -593,29 +706,55 @@ static int begin_serving(struct monitor *m)
         return watch_stop(m) < 0 ? -1 : watch(m, m->config.listener, &tag_listener);
 }
 
+static bool is_known(void *ctx, pid_t pid)
+{
+        struct monitor *m = ctx;
+        bool known = pid == m->image_pid || pid == m->nest.zygote_pid;
+
+        for (const struct nest_box *b = m->nest.boxes; b && !known; b = b->next)
+                known = (b->pid == pid && b->pidfd >= 0) || (b->errand.pid == pid && b->errand.sock >= 0);
+        return known;
+}
+
+static bool peer_speaks(struct monitor *m)
+{
+        return m->spoken++ < PEER_AT_ONCE && m->config.peer >= 0 && fd_readable(m->config.peer, 0);
+}
+
+/* One thing, the most urgent: what the peer says, what it waits for, what has happened, what nobody waits for. */
+static bool turn(struct monitor *m)
+{
+        struct epoll_event event;
+        struct nest_box *b;
+
+        if (peer_speaks(m))
+                return on_peer(m);
+        m->spoken = 0;
+        if ((b = nest_next(&m->nest, false)))
+                return begin_spawn(m, b);
+        int n = epoll_wait(m->epoll, &event, 1, patience(m));
+        if (n < 0 && errno != EINTR)
+                m->broken = true;
+        if (n <= 0)
+                return n < 0 ? !m->broken : on_idle(m);
+        m->idle = false;
+        return handle(m, event.data.ptr);
+}
+
 int monitor_run(const struct monitor_config *config)
 {
         struct monitor m = { .config = *config, .image_pidfd = -1, .zygote_watched = -1 };
-        struct epoll_event events[EVENTS];
-        bool go_on = true, idle = false;
 
         m.epoll = epoll_create1(EPOLL_CLOEXEC);
         if (m.epoll < 0 || begin_serving(&m) < 0)
                 return 1;
-        while (go_on) {
-                int n = epoll_wait(m.epoll, events, EVENTS, idle ? -1 : wait_before_preparing(&m));
-
-                if (n < 0 && errno != EINTR)
-                        break;
-                idle = n <= 0 && !prepare_one(&m);
-                for (int i = 0; i < n && go_on; i++) {
-                        if (handle(&m, events[i].data.ptr))
-                                continue;
-                        go_on = m.config.listener >= 0 && !m.broken && !m.stopped;
-                        drop_peer(&m);
-                        break; /* what else came may be about what is no more; it comes again */
-                }
-                watch_zygote(&m);
+        for (bool go_on = true; go_on; watch_zygote(&m)) {
+                if (m.nest.strays)
+                        proc_bury(is_known, &m); /* what engines leave is ours when nobody else waits for it */
+                if (turn(&m))
+                        continue;
+                go_on = m.config.listener >= 0 && !m.broken && !m.stopped;
+                drop_peer(&m);
         }
         end_image(&m);
         if (m.nest_ready && m.config.listener < 0)

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +17,11 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/sock.h"
+#include "base/str.h"
 #include "base/sys.h"
+#include "domain/boot.h"
+#include "services/warden/driver.h"
+#include "services/warden/oci.h"
 #include "services/warden/parts/mnt.h"
 #include "services/warden/program.h"
 #include "services/warden/zygote.h"
@@ -26,17 +29,24 @@
 _Static_assert(LIMIT_COUNT == (int)IPC_LIMITS, "the protocol carries every limit");
 
 /* DEFAULT_UID: user `agent`, who runs what names no user; the embryos made ahead are made for it. */
-enum { DEFAULT_UID = 1000, USER_STACK = 8 << 20, TTY_GROUP = 5, INIT_MAX_BYTES = 4 << 20 };
+enum {
+        DEFAULT_UID = 1000,
+
+        INIT_MAX_BYTES = 4 << 20,
+        MAKING_MIN = 4,
+        MAKING_MAX = 32,
+        WAITING_MAX = 65536,
+        CLEAR_TRIES = 1000,
+        SWEEPS = 500,
+};
 
 /* ---- start and end ---- */
 
 /* A sealed copy of creto-init: what runs inside can neither be changed from inside nor lead back to a file of the host. */
 static int load_init(struct err *e)
 {
-        static char chunk[65536];
         auto_fd from = program_open("init");
         struct stat st;
-        ssize_t got;
 
         if (from < 0 || fstat(from, &st) < 0 || st.st_size > INIT_MAX_BYTES) {
                 err_set(e, ERR_BACKEND_UNAVAILABLE, errno, "cannot open creto-init");
@@ -45,11 +55,9 @@ static int load_init(struct err *e)
         auto_fd to = memfd_create("creto-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         if (to < 0)
                 return err_sys(e, "cannot make a memory file");
-        while ((got = read(from, chunk, sizeof(chunk))) > 0)
-                if (fd_write_all(to, chunk, (size_t)got) < 0)
-                        return err_sys(e, "cannot copy creto-init");
-        if (got < 0 || fchmod(to, 0555) < 0 || fcntl(to, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
-                return err_sys(e, "cannot seal creto-init");
+        if (fd_copy(from, to) < 0 || fchmod(to, 0555) < 0 ||
+            fcntl(to, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+                return err_sys(e, "cannot copy and seal creto-init");
         /* execve refuses a file that is open for writing */
         char path[64];
         snprintf(path, sizeof(path), "/proc/self/fd/%d", to);
@@ -90,9 +98,7 @@ static int start_zygote(struct nest *n, struct err *e)
 
 int nest_ensure_zygote(struct nest *n, struct err *e)
 {
-        struct pollfd p = { .fd = n->zygote, .events = POLLIN };
-
-        if (n->zygote >= 0 && poll(&p, 1, 0) == 0)
+        if (n->zygote >= 0 && !fd_readable(n->zygote, 0))
                 return 0;
         if (n->zygote >= 0) {
                 fd_close(&n->zygote);
@@ -102,43 +108,57 @@ int nest_ensure_zygote(struct nest *n, struct err *e)
         return start_zygote(n, e);
 }
 
-/* Waits that long (-1: until then) for the end of a process. A zombie has ended, however long the host takes to reap it. */
-static bool has_ended(int pidfd, int wait_ms)
-{
-        struct pollfd p = { .fd = pidfd, .events = POLLIN };
-        int r;
+/* ---- boxes ---- */
 
-        while ((r = poll(&p, 1, wait_ms)) < 0 && errno == EINTR)
-                ;
-        return r != 0;
+static void set_state(struct nest *n, struct nest_box *b, enum nest_state state)
+{
+        n->count[b->state]--;
+        n->count[state]++;
+        b->state = state;
+}
+
+static struct nest_box *add_box(struct nest *n, const struct limits *l)
+{
+        struct nest_box *b = n->count[NEST_WAITING] < WAITING_MAX ? calloc(1, sizeof(*b)) : NULL;
+
+        if (!b)
+                return NULL;
+        *b = (struct nest_box){
+                .state = NEST_WAITING, .pidfd = -1, .sock = -1, .slot = -1, .root = -1, .limits = *l, .errand.sock = -1, .next = n->boxes
+        };
+        memset(&b->usage, 0xff, sizeof(b->usage));
+        n->count[NEST_WAITING]++;
+        n->boxes = b;
+        return b;
 }
 
 /* A record of the warden before us. What it names may be gone, or may even be another process by now. */
 static void adopt(void *user, const struct record *r)
 {
+        const struct limits none = { 0 };
         struct nest *n = user;
-        struct nest_box *b = calloc(1, sizeof(*b));
-        int pidfd = b ? sys_pidfd_open(r->pid) : -1;
+        auto_fd pidfd = sys_pidfd_open(r->pid);
+        bool ours = pidfd >= 0 && record_pid_start(r->pid) == r->pid_start && !fd_readable(pidfd, 0);
+        struct nest_box *b = ours && space_slot_retake(&n->slots, r->slot) == 0 ? add_box(n, &none) : NULL;
 
-        if (pidfd < 0 || record_pid_start(r->pid) != r->pid_start || has_ended(pidfd, 0) || space_slot_retake(&n->slots, r->slot) != 0) {
-                fd_close(&pidfd);
-                free(b);
+        if (!b) {
+                struct cgroup left;
+
+                cgroup_adopt(&n->cgroups, &left, r->group); /* what an engine had begun */
+                cgroup_destroy(&n->cgroups, &left);
                 record_remove(&n->kept, r->id);
                 return;
         }
-        *b = (struct nest_box){ .state = NEST_RUNNING,
-                                .adopted = true,
-                                .pid = r->pid,
-                                .pidfd = pidfd,
-                                .sock = -1,
-                                .slot = r->slot,
-                                .started_ms = r->started_ms };
+        b->adopted = true;
+        b->pid = r->pid;
+        b->pidfd = take_fd(&pidfd);
+        b->slot = r->slot;
+        b->started_ms = r->started_ms;
         memcpy(b->id, r->id, sizeof(b->id));
         memcpy(b->limits.value, r->limits, sizeof(b->limits.value));
         cgroup_adopt(&n->cgroups, &b->group, r->group);
         b->frozen = cgroup_is_frozen(&n->cgroups, &b->group);
-        b->next = n->boxes;
-        n->boxes = b;
+        set_state(n, b, NEST_RUNNING);
 }
 
 static int take_over(struct nest *n, struct err *e)
@@ -146,15 +166,15 @@ static int take_over(struct nest *n, struct err *e)
         if (record_dirs_open(n->config.run_dir, &n->kept, e) < 0)
                 return -(int)e->code;
         record_each(&n->kept, adopt, n);
-        cgroup_sweep(&n->cgroups, 0);
+        n->sweeps = cgroup_sweep(&n->cgroups, 0) > 0 ? SWEEPS : 0;
         return 0;
 }
 
 int nest_init(struct nest *n, const struct nest_config *config, struct err *e)
 {
-        *n = (struct nest){
-                .config = *config, .init_exe = -1, .zygote = -1, .netns = -1, .slots = { .lock = -1 }, .disk = { .state = -1 }
-        };
+        *n = (struct nest){ .config = *config, .init_exe = -1, .zygote = -1, .slots = { .lock = -1 }, .disk = { .state = -1 } };
+        long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+        n->making_max = cpus <= MAKING_MIN / 2 ? MAKING_MIN : cpus >= MAKING_MAX / 2 ? MAKING_MAX : 2 * (unsigned)cpus;
         if (getrandom(&n->serial, sizeof(n->serial), 0) !=
             (ssize_t)sizeof(n->serial)) /* a pid is not alone where there are pid namespaces */
                 return err_sys(e, "no random numbers");
@@ -162,8 +182,6 @@ int nest_init(struct nest *n, const struct nest_config *config, struct err *e)
                 return -(int)e->code;
         if (start_zygote(n, e) < 0) /* it builds its template while we go on */
                 return -(int)e->code;
-        if (config->private && (n->netns = space_netns(e)) < 0)
-                return n->netns;
         cgroup_host_init(&n->cgroups, !config->user);
         if (disk_host_init(&n->disk, config->state_dir, !config->user, e) < 0)
                 return -(int)e->code;
@@ -182,44 +200,52 @@ static void end_zygote(struct nest *n)
         fd_close(&n->zygote);
 }
 
+/* Waits for the end of one, and for what is left of it. */
+static void end_box(struct nest *n, struct nest_box *b)
+{
+        struct err e;
+
+        while (b->state == NEST_MAKING && b->pidfd < 0 && fd_readable(b->sock, -1) && nest_hear(n, b, &e) > 0)
+                ;
+        nest_kill(n, b);
+        nest_reap(n, b);
+        if (b->errand.sock >= 0)
+                nest_changed(n, b, &e);
+        while (!nest_clear(n, b))
+                nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+        nest_forget(n, b);
+}
+
 void nest_release(struct nest *n)
 {
         for (struct nest_box *b = n->boxes; b; b = b->next)
-                nest_kill(b);
+                nest_kill(n, b);
         if (n->zygote >= 0 && !n->grouped) /* there is nothing for a janitor to clear */
                 kill(n->zygote_pid, SIGKILL);
-        while (n->boxes) {
-                nest_reap(n, n->boxes);
-                nest_forget(n, n->boxes);
-        }
+        while (n->boxes)
+                end_box(n, n->boxes);
         if (n->grouped)
                 cgroup_sweep(&n->cgroups, 0);
         end_zygote(n); /* whoever waits for us finds nothing */
         cgroup_host_release(&n->cgroups);
         disk_host_release(&n->disk);
         record_dirs_close(&n->kept);
-        fd_close(&n->netns);
         fd_close(&n->init_exe);
         fd_close(&n->slots.lock);
 }
 
-/* ---- embryos ---- */
-
 void nest_leave(struct nest *n)
 {
-        for (struct nest_box *b = n->boxes; b; b = b->next)
-                if (b->state == NEST_PREPARED)
-                        nest_kill(b);
         for (struct nest_box *b = n->boxes, *next; b; b = next) {
                 next = b->next;
-                if (b->state != NEST_PREPARED && b->state != NEST_DYING)
-                        continue;
-                nest_reap(n, b);
-                nest_forget(n, b);
+                if (b->state != NEST_RUNNING && b->state != NEST_DEAD)
+                        end_box(n, b);
         }
         if (!n->boxes)
                 nest_release(n);
 }
+
+/* ---- embryos ---- */
 
 uint32_t nest_limits(const struct nest *n)
 {
@@ -242,69 +268,22 @@ static unsigned wanted_controllers(const struct limits *l)
                 bits |= CGROUP_MEMORY;
         if (l->value[LIMIT_CPU] != LIMIT_UNLIMITED)
                 bits |= CGROUP_CPU;
-        if (l->value[LIMIT_PIDS] != LIMIT_UNLIMITED)
+        if (l->value[LIMIT_PIDS] < NEST_NO_PIDS)
                 bits |= CGROUP_PIDS;
         return bits ? bits | CGROUP_CPUACCT : 0;
 }
 
-static int write_limits(struct nest *n, struct nest_box *b, const struct limits *l, struct err *e)
+int nest_write_limits(struct nest *n, struct nest_box *b, const struct limits *l, struct err *e)
 {
         const struct cgroup_limits c = {
                 .memory = l->value[LIMIT_MEMORY],
                 .swap = l->value[LIMIT_SWAP],
                 .cpu_millis = l->value[LIMIT_CPU],
-                .pids = l->value[LIMIT_PIDS] == LIMIT_UNLIMITED ? LIMIT_UNLIMITED : l->value[LIMIT_PIDS] + 1, /* creto-init */
+                .pids = l->value[LIMIT_PIDS] >= NEST_NO_PIDS ? LIMIT_UNLIMITED : l->value[LIMIT_PIDS] + 1, /* creto-init */
         };
 
         b->limits = *l;
         return cgroup_limit(&n->cgroups, &b->group, &c, e);
-}
-
-/* What an embryo is made of, besides what the zygote makes. */
-struct material {
-        int userns, disk, root;
-};
-
-static void material_release(struct material *m)
-{
-        fd_close(&m->userns);
-        fd_close(&m->disk);
-        fd_close(&m->root);
-}
-
-static struct space_map box_map(const struct nest *n, const struct nest_box *b, uint32_t inside_uid)
-{
-        if (n->config.user)
-                return (struct space_map){ inside_uid, 0, 1 };
-        return (struct space_map){ 0, space_slot_uid((unsigned)b->slot), SPACE_IDS };
-}
-
-static int gather(struct nest *n, struct nest_box *b, uint32_t uid, const int *layers, unsigned count, bool on_disk_ids, struct material *m,
-                  struct err *e)
-{
-        uint32_t base = n->config.user ? 0 : space_slot_uid((unsigned)b->slot);
-        struct space_map map = box_map(n, b, uid);
-
-        m->userns = space_userns(&map, e);
-        if (m->userns < 0)
-                return m->userns;
-        /* Where memory is not counted, what is written may be memory: a loop device is a third of the time that it takes to make a sandbox. */
-        m->disk = disk_make(&n->disk, b->limits.value[LIMIT_MEMORY] == LIMIT_UNLIMITED, b->disk_bytes, b->disk_inodes, base,
-                            n->config.user ? 0 : base + uid, e);
-        if (m->disk < 0)
-                return m->disk;
-        if (count == 0)
-                return 0;
-        auto_fd idmap = -1;
-        if (!n->config.user) {
-                /* ids on disk (the image range, or those of a directory as they are) → the sandbox's */
-                struct space_map owners = { on_disk_ids ? 0 : SPACE_IMAGE_UID, base, SPACE_IDS };
-                idmap = space_userns(&owners, e);
-                if (idmap < 0)
-                        return idmap;
-        }
-        m->root = mnt_overlay(layers, count, idmap, e);
-        return m->root < 0 ? m->root : 0;
 }
 
 /* From now on there is something to clear if we are killed. A user's groups are in one that their session manager removes with all that is in it. */
@@ -325,196 +304,179 @@ static int tell_janitor(struct nest *n, struct err *e)
         return 0;
 }
 
-/* Asks the zygote for an embryo; it has `sock`. */
-static int order_embryo(struct nest *n, struct nest_box *b, uint32_t flags, int sock, struct err *e)
-{
-        struct zygote_make make = { .flags = flags,
-                                    .tty_gid = n->config.user ? UINT32_MAX : space_slot_uid((unsigned)b->slot) + TTY_GROUP };
-        auto_fd netns = n->netns >= 0 ? take_fd(&n->netns) : space_netns(e);
-        int fds[3] = { sock, netns };
-        size_t count = 2;
-
-        if (netns < 0)
-                return netns;
-        int group = cgroup_clone_fd(&n->cgroups, &b->group);
-        if (b->group.used && group >= 0) {
-                make.flags |= ZYGOTE_CGROUP;
-                fds[count++] = group;
-        }
-        if (nest_ensure_zygote(n, e) < 0 || (b->group.used && tell_janitor(n, e) < 0)) /* a new one knows nothing yet */
-                return -(int)e->code;
-        return sock_send(n->zygote, &make, sizeof(make), fds, count) < 0 ? err_sys(e, "the zygote is gone") : 0;
-}
-
-static int meet_embryo(struct nest *n, struct nest_box *b, struct err *e)
-{
-        struct zygote_made made;
-
-        if (sock_recv(n->zygote, &made, sizeof(made), NULL, NULL) != (ssize_t)sizeof(made))
-                return err_set(e, ERR_INTERNAL_ERROR, 0, "the zygote ended while it made a sandbox");
-        if (made.pid < 0)
-                return err_set(e, ERR_INTERNAL_ERROR, -made.pid, "cannot make a sandbox's namespaces");
-        b->pid = made.pid;
-        b->pidfd = sys_pidfd_open(made.pid);
-        return b->pidfd < 0 ? err_sys(e, "cannot watch the sandbox") : 0;
-}
-
-static int read_report(struct nest_box *b, struct err *e)
-{
-        struct embryo_report r;
-
-        if (sock_recv(b->sock, &r, sizeof(r), NULL, NULL) != (ssize_t)sizeof(r))
-                return err_set(e, ERR_INTERNAL_ERROR, 0, "the sandbox ended while it was made");
-        if (r.ok)
-                return 0;
-        *e = r.err;
-        return -(int)e->code;
-}
-
-static int send_parts(struct nest_box *b, const struct material *m, struct err *e)
-{
-        const struct embryo_parts parts = { m->root >= 0 };
-        int fds[3] = { m->userns, m->disk, m->root };
-
-        if (sock_send(b->sock, &parts, sizeof(parts), fds, m->root >= 0 ? 3 : 2) == 0)
-                return 0;
-        return read_report(b, e) < 0 ? -(int)e->code : err_set(e, ERR_INTERNAL_ERROR, 0, "the sandbox ended while it was made");
-}
-
-/* Takes back everything a box has, whatever state making it is in. */
-static void clear_box(struct nest *n, struct nest_box *b)
-{
-        struct err e;
-
-        fd_close(&b->sock);
-        cgroup_destroy(&n->cgroups, &b->group, &e);
-        image_let_go(b->image);
-        b->image = NULL;
-        record_remove(&n->kept, b->id);
-        if (b->slot >= 0)
-                space_slot_give(&n->slots, b->slot);
-        b->slot = -1;
-}
-
 /* What is known before there is a process. */
-static int begin_box(struct nest *n, struct nest_box *b, const struct limits *l, struct err *e)
+int nest_begin_box(struct nest *n, struct nest_box *b, bool watched, struct err *e)
 {
         char name[64];
 
-        b->pidfd = b->sock = -1;
-        b->slot = -1;
-        b->disk_bytes = l->value[LIMIT_DISK];
-        b->disk_inodes = l->value[LIMIT_INODES];
         if (!n->config.user && (b->slot = space_slot_take(&n->slots, e)) < 0)
                 return -(int)e->code;
-        unsigned controllers = wanted_controllers(l) & (n->cgroups.controllers | CGROUP_CPUACCT);
-        if (!n->config.private) /* to be frozen, and counted */
+        unsigned controllers = wanted_controllers(&b->limits) & (n->cgroups.controllers | CGROUP_CPUACCT);
+        if (!n->config.private || watched) /* to be frozen, and counted */
                 controllers |= CGROUP_CPUACCT;
         if (controllers && tell_janitor(n, e) < 0)
                 return -(int)e->code;
         snprintf(name, sizeof(name), "creto-%d-%u", getpid(), ++n->serial);
         n->grouped |= controllers != 0;
-        if (cgroup_create(&n->cgroups, &b->group, name, controllers, e) < 0)
-                return -(int)e->code;
-        return write_limits(n, b, l, e);
+        return cgroup_create(&n->cgroups, &b->group, name, controllers, e);
 }
 
-/* The zygote and the embryo work while we do. */
-static int fill_box(struct nest *n, struct nest_box *b, uint32_t uid, const int *layers, unsigned count, bool on_disk_ids, struct err *e)
+static int send_order(struct nest *n, struct nest_box *b, int sock, const int *doors, int door_count, struct err *e)
 {
-        uint32_t flags = (n->config.user ? ZYGOTE_USER : 0U) | (count > 0 ? ZYGOTE_ROOT : 0U);
-        struct material m = { -1, -1, -1 };
-        struct err ignored;
-        int ends[2];
+        int fds[SOCK_FDS_MAX] = { sock };
+        auto_fd group = cgroup_clone_fd(&n->cgroups, &b->group);
+        size_t count = 1;
+        struct zygote_make make = {
+                .flags = (n->config.user ? ZYGOTE_USER : 0U) | (b->limits.value[LIMIT_MEMORY] == LIMIT_UNLIMITED ? ZYGOTE_MEMORY : 0U) |
+                         (b->want.own_ids ? ZYGOTE_OWN_IDS : 0U) | (b->want.background ? ZYGOTE_BACKGROUND : 0U),
+                .doors = (uint32_t)door_count,
+                .layers = b->image ? b->image->count : b->root >= 0,
+                .uid = b->want.uid,
+                .first = n->config.user ? 0 : space_slot_uid((unsigned)b->slot),
+                .disk_bytes = b->limits.value[LIMIT_DISK],
+                .disk_inodes = b->limits.value[LIMIT_INODES],
+        };
 
-        if (sock_pair(SOCK_SEQPACKET, ends) < 0)
+        if (group >= 0) {
+                make.flags |= ZYGOTE_CGROUP;
+                fds[count++] = group;
+        }
+        if (n->disk.loop) {
+                make.flags |= ZYGOTE_DISK;
+                fds[count++] = n->disk.state;
+        }
+        for (int i = 0; i < door_count; i++)
+                fds[count++] = doors[i];
+        for (uint32_t i = 0; i < make.layers; i++)
+                fds[count++] = b->image ? b->image->layers[i]->fd : b->root;
+        if (nest_ensure_zygote(n, e) < 0 || (b->group.used && tell_janitor(n, e) < 0)) /* a new one knows nothing yet */
+                return -(int)e->code;
+        return sock_send(n->zygote, &make, sizeof(make), fds, count) < 0 ? err_sys(e, "the zygote is gone") : 0;
+}
+
+/* The zygote and the embryo work while we go on. */
+static int order_embryo(struct nest *n, struct nest_box *b, struct err *e)
+{
+        int ends[2], doors[CGROUP_TREES_MAX];
+
+        if (sock_pair(SOCK_SEQPACKET, ends) < 0 || sock_name_senders(ends[0], true) < 0)
                 return err_sys(e, "cannot make a socket");
         b->sock = ends[0];
-        int r = order_embryo(n, b, flags, ends[1], e);
+        int count = cgroup_doors(&n->cgroups, &b->group, doors, e);
+        int r = count < 0 ? count : send_order(n, b, ends[1], doors, count, e);
         close(ends[1]);
-        if (r < 0)
-                return r;
-        r = gather(n, b, uid, layers, count, on_disk_ids, &m, e);
-        if (meet_embryo(n, b, r < 0 ? &ignored : e) < 0 && r == 0)
-                r = -(int)e->code;
-        if (r == 0)
-                r = send_parts(b, &m, e);
-        material_release(&m);
-        if (r == 0 && b->group.used)
-                r = cgroup_attach(&n->cgroups, &b->group, b->pid, cgroup_clone_fd(&n->cgroups, &b->group) >= 0, e);
+        while (count > 0)
+                close(doors[--count]);
+        fd_close(&b->root);
         return r;
 }
 
-static int make_box(struct nest *n, const struct limits *l, uint32_t uid, const int *layers, unsigned count, bool on_disk_ids,
-                    struct nest_box **out, struct err *e)
-{
-        struct nest_box *b = calloc(1, sizeof(*b));
+/* ---- the order in which they are made ---- */
 
-        if (!b)
-                return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
-        if (begin_box(n, b, l, e) == 0 && fill_box(n, b, uid, layers, count, on_disk_ids, e) == 0) {
-                b->next = n->boxes;
-                n->boxes = b;
-                *out = b;
+/* Like an order of the default kind. A background one is never in such a hurry that it takes what was made for others. */
+static struct nest_box *find_prepared(struct nest *n, const struct nest_want *w, const struct limits *l)
+{
+        bool usual = w->uid == DEFAULT_UID && !w->background && w->class->driver == CLASS_NATIVE;
+
+        for (struct nest_box *b = n->boxes; b && usual && n->count[NEST_PREPARED] > 0; b = b->next)
+                if (b->state == NEST_PREPARED && b->limits.value[LIMIT_DISK] == l->value[LIMIT_DISK] &&
+                    b->limits.value[LIMIT_INODES] == l->value[LIMIT_INODES])
+                        return b;
+        return NULL;
+}
+
+struct nest_box *nest_order(struct nest *n, const char *id, const struct nest_want *want, const struct limits *l, int root,
+                            struct image_hold *image, struct err *e)
+{
+        struct nest_box *b = root < 0 && !image ? find_prepared(n, want, l) : NULL;
+
+        if (b && memcmp(b->limits.value, l->value, sizeof(l->value)) != 0 && nest_write_limits(n, b, l, e) < 0)
+                return NULL;
+        if (!b && !(b = add_box(n, l))) {
+                err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "too many sandboxes wait to be made");
+                return NULL;
+        }
+        b->want = *want;
+        b->limits.wanted = l->wanted;
+        b->root = root;
+        b->image = image;
+        snprintf(b->id, sizeof(b->id), "%s", id);
+        return b;
+}
+
+struct nest_box *nest_prepare(struct nest *n)
+{
+        struct limits l;
+
+        for (const struct nest_box *b = n->boxes; b; b = b->next)
+                if (b->id[0] == '\0' && (b->state == NEST_WAITING || b->state == NEST_MAKING))
+                        return NULL; /* one at a time */
+        if (n->count[NEST_PREPARED] >= n->config.prepared)
+                return NULL;
+        limits_default(&l);
+        struct nest_box *b = add_box(n, &l);
+        if (b)
+                b->want = (struct nest_want){ .uid = DEFAULT_UID, .background = true };
+        return b;
+}
+
+struct nest_box *nest_next(struct nest *n, bool background)
+{
+        unsigned most = background ? n->making_max : 2 * n->making_max;
+        struct nest_box *oldest = NULL;
+
+        if (n->count[NEST_MAKING] < most && n->count[NEST_WAITING] > 0)
+                for (struct nest_box *b = n->boxes; b; b = b->next)
+                        if (b->state == NEST_WAITING && b->want.background == background)
+                                oldest = b;
+        return oldest;
+}
+
+static int native_begin(struct nest *n, struct nest_box *b, struct err *e)
+{
+        const struct limits l = b->limits;
+
+        return nest_begin_box(n, b, false, e) < 0 || nest_write_limits(n, b, &l, e) < 0 || order_embryo(n, b, e) < 0 ? -(int)e->code : 0;
+}
+
+static int native_hear(struct nest *n, struct nest_box *b, struct err *e)
+{
+        (void)n;
+
+        struct embryo_report r;
+        pid_t sender;
+        ssize_t got = sock_recv_from(b->sock, &r, sizeof(r), &sender);
+
+        if (got < 0 && errno == EAGAIN)
+                return 1;
+        if (got != (ssize_t)sizeof(r))
+                return err_set(e, ERR_INTERNAL_ERROR, 0, "the sandbox ended while it was made");
+        if (r.stage == EMBRYO_BORN) {
+                b->pid = sender;
+                b->pidfd = sys_pidfd_open(sender);
+                sock_name_senders(b->sock, false);
+                return b->pidfd < 0 ? err_sys(e, "cannot watch the sandbox") : 1;
+        }
+        if (r.stage == EMBRYO_READY)
                 return 0;
-        }
-        if (b->pid > 0) {
-                kill(b->pid, SIGKILL);
-                waitpid(b->pid, NULL, __WALL);
-        }
-        fd_close(&b->pidfd);
-        clear_box(n, b);
-        free(b);
+        *e = r.err;
         return -(int)e->code;
 }
 
 /* ---- sending one off ---- */
 
-static void copy_path(char out[BOOT_PATH_MAX], const char *path)
-{
-        snprintf(out, BOOT_PATH_MAX, "%s", path);
-}
-
-static void fill_boot(const struct nest *n, const struct ipc_spawn *req, uint32_t missing, struct boot_config *c)
-{
-        static const char *const writable[] = { "/tmp", "/var/tmp", "/run", "/home/agent", "/dev/shm" };
-        const uint64_t *l = req->limits;
-
-        *c = (struct boot_config){
-                .size = sizeof(*c),
-                .version = BOOT_VERSION,
-                .flags = BOOT_NOTIFY | (n->config.user ? BOOT_ONE_UID : 0) | (n->config.private ? BOOT_DIE_ALONE : BOOT_LISTEN | BOOT_SLOT),
-                .default_uid = req->uid,
-                .default_gid = req->gid,
-                .disk_watch = 1,
-                .nofile = l[LIMIT_NOFILE],
-                .core_bytes = l[LIMIT_CORE] ? l[LIMIT_CORE] : 1, /* 0 would still start a core_pattern helper */
-                .stack_bytes = USER_STACK,
-                /* where no group can do it, the nearest that a process limit can do */
-                .as_bytes = missing & (1U << LIMIT_MEMORY) ? l[LIMIT_MEMORY] : BOOT_UNLIMITED,
-                .nproc = missing & (1U << LIMIT_PIDS) ? l[LIMIT_PIDS] : BOOT_UNLIMITED,
-                .fsize_bytes = BOOT_UNLIMITED,
-                .output_bps = l[LIMIT_OUTPUT] == LIMIT_UNLIMITED ? BOOT_UNLIMITED : l[LIMIT_OUTPUT],
-                .writable_count = sizeof(writable) / sizeof(writable[0]),
-        };
-        copy_path(c->disk_path, "/tmp");
-        copy_path(c->home, req->home);
-        for (size_t i = 0; i < sizeof(writable) / sizeof(writable[0]); i++)
-                copy_path(c->writable[i], writable[i]);
-}
-
-static void random_hex(char out[33])
+void nest_machine_id(char out[34])
 {
         uint8_t raw[16] = { 0 };
 
         if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
                 abort();
-        for (size_t i = 0; i < sizeof(raw); i++)
-                snprintf(out + 2 * i, 3, "%02x", raw[i]);
+        str_hex(raw, sizeof(raw), out);
+        strcpy(out + 2 * sizeof(raw), "\n");
 }
 
 /* Our end of the guest stream, and what creto-init gets: the other end, or in service mode the socket that it listens on. */
-static int make_stream(struct nest *n, const char *id, int ends[2], struct err *e)
+int nest_make_stream(struct nest *n, const char *id, int ends[2], struct err *e)
 {
         if (n->config.private)
                 return sock_pair(SOCK_STREAM, ends) < 0 ? err_sys(e, "cannot make a stream") : 0;
@@ -527,7 +489,7 @@ static int make_stream(struct nest *n, const char *id, int ends[2], struct err *
         return ends[0] < 0 ? ends[0] : 0;
 }
 
-static int write_record(const struct nest *n, const struct nest_box *b, struct err *e)
+int nest_write_record(const struct nest *n, const struct nest_box *b, struct err *e)
 {
         struct record r = { .size = sizeof(r),
                             .version = RECORD_VERSION,
@@ -543,101 +505,96 @@ static int write_record(const struct nest *n, const struct nest_box *b, struct e
         return record_write(&n->kept, &r, e);
 }
 
-/* From now on our successor knows of it; *hold keeps its id range for as long as it lives. */
-static int keep(struct nest *n, struct nest_box *b, const char *id, int *hold, struct err *e)
+int nest_keep(struct nest *n, struct nest_box *b, int *hold, struct err *e)
 {
-        memcpy(b->id, id, sizeof(b->id));
         b->started_ms = clock_ms(CLOCK_BOOTTIME);
         *hold = space_slot_hold(&n->slots, b->slot, e);
-        return *hold < 0 ? *hold : write_record(n, b, e);
+        return *hold < 0 ? *hold : nest_write_record(n, b, e);
 }
 
-static int send_off(struct nest *n, struct nest_box *b, const struct ipc_spawn *req, uint32_t missing, int *stream, struct err *e)
+void nest_fill_boot(const struct nest *n, const struct nest_box *b, uint32_t flags, struct boot_config *c)
+{
+        boot_fill(c, (n->config.user ? BOOT_ONE_UID : 0) | (n->config.private ? BOOT_DIE_ALONE : BOOT_LISTEN | BOOT_SLOT) | flags,
+                  &b->limits, nest_limits(n));
+        c->default_uid = b->want.uid;
+        c->default_gid = b->want.gid;
+        snprintf(c->home, sizeof(c->home), "%s", b->want.home);
+}
+
+static int native_send_off(struct nest *n, struct nest_box *b, int *stream, struct err *e)
 {
         struct embryo_go go = { .cgroup_ns = b->group.used, .one_uid = n->config.user };
         int ends[2];
 
-        if (read_report(b, e) < 0)
-                return -(int)e->code;
-        go.init_id = n->config.user ? req->uid : SPACE_INIT_ID;
-        snprintf(go.hostname, sizeof(go.hostname), "%s", req->hostname);
-        random_hex(go.machine_id);
-        fill_boot(n, req, missing, &go.boot);
-        if (make_stream(n, req->id, ends, e) < 0)
+        go.init_id = n->config.user ? b->want.uid : SPACE_INIT_ID;
+        memcpy(go.hostname, b->want.hostname, sizeof(go.hostname));
+        nest_machine_id(go.machine_id);
+        nest_fill_boot(n, b, BOOT_FILTER, &go.boot);
+        if (nest_make_stream(n, b->id, ends, e) < 0)
                 return -(int)e->code;
         int fds[] = { ends[1], n->init_exe, -1 };
         size_t count = 2;
         int r = 0;
-        if (!n->config.private && (r = keep(n, b, req->id, &fds[2], e)) == 0)
+        if (!n->config.private && (r = nest_keep(n, b, &fds[2], e)) == 0)
                 count = 3;
         if (r == 0 && sock_send(b->sock, &go, sizeof(go), fds, count) < 0)
                 r = err_sys(e, "the sandbox ended before it was started");
         fd_close(&fds[2]);
         close(ends[1]);
-        if (r < 0)
+        if (r < 0) {
                 close(ends[0]);
-        else
-                *stream = ends[0];
-        return r;
-}
-
-static struct nest_box *find_prepared(struct nest *n, const struct limits *l)
-{
-        for (struct nest_box *b = n->boxes; b; b = b->next)
-                if (b->state == NEST_PREPARED && b->disk_bytes == l->value[LIMIT_DISK] && b->disk_inodes == l->value[LIMIT_INODES])
-                        return b;
-        return NULL;
-}
-
-int nest_spawn(struct nest *n, const struct ipc_spawn *req, const int *layers, unsigned layer_count, struct nest_box **box, int *stream,
-               uint32_t *missing, struct err *e)
-{
-        struct limits l = { .wanted = req->limits_wanted };
-        struct nest_box *b = NULL;
-        int r = 0;
-
-        memcpy(l.value, req->limits, sizeof(l.value));
-        uint32_t lacking = limits_missing(&l, nest_limits(n));
-        if (layer_count == 0 && req->uid == DEFAULT_UID)
-                b = find_prepared(n, &l);
-        if (b && memcmp(b->limits.value, l.value, sizeof(l.value)) != 0)
-                r = write_limits(n, b, &l, e);
-        else if (!b)
-                r = make_box(n, &l, req->uid, layers, layer_count, req->root == IPC_ROOT_DIR, &b, e);
-        if (r == 0)
-                r = send_off(n, b, req, lacking, stream, e);
-        if (r < 0 && b) {
-                nest_kill(b);
-                nest_reap(n, b);
-                nest_forget(n, b);
-        }
-        if (r < 0)
                 return r;
-        memcpy(b->id, req->id, sizeof(b->id));
-        b->state = NEST_RUNNING;
-        *box = b;
-        *missing = lacking;
+        }
+        *stream = ends[0];
         return 0;
 }
 
-unsigned nest_prepared(const struct nest *n)
-{
-        unsigned waiting = 0;
+/* ---- whichever makes it ---- */
 
-        for (struct nest_box *b = n->boxes; b; b = b->next)
-                waiting += b->state == NEST_PREPARED;
-        return waiting;
+static const struct driver native_driver = { native_begin, native_hear, native_send_off, NULL };
+static const struct driver *const drivers[CLASS_DRIVERS] = { [CLASS_NATIVE] = &native_driver, [CLASS_OCI] = &oci_driver };
+
+static const struct driver *driver_of(const struct nest_box *b)
+{
+        return drivers[b->want.class ? b->want.class->driver : CLASS_NATIVE];
 }
 
-int nest_prepare(struct nest *n, struct nest_box **made, struct err *e)
+int nest_begin(struct nest *n, struct nest_box *b, struct err *e)
 {
-        struct limits l;
+        set_state(n, b, NEST_MAKING);
+        return driver_of(b)->begin(n, b, e);
+}
 
-        if (nest_prepared(n) >= n->config.prepared)
-                return 0;
-        limits_default(&l);
-        int r = make_box(n, &l, DEFAULT_UID, NULL, 0, false, made, e);
-        return r < 0 ? r : 1;
+int nest_hear(struct nest *n, struct nest_box *b, struct err *e)
+{
+        int r = driver_of(b)->hear(n, b, e);
+
+        if (r == 0)
+                set_state(n, b, NEST_PREPARED);
+        return r;
+}
+
+int nest_send_off(struct nest *n, struct nest_box *b, int *stream, struct err *e)
+{
+        int r = driver_of(b)->send_off(n, b, stream, e);
+
+        if (r == 0)
+                set_state(n, b, NEST_RUNNING);
+        return r;
+}
+
+void nest_classes(struct nest *n, struct ipc_classes *out)
+{
+        struct err e;
+
+        out->count = n->config.classes->count;
+        for (uint32_t i = 0; i < out->count; i++) {
+                const struct runtime_class *class = &n->config.classes->of[i];
+                const struct driver *d = drivers[class->driver];
+
+                class_describe(class, nest_limits(n), n->engines[i].version, d->check && d->check(n, class, &e) < 0 ? &e : NULL,
+                               &out->of[i]);
+        }
 }
 
 /* ---- afterwards ---- */
@@ -645,18 +602,25 @@ int nest_prepare(struct nest *n, struct nest_box **made, struct err *e)
 struct nest_box *nest_find(struct nest *n, const char *id)
 {
         for (struct nest_box *b = n->boxes; b; b = b->next)
-                if (b->state != NEST_PREPARED && strcmp(b->id, id) == 0)
+                if (*id && strcmp(b->id, id) == 0)
                         return b;
         return NULL;
 }
 
-void nest_kill(struct nest_box *b)
+void nest_kill(struct nest *n, struct nest_box *b)
 {
-        if (b->state == NEST_DEAD)
+        if (b->pidfd < 0)
                 return;
         sys_pidfd_send_signal(b->pidfd, SIGKILL);
-        if (b->state != NEST_DYING)
-                b->state = NEST_DYING;
+        set_state(n, b, NEST_DYING);
+}
+
+void nest_disown(struct nest *n, struct nest_box *b)
+{
+        record_remove(&n->kept, b->id);
+        b->id[0] = '\0';
+        b->unwanted = true;
+        nest_kill(n, b);
 }
 
 int nest_attach(struct nest *n, const struct nest_box *box, struct err *e)
@@ -666,28 +630,85 @@ int nest_attach(struct nest *n, const struct nest_box *box, struct err *e)
         return record_connect(&n->kept, box->id, e);
 }
 
-int nest_freeze(struct nest *n, struct nest_box *box, bool frozen, struct err *e)
+static int limit_box(struct nest *n, struct nest_box *b, const struct limits *to, struct err *e)
 {
-        int r = cgroup_freeze(&n->cgroups, &box->group, frozen, e);
+        struct limits before = b->limits, l = *to;
+        struct err ignored;
 
+        if (before.value[LIMIT_PIDS] == NEST_NO_PIDS && limits_wanted(to, LIMIT_PIDS))
+                return err_set(e, ERR_NOT_SUPPORTED, 0, "pids: the runtime class of '%s' cannot limit them", b->id);
+        if (before.value[LIMIT_PIDS] == NEST_NO_PIDS)
+                l.value[LIMIT_PIDS] = NEST_NO_PIDS;
+        int r = cgroup_can_limit(&n->cgroups, &b->group, wanted_controllers(&l) & n->cgroups.controllers, e);
         if (r == 0)
-                box->frozen = frozen;
+                r = nest_write_limits(n, b, &l, e);
+        if (r == 0 && !n->config.private)
+                r = nest_write_record(n, b, e);
+        if (r < 0)
+                nest_write_limits(n, b, &before, &ignored);
         return r;
 }
 
-int nest_limit(struct nest *n, struct nest_box *b, const struct limits *to, struct err *e)
+static int change_box(struct nest *n, struct nest_box *b, const struct nest_errand *what, struct err *e)
 {
-        struct limits before = b->limits;
-        struct err ignored;
-        int r = cgroup_can_limit(&n->cgroups, &b->group, wanted_controllers(to) & n->cgroups.controllers, e);
+        return what->type == IPC_LIMIT ? limit_box(n, b, &what->limits, e) : cgroup_freeze(&n->cgroups, &b->group, what->frozen, e);
+}
 
-        if (r == 0)
-                r = write_limits(n, b, to, e);
-        if (r == 0 && !n->config.private)
-                r = write_record(n, b, e);
-        if (r < 0)
-                write_limits(n, b, &before, &ignored);
-        return r;
+/* Memory that is in use has to be taken back first. */
+static bool is_quick(struct nest *n, struct nest_box *b, const struct nest_errand *what)
+{
+        uint64_t memory = what->limits.value[LIMIT_MEMORY];
+
+        if (what->type != IPC_LIMIT || memory >= b->limits.value[LIMIT_MEMORY])
+                return what->type == IPC_LIMIT;
+        nest_read_usage(n, b);
+        return b->usage.memory < memory;
+}
+
+int nest_change(struct nest *n, struct nest_box *b, const struct nest_errand *what, struct err *e)
+{
+        struct err failure = { .code = ERR_NONE };
+        int ends[2];
+
+        if (b->errand.sock >= 0)
+                return err_set(e, ERR_SANDBOX_NOT_READY, 0, "'%s' is being changed already", b->id);
+        if (is_quick(n, b, what))
+                return change_box(n, b, what, e);
+        if (sock_pair(SOCK_SEQPACKET, ends) < 0)
+                return err_sys(e, "cannot make a socket");
+        b->errand = *what;
+        b->errand.sock = ends[0];
+        b->errand.pid = fork();
+        if (b->errand.pid == 0) {
+                prctl(PR_SET_PDEATHSIG, SIGKILL);
+                change_box(n, b, what, &failure);
+                sock_send(ends[1], &failure, sizeof(failure), NULL, 0);
+                _exit(0);
+        }
+        close(ends[1]);
+        return 1;
+}
+
+int nest_changed(struct nest *n, struct nest_box *b, struct err *e)
+{
+        bool answered = recv(b->errand.sock, e, sizeof(*e), MSG_DONTWAIT) == (ssize_t)sizeof(*e);
+
+        if (b->errand.pid > 0) {
+                kill(b->errand.pid, SIGKILL);
+                waitpid(b->errand.pid, NULL, 0);
+        }
+        fd_close(&b->errand.sock);
+        if (!answered)
+                return err_set(e, ERR_SANDBOX_NOT_FOUND, 0, "'%s' ended before it was changed", b->id);
+        if (e->code != ERR_NONE)
+                return -(int)e->code;
+        if (b->limits.value[LIMIT_PIDS] == NEST_NO_PIDS)
+                b->errand.limits.value[LIMIT_PIDS] = NEST_NO_PIDS;
+        if (b->errand.type == IPC_LIMIT)
+                b->limits = b->errand.limits;
+        else
+                b->frozen = b->errand.frozen;
+        return 0;
 }
 
 void nest_read_usage(struct nest *n, struct nest_box *b)
@@ -703,7 +724,7 @@ static void read_complaint(struct nest_box *b)
 {
         struct embryo_report r;
 
-        if (b->sock >= 0 && recv(b->sock, &r, sizeof(r), MSG_DONTWAIT) == (ssize_t)sizeof(r) && !r.ok)
+        if (b->sock >= 0 && recv(b->sock, &r, sizeof(r), MSG_DONTWAIT) == (ssize_t)sizeof(r) && r.stage == EMBRYO_FAILED)
                 memcpy(b->complaint, r.err.msg, sizeof(b->complaint));
         b->complaint[sizeof(b->complaint) - 1] = '\0';
 }
@@ -712,18 +733,41 @@ void nest_reap(struct nest *n, struct nest_box *b)
 {
         siginfo_t info = { 0 };
 
-        if (b->state == NEST_DEAD)
+        if (b->pidfd < 0)
                 return;
         if (b->adopted) /* not our child: waitid() would not wait */
-                has_ended(b->pidfd, -1);
+                fd_readable(b->pidfd, -1);
         while (waitid((idtype_t)3 /* P_PIDFD */, (id_t)b->pidfd, &info, WEXITED | __WALL) < 0 && errno == EINTR)
                 ;
         b->status = b->adopted ? -1 : info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8 : info.si_status & 0x7f;
         nest_read_usage(n, b);
         read_complaint(b);
         fd_close(&b->pidfd);
-        clear_box(n, b);
-        b->state = NEST_DEAD;
+}
+
+bool nest_clear(struct nest *n, struct nest_box *b)
+{
+        if (b->state == NEST_DEAD)
+                return true;
+        set_state(n, b, NEST_CLEARING);
+        oci_job_free(b);
+        fd_close(&b->sock);
+        fd_close(&b->root);
+        if (!cgroup_destroy(&n->cgroups, &b->group) && ++b->tries < CLEAR_TRIES)
+                return false;
+        image_let_go(b->image);
+        b->image = NULL;
+        record_remove(&n->kept, b->id);
+        space_slot_give(&n->slots, b->slot);
+        b->slot = -1;
+        set_state(n, b, NEST_DEAD);
+        return true;
+}
+
+void nest_sweep(struct nest *n)
+{
+        if (n->sweeps > 0)
+                n->sweeps = cgroup_sweep(&n->cgroups, 0) > 0 ? n->sweeps - 1 : 0;
 }
 
 void nest_forget(struct nest *n, struct nest_box *box)
@@ -732,7 +776,7 @@ void nest_forget(struct nest *n, struct nest_box *box)
                 if (*at != box)
                         continue;
                 *at = box->next;
-                fd_close(&box->sock);
+                n->count[box->state]--;
                 free(box);
                 return;
         }

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "domain/classes.h"
 #include "domain/limits.h"
 #include "services/warden/parts/cgroup.h"
 #include "services/warden/parts/disk.h"
@@ -18,26 +19,66 @@
 #include "wire/ipc.h"
 
 enum nest_state {
-        NEST_PREPARED, /* an embryo that waits; belongs to nobody */
+        NEST_WAITING,  /* asked for; there is nothing of it yet */
+        NEST_MAKING,   /* the zygote, its embryo and its maker work; the socket says how it goes */
+        NEST_PREPARED, /* an embryo that waits */
         NEST_RUNNING,
-        NEST_DYING, /* SIGKILL is on its way */
-        NEST_DEAD,  /* reaped and cleared; kept until its owner has asked */
+        NEST_DYING,    /* SIGKILL is on its way */
+        NEST_CLEARING, /* reaped; its groups are not empty yet */
+        NEST_DEAD,     /* reaped and cleared; kept until its owner has asked */
+        NEST_STATES,
+};
+
+/* What one asks for, besides its limits and the layers of its root. */
+struct nest_want {
+        const struct runtime_class *class; /* NULL: native */
+        uint32_t missing;                  /* limits that are not enforced: bits */
+        uint32_t uid, gid;
+        char hostname[IPC_HOSTNAME_MAX + 1], home[IPC_HOME_MAX + 1];
+        bool own_ids;    /* the files of its root belong to whom they shall */
+        bool background; /* nobody waits for it */
+};
+
+/* A change of a running sandbox for which the kernel may take its time: a child of ours makes it. */
+struct nest_errand {
+        enum ipc_type type; /* LIMIT or FREEZE */
+        uint32_t asked;     /* its serial; 0: nobody waits for the answer any more */
+        int sock;           /* readable when it is done; -1: there is none */
+        pid_t pid;
+        struct limits limits;
+        bool frozen;
+};
+
+/* An engine at work (oci.c). */
+struct nest_job {
+        int timer;       /* when it has to be looked at again */
+        int bundle;      /* a tmpfs */
+        int stream;      /* the host's end, or -1 where it is still to be had */
+        int socket_dir;  /* where creto-init will make its socket, or -1 */
+        bool done;       /* the engine has ended well */
+        uint64_t end_ms; /* when it has taken too long */
 };
 
 struct nest_box {
-        char id[IPC_ID_MAX + 1];
+        char id[IPC_ID_MAX + 1]; /* "": nobody's: made ahead, or not wanted any more */
         enum nest_state state;
+        struct nest_want want;
+        uint32_t asked; /* the serial of SPAWN */
         pid_t pid;
-        int pidfd;
-        int sock; /* to the embryo, until it is creto-init */
+        int pidfd; /* -1: there is no process, as far as is known */
+        int sock;  /* to the embryo, until it is creto-init; of a job, what can be read when there is something to be done */
+        int root;  /* until it is ordered: the directory that is its root, or -1 */
         int slot;
         int status;   /* wait status, NEST_DEAD */
         bool adopted; /* another warden's child: how it ends is not ours to know */
         bool frozen;
+        bool unwanted;       /* to be forgotten once it is cleared */
         uint64_t started_ms; /* CLOCK_BOOTTIME */
         bool wanted;         /* TERMINATE came, under this serial */
         uint32_t serial;
-        uint64_t disk_bytes, disk_inodes;
+        unsigned tries; /* to clear it */
+        struct nest_errand errand;
+        struct nest_job *job; /* NULL: no engine makes it */
         struct limits limits; /* as written to the groups */
         struct cgroup group;
         struct image_hold *image;    /* what it is mounted on; NULL: no layers of the store */
@@ -46,7 +87,18 @@ struct nest_box {
         struct nest_box *next;
 };
 
+/* In place of a limit on processes, where the class cannot keep one. */
+#define NEST_NO_PIDS (LIMIT_UNLIMITED - 1)
+
+/* What is known of a class's engine, as long as its file is the same. */
+struct nest_engine {
+        uint64_t dev, ino, changed_ns;
+        bool works, old;
+        char version[IPC_CLASS_TEXT_MAX + 1];
+};
+
 struct nest_config {
+        const struct classes *classes;
         const char *run_dir;
         const char *state_dir;
         bool user;
@@ -63,11 +115,15 @@ struct nest {
         int init_exe; /* sealed memory file */
         int zygote;   /* socket */
         pid_t zygote_pid;
-        int netns;       /* one that was made while the zygote started, or -1 */
-        unsigned serial; /* of group names */
-        bool grouped;    /* groups have been made */
-        bool told;       /* the zygote, as janitor, knows where */
-        struct nest_box *boxes;
+        unsigned serial;                         /* of group names */
+        bool grouped;                            /* groups have been made */
+        bool strays;                             /* children that we did not make may end as ours */
+        struct nest_engine engines[CLASSES_MAX]; /* as config.classes */
+        bool told;                               /* the zygote, as janitor, knows where */
+        unsigned making_max;                     /* at once, of background ones; of all twice as many */
+        unsigned sweeps;                         /* left: of groups of wardens before us, whose embryos were not dead yet */
+        unsigned count[NEST_STATES];
+        struct nest_box *boxes; /* newest first */
 };
 
 /* Not private: takes over the sandboxes that records name. */
@@ -79,31 +135,46 @@ void nest_leave(struct nest *n);
 
 /* A new guest stream of a sandbox, in service mode. A descriptor, or a negative code. */
 int nest_attach(struct nest *n, const struct nest_box *box, struct err *e);
-int nest_freeze(struct nest *n, struct nest_box *box, bool frozen, struct err *e);
-
-/* Puts a sandbox under other limits, from its record on. What fails changes nothing. */
-int nest_limit(struct nest *n, struct nest_box *box, const struct limits *to, struct err *e);
+/* Freezes a sandbox, lets it go on, or puts it under other limits, its record too. 0: it is done; 1: its errand's socket is to be watched; or a negative
+ * code, and then nothing has changed. `asked` and what is to be changed to are set in *what. */
+int nest_change(struct nest *n, struct nest_box *box, const struct nest_errand *what, struct err *e);
+/* When the socket of the errand is readable, or the sandbox is gone: as nest_change(). */
+int nest_changed(struct nest *n, struct nest_box *box, struct err *e);
 
 /* Which limits can be enforced on this host and in this mode: bit per limit. */
 uint32_t nest_limits(const struct nest *n);
+/* What there is of the runtime classes, and why one cannot be had. */
+void nest_classes(struct nest *n, struct ipc_classes *out);
 
-/* Starts a sandbox from a checked request; `layers` are descriptors (root kinds 1 and 2, borrowed), lowest first. On success *box runs and
- * *stream is the host's end of its guest stream (owned by the caller); *missing as in SPAWNED. */
-int nest_spawn(struct nest *n, const struct ipc_spawn *req, const int *layers, unsigned layer_count, struct nest_box **box, int *stream,
-               uint32_t *missing, struct err *e);
+/* Takes a checked request: NEST_PREPARED where an embryo made ahead fits it, else NEST_WAITING. `root` (owned) is its root where that is a directory, or -1;
+ * `image` (owned) what holds its layers, or NULL. NULL with *e, and then both are still the caller's. */
+struct nest_box *nest_order(struct nest *n, const char *id, const struct nest_want *want, const struct limits *l, int root,
+                            struct image_hold *image, struct err *e);
+/* One more to be made ahead, or NULL where none is wanted now. */
+struct nest_box *nest_prepare(struct nest *n);
+/* The one that has waited longest and may be made now, or NULL. */
+struct nest_box *nest_next(struct nest *n, bool background);
+/* Orders its embryo; from now on its socket is to be heard. */
+int nest_begin(struct nest *n, struct nest_box *box, struct err *e);
+/* What its socket says. 0: it is NEST_PREPARED; 1: more is to come; negative: it will be nothing. */
+int nest_hear(struct nest *n, struct nest_box *box, struct err *e);
+/* A prepared one becomes a sandbox. On success it runs and *stream is the host's end of its guest stream (owned by the caller). */
+int nest_send_off(struct nest *n, struct nest_box *box, int *stream, struct err *e);
 
 struct nest_box *nest_find(struct nest *n, const char *id);
-void nest_kill(struct nest_box *box);
+void nest_kill(struct nest *n, struct nest_box *box);
+/* It is nobody's any more, and ends. */
+void nest_disown(struct nest *n, struct nest_box *box);
 void nest_read_usage(struct nest *n, struct nest_box *box);
 
-/* Called when the pidfd of `box` is readable: reaps it and removes what it had. */
+/* Called when the pidfd of `box` is readable: reaps it. */
 void nest_reap(struct nest *n, struct nest_box *box);
-/* Forgets a dead box. */
+/* Takes back everything that it had. False: NEST_CLEARING, to be tried again in a moment. */
+bool nest_clear(struct nest *n, struct nest_box *box);
+/* In a moment again, as long as there are sweeps left. */
+void nest_sweep(struct nest *n);
+/* Forgets a cleared box. */
 void nest_forget(struct nest *n, struct nest_box *box);
-
-/* Makes one more embryo if fewer than wanted are waiting. Returns 1 where one was made, 0 where none was needed, or a negative code. */
-int nest_prepare(struct nest *n, struct nest_box **made, struct err *e);
-unsigned nest_prepared(const struct nest *n); /* how many there are */
 
 /* Restarts the zygote if it is gone. */
 int nest_ensure_zygote(struct nest *n, struct err *e);

@@ -12,7 +12,9 @@ enum { PIECE = 64 * 1024, CHUNK_ROOM = PIECE + 32 };
 
 void call_begin(struct call *c, struct remote *rm, const char *method, const char *path)
 {
-        *c = (struct call){ .rm = rm, .conn = rm->conn, .head = text_new(), .again = strcmp(method, "POST") != 0 };
+        bool post = strcmp(method, "POST") == 0;
+
+        *c = (struct call){ .rm = rm, .conn = rm->conn, .head = text_new(), .post = post, .again = !post };
         http_begin(&c->req, &c->head, method);
         http_path(&c->req, path);
 }
@@ -57,7 +59,7 @@ static int finish_head(struct call *c, int64_t fd_len, struct err *e)
                 http_chunked(&c->req);
         else if (c->body || c->has_body_fd)
                 http_length(&c->req, c->body ? c->body->len : (uint64_t)fd_len);
-        else if (!c->again)
+        else if (c->post)
                 http_length(&c->req, 0);
         http_end(&c->req);
         if (!c->head.bad && !(c->body && c->body->bad))

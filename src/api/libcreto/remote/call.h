@@ -26,6 +26,7 @@ struct call {
         struct conn *conn; /* the one of `rm`, unless somebody says another */
         struct wbuf head;
         struct http_request req;
+        bool post;  /* own: a POST says its length, even where it is 0 */
         bool again; /* may be sent a second time where the connection ended before the answer */
         bool may_upgrade;
         unsigned timeout_ms; /* 0: the usual */

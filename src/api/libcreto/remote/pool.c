@@ -191,7 +191,10 @@ int creto_pool_drain(struct creto_runtime *rt, const char *id, struct creto_pool
         struct call c;
         struct err e;
 
-        return begin(&c, rt, "POST", id, "/drain", &e) < 0 ? error_failed(err, &e) : finish(&c, info, json, err);
+        if (begin(&c, rt, "POST", id, "/drain", &e) < 0)
+                return error_failed(err, &e);
+        c.again = true;
+        return finish(&c, info, json, err);
 }
 
 int creto_pool_activate(struct creto_runtime *rt, const char *id, struct creto_pool_info *info, char **json, struct creto_error *err)
@@ -499,6 +502,7 @@ static int release(struct creto_sandbox *sb, struct doc *doc, struct err *e)
         if (remote_needed(sb->rt, "pools", e) < 0 || find_pool(sb, e) < 0 || begin(&c, sb->rt, "POST", sb->pool, "/release/", e) < 0)
                 return -(int)e->code;
         http_segment(&c.req, sb->id);
+        c.again = true; /* what is released is released */
         c.timeout_ms = CALL_LONG_MS;
         return call_json(&c, doc, e);
 }

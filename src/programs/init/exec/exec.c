@@ -16,6 +16,7 @@
 #include "programs/init/exec/spawn.h"
 #include "programs/init/stream.h"
 #include "programs/init/exec/users.h"
+#include "programs/init/prewarm/prewarm.h"
 
 #ifndef TIOCGPTPEER
 #define TIOCGPTPEER _IO('T', 0x41)
@@ -279,20 +280,107 @@ static int check_request(struct guest_exec *m, struct guest_failed *f)
                 wrong = "the request is longer than 1 MiB";
         else if (guest_get_exec((struct bytes){ request, request_len }, m) < 0)
                 wrong = "the request is malformed or beyond a limit";
-        else if (m->kind == GUEST_KIND_PROGRAM && m->argc == 0)
+        else if ((m->kind == GUEST_KIND_PROGRAM || m->kind == GUEST_KIND_PREWARM) && m->argc == 0)
                 wrong = "there is no command";
+        else if (m->kind == GUEST_KIND_PREWARM && (m->flags & GUEST_EXEC_TTY))
+                wrong = "a prewarm server has no terminal";
         if (!wrong)
                 return 0;
         *f = failure(ERR_INVALID_SPEC, GUEST_STAGE_REQUEST, 0, wrong, NULL);
         return -1;
 }
 
+static void give_streams(struct spawn *order, const struct plumbing *p)
+{
+        for (int i = 0; i < 3; i++)
+                order->fds[i] = p->child[i];
+}
+
+static int plumb_or_say(struct plumbing *p, const struct guest_exec *m, const struct identity *id, struct guest_failed *f)
+{
+        bool tty = (m->flags & GUEST_EXEC_TTY) != 0;
+
+        if (plumb(p, m, id) == 0)
+                return 0;
+        *f = failure(code_of(GUEST_STAGE_SYSTEM, errno), GUEST_STAGE_SYSTEM, errno, tty ? "cannot make a terminal" : "cannot make pipes",
+                     NULL);
+        unplumb(p, tty);
+        return -1;
+}
+
+static int start_cold(struct channel *c, const struct guest_exec *m, struct spawn *order, struct guest_failed *f)
+{
+        struct plumbing p;
+        struct spawn_failure why;
+
+        if (plumb_or_say(&p, m, order->id, f) < 0)
+                return -1;
+        give_streams(order, &p);
+        pid_t pid = spawn(order, &why);
+        if (pid < 0) {
+                *f = spawn_failed(&why, m);
+                unplumb(&p, order->tty);
+                return -1;
+        }
+        unplumb_child(&p, order->tty);
+        channel_started(c, pid, p.in, p.out, p.err, m->timeout_ms);
+        return 0;
+}
+
+/* Returns 1 where it runs, 0 where it is to be started cold. */
+static int start_warm(struct channel *c, const struct guest_exec *m, struct spawn *order)
+{
+        bool has_stdin = (m->flags & GUEST_EXEC_STDIN) != 0;
+        struct guest_failed unsaid;
+        struct plumbing p;
+
+        if (!prewarm_fits(order))
+                return 0;
+        if (prewarm_keeps()) {
+                if (prewarm_run(order, has_stdin) < 0)
+                        return 0;
+                prewarm_hand_over(c, has_stdin, m->timeout_ms);
+                return 1;
+        }
+        if (plumb_or_say(&p, m, order->id, &unsaid) < 0)
+                return 0; /* the cold start will say it */
+        give_streams(order, &p);
+        pid_t pid = prewarm_run(order, has_stdin);
+        if (pid < 0) {
+                unplumb(&p, false);
+                return 0;
+        }
+        unplumb_child(&p, false);
+        channel_started(c, pid, p.in, p.out, p.err, m->timeout_ms);
+        return 1;
+}
+
+static int start_server(struct channel *c, const struct guest_exec *m, struct spawn *order, struct guest_failed *f)
+{
+        int ends[2] = { -1, -1 };
+
+        if (prewarm_is_there()) {
+                *f = failure(ERR_RESOURCE_EXHAUSTED, GUEST_STAGE_REQUEST, 0, "there is a prewarm server already", NULL);
+                return -1;
+        }
+        int r = prewarm_pair(ends);
+        auto_fd ours = ends[0];
+        auto_fd theirs = ends[1];
+        if (r < 0) {
+                *f = failure(code_of(GUEST_STAGE_SYSTEM, errno), GUEST_STAGE_SYSTEM, errno, "cannot make a socket", NULL);
+                return -1;
+        }
+        order->server = theirs;
+        if (start_cold(c, m, order, f) < 0)
+                return -1;
+        prewarm_begin(c, channel_pid(c), take_fd(&ours), order->id, (m->flags & GUEST_EXEC_STDIN) != 0);
+        return 0;
+}
+
 static int start(struct channel *c, struct guest_failed *f)
 {
         struct guest_exec m;
         struct identity id;
-        struct plumbing p;
-        struct spawn_failure why;
 
         if (check_request(&m, f) < 0)
                 return -1;
@@ -303,13 +391,6 @@ static int start(struct channel *c, struct guest_failed *f)
         if (identify(&m, &id, f) < 0)
                 return -1;
         fill_env(&m, &id);
-        bool tty = (m.flags & GUEST_EXEC_TTY) != 0;
-        if (plumb(&p, &m, &id) < 0) {
-                *f = failure(code_of(GUEST_STAGE_SYSTEM, errno), GUEST_STAGE_SYSTEM, errno,
-                             tty ? "cannot make a terminal" : "cannot make pipes", NULL);
-                unplumb(&p, tty);
-                return -1;
-        }
         struct spawn order = {
                 .kind = m.kind,
                 .argv = argv_store + 1,
@@ -318,18 +399,13 @@ static int start(struct channel *c, struct guest_failed *f)
                 .path = env_get("PATH"),
                 .cwd = m.cwd.len ? (const char *)m.cwd.data : NULL,
                 .id = &id,
-                .fds = { p.child[0], p.child[1], p.child[2] },
-                .tty = tty,
+                .tty = (m.flags & GUEST_EXEC_TTY) != 0,
         };
-        pid_t pid = spawn(&order, &why);
-        if (pid < 0) {
-                *f = spawn_failed(&why, &m);
-                unplumb(&p, tty);
-                return -1;
-        }
-        unplumb_child(&p, tty);
-        channel_started(c, pid, p.in, p.out, p.err, m.timeout_ms);
-        return 0;
+        if (m.kind == GUEST_KIND_PREWARM)
+                return start_server(c, &m, &order, f);
+        if ((m.flags & GUEST_EXEC_WARM) && start_warm(c, &m, &order))
+                return 0;
+        return start_cold(c, &m, &order, f);
 }
 
 /* No slot to keep the refusal in: it is said once, here and now (protocol.c saw to the room). */

@@ -25,6 +25,7 @@
 #include "base/sys.h"
 #include "programs/init/files/files.h"
 #include "wire/guest.h"
+#include "wire/prewarm.h"
 
 #ifdef __has_feature
 #if __has_feature(address_sanitizer)
@@ -35,12 +36,17 @@
 #define SANITIZED 1
 #endif
 
-enum { STACK = 256 * 1024, PATH_SIZE = 4096, REPORT_FD = 3, STEP_MS = 1 };
+enum { FDS_MAX = 1024, STACK = 256 * 1024, PATH_SIZE = 4096, REPORT_FD = 3, STEP_MS = 1 };
 
 struct child {
         const struct spawn *order;
         int report;
 };
+
+static bool is_program(const struct spawn *s)
+{
+        return s->kind == GUEST_KIND_PROGRAM || s->kind == GUEST_KIND_PREWARM;
+}
 
 /* The child */
 
@@ -49,7 +55,8 @@ static int place(const struct child *c)
         for (int i = 0; i < 3; i++)
                 if (c->order->fds[i] != i && dup2(c->order->fds[i], i) < 0)
                         return errno;
-        if (c->report != REPORT_FD && dup3(c->report, REPORT_FD, O_CLOEXEC) < 0)
+        /* 3 is the stream to the host; whatever else pid 1 has open, and what a child still needs of it, has another number. */
+        if (c->order->kind == GUEST_KIND_PREWARM ? dup2(c->order->server, PREWARM_FD) < 0 : dup3(c->report, REPORT_FD, O_CLOEXEC) < 0)
                 return errno;
         if (c->order->tty && ioctl(1, TIOCSCTTY, 0) < 0)
                 return errno;
@@ -109,19 +116,36 @@ static int run_program(const struct spawn *s)
         return denied ? EACCES : ENOENT;
 }
 
-static void report(int32_t stage, int32_t sys)
+static int report_fd(const struct child *c)
 {
-        struct spawn_failure f = { stage, sys };
-
-        if (write(REPORT_FD, &f, sizeof(f)) != (ssize_t)sizeof(f))
-                _exit(126);
+        return c->order->kind == GUEST_KIND_PREWARM ? c->report : REPORT_FD;
 }
 
-static void must(int sys, enum guest_stage stage)
+static void close_range_of(unsigned first, unsigned last)
 {
+        if (sys_close_range(first, last, 0) == 0)
+                return;
+        for (unsigned fd = first; fd <= last && fd < FDS_MAX; fd++) /* an old gVisor has no such call */
+                close((int)fd);
+}
+
+static void close_others(const struct child *c)
+{
+        unsigned report = (unsigned)report_fd(c);
+
+        if (report > PREWARM_FD + 1)
+                close_range_of(PREWARM_FD + 1, report - 1);
+        close_range_of(report + 1, ~0U);
+}
+
+static void must(const struct child *c, int sys, enum guest_stage stage)
+{
+        struct spawn_failure f = { (int32_t)stage, sys };
+
         if (sys == 0)
                 return;
-        report((int32_t)stage, sys);
+        if (write(report_fd(c), &f, sizeof(f)) != (ssize_t)sizeof(f))
+                _exit(126);
         _exit(127);
 }
 
@@ -141,15 +165,15 @@ static int child_main(void *arg)
         const struct spawn *s = c->order;
 
         setsid();
-        must(place(c), GUEST_STAGE_SYSTEM);
-        must(confine_become(s->id), GUEST_STAGE_USER);
-        must(confine_limits(), GUEST_STAGE_CONFINE);
-        must(enter_cwd(s), GUEST_STAGE_CWD);
-        must(confine_landlock(), GUEST_STAGE_CONFINE);
-        sys_close_range(REPORT_FD + 1, ~0U, 0);
+        must(c, place(c), GUEST_STAGE_SYSTEM);
+        must(c, confine_become(s->id), GUEST_STAGE_USER);
+        must(c, confine_limits(), GUEST_STAGE_CONFINE);
+        must(c, enter_cwd(s), GUEST_STAGE_CWD);
+        must(c, confine_landlock(), GUEST_STAGE_CONFINE);
+        close_others(c);
         reset_signals();
-        if (s->kind == GUEST_KIND_PROGRAM)
-                must(run_program(s), GUEST_STAGE_EXEC);
+        if (is_program(s))
+                must(c, run_program(s), GUEST_STAGE_EXEC);
         close(REPORT_FD);
         _exit(files_run(s->kind, s->argc, s->argv));
 }
@@ -167,7 +191,7 @@ static pid_t start(struct child *c)
 #else
         static uint8_t stack[STACK] __attribute__((aligned(4096)));
 
-        return clone(child_main, stack + STACK, SIGCHLD | (c->order->kind == GUEST_KIND_PROGRAM ? CLONE_VM : 0), c);
+        return clone(child_main, stack + STACK, SIGCHLD | (is_program(c->order) ? CLONE_VM : 0), c);
 #endif
 }
 

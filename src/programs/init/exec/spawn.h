@@ -17,6 +17,7 @@ struct spawn {
         const struct identity *id;
         int fds[3]; /* standard input, output, error of the child; borrowed */
         bool tty;   /* fds are one terminal, to be the controlling one */
+        int server; /* GUEST_KIND_PREWARM: descriptor 3 of the child, borrowed */
 };
 
 struct spawn_failure {

@@ -16,54 +16,11 @@
 #include "base/fd.h"
 #include "base/str.h"
 
-enum { TABLE_MAX = 65536, CPU_PERIOD_US = 100000, DESTROY_WAIT_MS = 1000, CREATE_TRIES = 4, FREEZE_WAIT_MS = 50 };
-
-static const struct {
-        const char *name;
-        unsigned bit;
-} controllers[] = { { "memory", CGROUP_MEMORY }, { "cpu", CGROUP_CPU }, { "pids", CGROUP_PIDS }, { "cpuacct", CGROUP_CPUACCT } };
+enum { TABLE_MAX = 65536, CPU_PERIOD_US = 100000, CREATE_TRIES = 4, FREEZE_WAIT_MS = 50 };
 
 static uint64_t read_figure(int dir, const char *file, const char *key);
 
 /* ---- finding the hierarchies ---- */
-
-/* The controllers named in a list like "cpu,cpuacct" (or "rw,cpu", or "cpu io memory"). */
-static unsigned controller_bits(const char *list)
-{
-        unsigned bits = 0;
-        size_t len;
-
-        for (const char *p = list; *p; p += len + (p[len] != '\0')) {
-                len = strcspn(p, ", \n");
-                for (size_t i = 0; i < sizeof(controllers) / sizeof(controllers[0]); i++)
-                        if (strlen(controllers[i].name) == len && strncmp(p, controllers[i].name, len) == 0)
-                                bits |= controllers[i].bit;
-        }
-        return bits;
-}
-
-/* Our own group in the hierarchy whose line in /proc/self/cgroup has these controllers ("" for v2). */
-static bool own_path(const char *table, unsigned bits, bool v2, char *out, size_t cap)
-{
-        for (const char *line = table; *line; line += strcspn(line, "\n"), line += (*line != '\0')) {
-                const char *list = strchr(line, ':');
-                const char *path = list ? strchr(list + 1, ':') : NULL;
-                char name[128];
-
-                if (!path)
-                        return false;
-                size_t n = (size_t)(path - list - 1);
-                if (n >= sizeof(name))
-                        continue;
-                memcpy(name, list + 1, n);
-                name[n] = '\0';
-                if (v2 ? n != 0 : (controller_bits(name) & bits) == 0)
-                        continue;
-                snprintf(out, cap, "%.*s", (int)strcspn(path + 1, "\n"), path + 1);
-                return true;
-        }
-        return false;
-}
 
 static int open_base(const char *mount, const char *path)
 {
@@ -121,7 +78,7 @@ static unsigned v2_controllers(int base, const char *file)
 {
         char list[256];
 
-        return fd_read_file(base, file, list, sizeof(list)) < 0 ? 0 : controller_bits(list);
+        return fd_read_file(base, file, list, sizeof(list)) < 0 ? 0 : cgroup_controllers(list);
 }
 
 static unsigned enable_v2(int base)
@@ -160,6 +117,18 @@ static void find_v2(struct cgroup_host *h, const char *mount, const char *own, b
         add_tree(h, base, here != 0 ? enable_v2(base) : 0, true);
 }
 
+/* Version 2 counts CPU time, whatever its controllers. */
+static void drop_cpuacct(struct cgroup_host *h)
+{
+        for (unsigned i = 0; i + 1 < h->count && h->trees[h->count - 1].v2; i++) {
+                if (h->trees[i].controllers != CGROUP_CPUACCT)
+                        continue;
+                close(h->trees[i].base);
+                h->count--;
+                memmove(&h->trees[i], &h->trees[i + 1], (h->count - i) * sizeof(h->trees[0]));
+        }
+}
+
 void cgroup_host_init(struct cgroup_host *h, bool root)
 {
         static char mounts[TABLE_MAX], own[4096];
@@ -179,8 +148,8 @@ void cgroup_host_init(struct cgroup_host *h, bool root)
                         snprintf(v2_mount, sizeof(v2_mount), "%s", where);
                 if (strcmp(type, "cgroup") != 0 || !root)
                         continue;
-                unsigned bits = controller_bits(options) & ~by_v1;
-                if (bits == 0 || !own_path(own, bits, false, path, sizeof(path)))
+                unsigned bits = cgroup_controllers(options) & ~by_v1;
+                if (bits == 0 || !cgroup_path(own, bits, false, path, sizeof(path)))
                         continue;
                 int base = open_base(where, path);
                 if (base < 0)
@@ -188,8 +157,9 @@ void cgroup_host_init(struct cgroup_host *h, bool root)
                 by_v1 |= bits;
                 add_tree(h, base, bits, false);
         }
-        if (v2_mount[0] && own_path(own, 0, true, path, sizeof(path)))
+        if (v2_mount[0] && cgroup_path(own, 0, true, path, sizeof(path)))
                 find_v2(h, v2_mount, path, root, by_v1);
+        drop_cpuacct(h);
         h->version = h->controllers == 0 ? 0 : by_v1 != 0 ? 1 : 2;
 }
 
@@ -232,16 +202,10 @@ int cgroup_create(const struct cgroup_host *h, struct cgroup *g, const char *nam
                 if (wanted == 0 || (!t->v2 && (t->controllers & wanted) == 0))
                         continue;
                 g->dirs[i] = make_dir(t->base, g->name);
-                if (g->dirs[i] < 0) {
-                        err_sys(e, "cgroup: cannot make '%s'", g->name);
-                        goto fail;
-                }
+                if (g->dirs[i] < 0)
+                        return err_sys(e, "cgroup: cannot make '%s'", g->name);
         }
         return 0;
-fail:;
-        struct err ignored;
-        cgroup_destroy(h, g, &ignored);
-        return -(int)e->code;
 }
 
 void cgroup_adopt(const struct cgroup_host *h, struct cgroup *g, const char *name)
@@ -255,9 +219,17 @@ void cgroup_adopt(const struct cgroup_host *h, struct cgroup *g, const char *nam
         }
 }
 
+static int v2_dir(const struct cgroup_host *h, const struct cgroup *g)
+{
+        for (unsigned i = 0; i < h->count && g->used; i++)
+                if (h->trees[i].v2)
+                        return g->dirs[i];
+        return -1;
+}
+
 int cgroup_freeze(const struct cgroup_host *h, const struct cgroup *g, bool frozen, struct err *e)
 {
-        int dir = g->used ? cgroup_clone_fd(h, g) : -1;
+        int dir = v2_dir(h, g);
 
         if (dir < 0) {
                 err_set(e, ERR_NOT_SUPPORTED, 0, "cgroup: this host cannot freeze a sandbox");
@@ -272,7 +244,7 @@ int cgroup_freeze(const struct cgroup_host *h, const struct cgroup *g, bool froz
 
 bool cgroup_is_frozen(const struct cgroup_host *h, const struct cgroup *g)
 {
-        int dir = g->used ? cgroup_clone_fd(h, g) : -1;
+        int dir = v2_dir(h, g);
 
         return dir >= 0 && read_figure(dir, "cgroup.events", "frozen") == 1;
 }
@@ -282,14 +254,6 @@ static int write_limit(int dir, const char *file, const char *value, bool option
         if (fd_write_file(dir, file, value) == 0 || (optional && errno == ENOENT))
                 return 0;
         return err_sys(e, "cgroup: cannot write '%s' to %s", value, file);
-}
-
-static void format_limit(uint64_t value, const char *unlimited, char *out, size_t cap)
-{
-        if (value == UINT64_MAX)
-                snprintf(out, cap, "%s", unlimited);
-        else
-                snprintf(out, cap, "%llu", (unsigned long long)value);
 }
 
 static int too_full(uint64_t wanted, uint64_t used, struct err *e)
@@ -320,8 +284,8 @@ static int limit_memory_v2(int dir, const struct cgroup_limits *l, struct err *e
         char memory[32], swap[32];
         struct err ignored;
 
-        format_limit(l->memory, "max", memory, sizeof(memory));
-        format_limit(l->swap, "max", swap, sizeof(swap));
+        cgroup_format(l->memory, "max", memory, sizeof(memory));
+        cgroup_format(l->swap, "max", swap, sizeof(swap));
         int r = shrink_v2(dir, l->memory, memory, e);
         if (r == 0)
                 r = write_limit(dir, "memory.max", memory, false, e);
@@ -335,8 +299,8 @@ static int limit_memory_v1(int dir, const struct cgroup_limits *l, struct err *e
         bool no_sum = l->memory == UINT64_MAX || l->swap == UINT64_MAX;
         char memory[32], sum[32];
 
-        format_limit(l->memory, "-1", memory, sizeof(memory));
-        format_limit(no_sum ? UINT64_MAX : l->memory + l->swap, "-1", sum, sizeof(sum));
+        cgroup_format(l->memory, "-1", memory, sizeof(memory));
+        cgroup_format(no_sum ? UINT64_MAX : l->memory + l->swap, "-1", sum, sizeof(sum));
         int r = write_limit(dir, "memory.limit_in_bytes", memory, false, e);
         if (r < 0 && e->sys == EINVAL && write_limit(dir, "memory.memsw.limit_in_bytes", "-1", true, e) == 0)
                 r = write_limit(dir, "memory.limit_in_bytes", memory, false, e);
@@ -356,7 +320,7 @@ static int limit_cpu(int dir, bool v2, uint64_t millis, struct err *e)
                         snprintf(text, sizeof(text), "%llu %d", (unsigned long long)(millis * CPU_PERIOD_US / 1000), CPU_PERIOD_US);
                 return write_limit(dir, "cpu.max", text, false, e);
         }
-        format_limit(millis == UINT64_MAX ? UINT64_MAX : millis * CPU_PERIOD_US / 1000, "-1", text, sizeof(text));
+        cgroup_format(millis == UINT64_MAX ? UINT64_MAX : millis * CPU_PERIOD_US / 1000, "-1", text, sizeof(text));
         return write_limit(dir, "cpu.cfs_quota_us", text, false, e);
 }
 
@@ -374,7 +338,7 @@ int cgroup_limit(const struct cgroup_host *h, const struct cgroup *g, const stru
                         return -(int)e->code;
                 if ((t->controllers & CGROUP_CPU) && limit_cpu(dir, t->v2, l->cpu_millis, e) < 0)
                         return -(int)e->code;
-                format_limit(l->pids, "max", text, sizeof(text));
+                cgroup_format(l->pids, "max", text, sizeof(text));
                 if ((t->controllers & CGROUP_PIDS) && write_limit(dir, "pids.max", text, false, e) < 0)
                         return -(int)e->code;
         }
@@ -386,87 +350,62 @@ int cgroup_can_limit(const struct cgroup_host *h, const struct cgroup *g, unsign
         for (unsigned i = 0; i < h->count && g->used; i++)
                 if (g->dirs[i] >= 0)
                         wanted &= ~h->trees[i].controllers;
-        for (size_t i = 0; i < sizeof(controllers) / sizeof(controllers[0]); i++) {
-                if (!(wanted & controllers[i].bit & ~(unsigned)CGROUP_CPUACCT))
-                        continue;
-                err_set(e, ERR_NOT_SUPPORTED, 0, "%s: it was unlimited when the sandbox was made, and has no group", controllers[i].name);
-                return err_hint(e, "make the sandbox with some limit, which can then be changed");
-        }
-        return 0;
+        const char *name = cgroup_controller_name(wanted & ~(unsigned)CGROUP_CPUACCT);
+        if (!name)
+                return 0;
+        err_set(e, ERR_NOT_SUPPORTED, 0, "%s: it was unlimited when the sandbox was made, and has no group", name);
+        return err_hint(e, "make the sandbox with some limit, which can then be changed");
 }
 
-int cgroup_attach(const struct cgroup_host *h, const struct cgroup *g, pid_t pid, bool skip_v2, struct err *e)
+int cgroup_doors(const struct cgroup_host *h, const struct cgroup *g, int doors[CGROUP_TREES_MAX], struct err *e)
 {
-        char text[16];
+        int count = 0;
 
-        snprintf(text, sizeof(text), "%d", pid);
         for (unsigned i = 0; i < h->count; i++) {
-                if (g->dirs[i] < 0 || (h->trees[i].v2 && skip_v2))
+                if (!g->used || g->dirs[i] < 0 || h->trees[i].v2)
                         continue;
-                if (fd_write_file(g->dirs[i], "cgroup.procs", text) < 0)
-                        return err_sys(e, "cgroup: cannot attach the sandbox to '%s'", g->name);
+                doors[count] = openat(g->dirs[i], "tasks", O_WRONLY | O_CLOEXEC);
+                if (doors[count] < 0) {
+                        err_sys(e, "cgroup: cannot open '%s'", g->name);
+                        while (count > 0)
+                                close(doors[--count]);
+                        return -(int)e->code;
+                }
+                count++;
         }
-        return 0;
+        return count;
 }
 
 int cgroup_clone_fd(const struct cgroup_host *h, const struct cgroup *g)
 {
-        for (unsigned i = 0; i < h->count; i++)
-                if (h->trees[i].v2)
-                        return g->dirs[i];
-        return -1;
+        int dir = v2_dir(h, g);
+
+        return dir < 0 ? -1 : openat(dir, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* The number behind `key` in a file of "key value" lines, or the file's only number where key is NULL. */
 static uint64_t read_figure(int dir, const char *file, const char *key)
 {
         char text[1024];
 
-        if (fd_read_file(dir, file, text, sizeof(text)) < 0)
-                return UINT64_MAX;
-        if (!key)
-                return strtoull(text, NULL, 10);
-        size_t n = strlen(key);
-        for (const char *line = text; *line; line += strcspn(line, "\n"), line += (*line != '\0'))
-                if (strncmp(line, key, n) == 0 && line[n] == ' ')
-                        return strtoull(line + n, NULL, 10);
-        return UINT64_MAX;
+        return fd_read_file(dir, file, text, sizeof(text)) < 0 ? UINT64_MAX : cgroup_figure(text, key);
 }
 
 void cgroup_usage(const struct cgroup_host *h, const struct cgroup *g, struct cgroup_usage *u)
 {
-        /* One row per figure: where v1 keeps it, where v2 keeps it. */
-        static const struct {
-                size_t field;
-                unsigned controller;
-                const char *v1_file, *v1_key, *v2_file, *v2_key;
-                uint64_t v1_divisor;
-        } figures[] = {
-                { offsetof(struct cgroup_usage, memory), CGROUP_MEMORY, "memory.usage_in_bytes", NULL, "memory.current", NULL, 1 },
-                { offsetof(struct cgroup_usage, memory_peak), CGROUP_MEMORY, "memory.max_usage_in_bytes", NULL, "memory.peak", NULL, 1 },
-                { offsetof(struct cgroup_usage, oom_kills), CGROUP_MEMORY, "memory.oom_control", "oom_kill", "memory.events", "oom_kill",
-                  1 },
-                { offsetof(struct cgroup_usage, pids), CGROUP_PIDS, "pids.current", NULL, "pids.current", NULL, 1 },
-                { offsetof(struct cgroup_usage, forks_refused), CGROUP_PIDS, "pids.events", "max", "pids.events", "max", 1 },
-                { offsetof(struct cgroup_usage, throttled_us), CGROUP_CPU, "cpu.stat", "throttled_time", "cpu.stat", "throttled_usec",
-                  1000 },
-                { offsetof(struct cgroup_usage, cpu_us), CGROUP_CPUACCT, "cpuacct.usage", NULL, NULL, NULL, 1000 },
-        };
-
         memset(u, 0xff, sizeof(*u));
         for (unsigned i = 0; i < h->count; i++) {
                 const struct cgroup_tree *t = &h->trees[i];
 
                 if (!g->used || g->dirs[i] < 0)
                         continue;
-                for (size_t k = 0; k < sizeof(figures) / sizeof(figures[0]); k++) {
-                        const char *file = t->v2 ? figures[k].v2_file : figures[k].v1_file;
-                        if (!(t->controllers & figures[k].controller) || !file)
+                for (const struct cgroup_row *row = cgroup_rows; row->v1_file; row++) {
+                        const char *file = t->v2 ? row->v2_file : row->v1_file;
+                        if (!(t->controllers & row->controller) || !file)
                                 continue;
-                        uint64_t v = read_figure(g->dirs[i], file, t->v2 ? figures[k].v2_key : figures[k].v1_key);
+                        uint64_t v = read_figure(g->dirs[i], file, t->v2 ? row->v2_key : row->v1_key);
                         if (v != UINT64_MAX && !t->v2)
-                                v /= figures[k].v1_divisor;
-                        *(uint64_t *)((char *)u + figures[k].field) = v;
+                                v /= row->v1_divisor;
+                        *(uint64_t *)((char *)u + row->field) = v;
                 }
                 if (t->v2) /* v2 accounts CPU time whatever controllers it has */
                         u->cpu_us = read_figure(g->dirs[i], "cpu.stat", "usage_usec");
@@ -488,46 +427,22 @@ static void kill_members(int dir)
         }
 }
 
-static bool remove_dir(int base, const char *name, int dir)
+bool cgroup_destroy(const struct cgroup_host *h, struct cgroup *g)
 {
-        for (int waited = 0; unlinkat(base, name, AT_REMOVEDIR) < 0; waited++) {
-                if (errno == ENOENT)
-                        return true;
-                if (errno != EBUSY || waited == DESTROY_WAIT_MS)
-                        return false;
-                if (dir >= 0)
-                        kill_members(dir);
-                nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
-        }
-        return true;
-}
-
-int cgroup_destroy(const struct cgroup_host *h, struct cgroup *g, struct err *e)
-{
-        int r = 0;
-
         if (!g->used)
-                return 0;
+                return true;
+        g->used = false;
         for (unsigned i = 0; i < h->count; i++) {
                 if (g->dirs[i] < 0)
                         continue;
-                if (!remove_dir(h->trees[i].base, g->name, g->dirs[i]))
-                        r = err_sys(e, "cgroup: cannot remove '%s'", g->name);
-                fd_close(&g->dirs[i]);
+                if (unlinkat(h->trees[i].base, g->name, AT_REMOVEDIR) < 0 && errno == EBUSY) {
+                        kill_members(g->dirs[i]);
+                        g->used = true;
+                } else {
+                        fd_close(&g->dirs[i]);
+                }
         }
-        g->used = false;
-        return r;
-}
-
-/* Whose group "creto-PID-N" is; 0 where it is not of that form. */
-static pid_t owner_of(const char *name)
-{
-        char *end;
-
-        if (!str_has_prefix(name, "creto-"))
-                return 0;
-        long pid = strtol(name + strlen("creto-"), &end, 10);
-        return *end == '-' && pid > 0 && pid < INT_MAX ? (pid_t)pid : 0;
+        return !g->used;
 }
 
 static unsigned sweep_tree(int base, pid_t own)
@@ -542,11 +457,16 @@ static unsigned sweep_tree(int base, pid_t own)
                 return 0;
         }
         while ((entry = readdir(d))) {
-                pid_t owner = owner_of(entry->d_name);
+                pid_t owner = cgroup_owner(entry->d_name);
                 auto_fd dir = owner > 0 ? openat(base, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
 
-                if (dir >= 0 && (flock(dir, LOCK_EX | LOCK_NB) < 0 || unlinkat(base, entry->d_name, AT_REMOVEDIR) < 0) && owner == own)
-                        left++;
+                if (dir < 0)
+                        continue;
+                if (own != 0 && owner == own) /* an engine does not always die with us */
+                        kill_members(dir);
+                bool held = flock(dir, LOCK_EX | LOCK_NB) < 0;
+                if (held || unlinkat(base, entry->d_name, AT_REMOVEDIR) < 0)
+                        left += owner == own || (own == 0 && !held);
         }
         closedir(d);
         return left;

@@ -2,7 +2,7 @@
  * Control groups, version 1, 2 or both, behind one interface.
  *
  * A sandbox gets one directory `creto-NAME` in every hierarchy that is of use: in v2 (which can clone into a group, for nothing) and in each
- * v1 controller that a limit needs (where the first attach after a pause waits some 10 ms for the kernel, so attach ahead). The
+ * v1 controller that a limit needs. The
  * directories stand below the group that the warden itself is in; in a pure v2 host, where a group with processes cannot have
  * children with controllers, below the root for root, and below the delegated group for an ordinary user.
  */
@@ -13,16 +13,9 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "domain/cgroup_text.h"
 
 enum { CGROUP_TREES_MAX = 6, CGROUP_NAME_MAX = 96 };
-
-enum cgroup_controller {
-        CGROUP_MEMORY = 1,
-        CGROUP_CPU = 2,
-        CGROUP_PIDS = 4,
-        CGROUP_CPUACCT = 8,
-        CGROUP_ALL = 15,
-};
 
 /* One hierarchy that we may create groups in. */
 struct cgroup_tree {
@@ -50,15 +43,11 @@ struct cgroup_limits {
         uint64_t memory, swap, cpu_millis, pids; /* UINT64_MAX: unlimited */
 };
 
-struct cgroup_usage {
-        uint64_t memory, memory_peak, cpu_us, pids, oom_kills, forks_refused, throttled_us; /* UINT64_MAX: not known */
-};
-
 /* Finds the hierarchies. A host without usable ones is no error: count is 0. */
 void cgroup_host_init(struct cgroup_host *h, bool root);
 void cgroup_host_release(struct cgroup_host *h);
 
-/* Makes the groups in the trees that have one of `controllers` (and in v2 always, unless controllers is 0). */
+/* Makes the groups in the trees that have one of `controllers` (and in v2 always, unless controllers is 0). What fails is to be destroyed too. */
 int cgroup_create(const struct cgroup_host *h, struct cgroup *g, const char *name, unsigned controllers, struct err *e);
 
 /* Opens groups that another process has made, and holds them. What is not there is left out. */
@@ -74,17 +63,18 @@ int cgroup_limit(const struct cgroup_host *h, const struct cgroup *g, const stru
 /* 0 where the group has all of `controllers`; else NOT_SUPPORTED. */
 int cgroup_can_limit(const struct cgroup_host *h, const struct cgroup *g, unsigned controllers, struct err *e);
 
-/* Moves a process in. With `skip_v2`, not in v2 (it was cloned into it). */
-int cgroup_attach(const struct cgroup_host *h, const struct cgroup *g, pid_t pid, bool skip_v2, struct err *e);
+/* Opens the files of its version 1 groups in which a process of one thread writes "0" to enter. (One that another process moves waits some 10 ms for
+ * the kernel.) Returns how many, or a negative code. */
+int cgroup_doors(const struct cgroup_host *h, const struct cgroup *g, int doors[CGROUP_TREES_MAX], struct err *e);
 
-/* The v2 directory to clone into, or -1. */
+/* The v2 directory to clone into, opened so that it does not hold the group; or -1. */
 int cgroup_clone_fd(const struct cgroup_host *h, const struct cgroup *g);
 
 void cgroup_usage(const struct cgroup_host *h, const struct cgroup *g, struct cgroup_usage *u);
 
-/* Kills what is left inside and removes the directories; waits up to a second for the last process to be gone. Safe to repeat. */
-int cgroup_destroy(const struct cgroup_host *h, struct cgroup *g, struct err *e);
+/* Removes the directories. False where processes are still in one: they are killed; to be repeated when they may be gone. */
+bool cgroup_destroy(const struct cgroup_host *h, struct cgroup *g);
 
 /* Group names are "creto-PID-N", PID being the warden's as it sees itself. Removes the empty groups that nobody holds: those of wardens that are gone.
- * Returns how many of `own` are left: they are held, or not empty yet. */
+ * Returns how many of `own` are left: they are held, or not empty yet; with `own` 0, how many that nobody holds are not empty yet. */
 unsigned cgroup_sweep(const struct cgroup_host *h, pid_t own);

@@ -19,41 +19,14 @@
 
 enum { STACK = 16384 };
 
-/* ---- a child that shares our memory and descriptors, so that it can leave a namespace's descriptor behind ---- */
-
 static _Alignas(16) char stack[STACK];
-static int netns_fd;
 
-static int netns_child(void *unused)
+int space_lo_up(struct err *e)
 {
         struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
-        int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        auto_fd s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-        netns_fd = -1;
-        if (s < 0 || ioctl(s, SIOCSIFFLAGS, &lo) < 0)
-                netns_fd = -errno;
-        if (s >= 0)
-                close(s);
-        if (netns_fd == -1) {
-                netns_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-                if (netns_fd < 0)
-                        netns_fd = -errno;
-        }
-        return 0;
-}
-
-int space_netns(struct err *e)
-{
-        int pid = clone(netns_child, stack + STACK, CLONE_VM | CLONE_FILES | CLONE_VFORK | CLONE_NEWNET | SIGCHLD, NULL);
-
-        if (pid < 0)
-                return err_sys(e, "cannot make a network namespace");
-        waitpid(pid, NULL, 0);
-        if (netns_fd < 0) {
-                errno = -netns_fd;
-                return err_sys(e, "cannot set up a network namespace");
-        }
-        return netns_fd;
+        return s < 0 || ioctl(s, SIOCSIFFLAGS, &lo) < 0 ? err_sys(e, "cannot set up a network namespace") : 0;
 }
 
 /* Holds a namespace open until it is mapped. It must not outlive us, since it has a copy of every descriptor we have: a parent that died before the

@@ -33,8 +33,8 @@ struct space_map {
         uint32_t inside, outside, count;
 };
 
-/* A new network namespace, owned by our own user namespace, with lo up. Returns a descriptor, or a negative code. */
-int space_netns(struct err *e);
+/* The loopback of the network namespace that we are in. */
+int space_lo_up(struct err *e);
 
 /* A new user namespace, child of ours, with this map for uids and gids. Returns a descriptor, or a negative code. */
 int space_userns(const struct space_map *map, struct err *e);

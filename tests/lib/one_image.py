@@ -5,11 +5,8 @@ import http.server
 import io
 import json
 import platform
-import shutil
 import tarfile
 import threading
-
-from peers import Missing
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 KIND = "application/vnd.oci.image"
@@ -46,11 +43,9 @@ def image(files):
 
 
 class Registry:
-    """The read side of the distribution protocol for one image, on a thread: it does nothing while something is timed."""
+    """The read side of the distribution protocol for one image, /hello, on a thread of its own. Skopeo is needed to pull it."""
 
-    def __init__(self, program):
-        if not shutil.which("skopeo"):
-            raise Missing("skopeo is not installed, which images come by")
+    def __init__(self, program, port=0):
         with open(program, "rb") as f:
             manifest, blobs = image({"hello": f.read()})
 
@@ -82,13 +77,17 @@ class Registry:
             def log_message(self, *_):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         self.thread = threading.Thread(target=self.server.serve_forever)
         self.thread.start()
-        self.ref = f"127.0.0.1:{self.server.server_port}/hello:1"
+        self.port = self.server.server_port
+        self.ref = f"127.0.0.1:{self.port}/hello:1"
 
     def close(self):
+        """Once or twice."""
+        if not self.thread.is_alive():
+            return
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
