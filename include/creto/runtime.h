@@ -425,6 +425,8 @@ struct creto_runtime_class {
         char name[64];
         int available, enabled;
         char reason[256]; /* why not; may be empty */
+        char driver[32], isolation[256], version[256];
+        char hint[256]; /* what would make it available */
 };
 
 int creto_runtime_list(struct creto_runtime *rt, struct creto_runtime_class **out, size_t *count, char **json, struct creto_error *err);

@@ -4,7 +4,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
+
+enum { FD_HIGH = 64, FD_ARRANGED_MAX = 16 };
 
 void fd_close(int *fd)
 {
@@ -95,6 +98,78 @@ int fd_move(int fd, int target)
         if (fd == target)
                 return fcntl(fd, F_SETFD, 0);
         return dup2(fd, target) < 0 ? -1 : 0;
+}
+
+int fd_high(int fd)
+{
+        return fcntl(fd, F_DUPFD_CLOEXEC, FD_HIGH);
+}
+
+int fd_arrange(const int *fds, size_t count)
+{
+        int high[FD_ARRANGED_MAX];
+
+        if (count > FD_ARRANGED_MAX) {
+                errno = EINVAL;
+                return -1;
+        }
+        for (size_t i = 0; i < count; i++)
+                if (fds[i] >= 0 && (high[i] = fd_high(fds[i])) < 0)
+                        return -1;
+        for (size_t i = 0; i < count; i++)
+                if (fds[i] >= 0 && (dup2(high[i], (int)i) < 0 || close(high[i]) < 0))
+                        return -1;
+        return 0;
+}
+
+int fd_new_file(int dir, const char *path, mode_t mode, const void *data, size_t len)
+{
+        auto_fd fd = openat(dir, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW | O_APPEND, mode);
+
+        return fd < 0 || (len > 0 && fd_write_all(fd, data, len) < 0) ? -1 : take_fd(&fd);
+}
+
+int fd_pipe_with(const void *data, size_t len)
+{
+        int ends[2];
+
+        if (pipe2(ends, O_CLOEXEC) < 0)
+                return -1;
+        if (fd_write_all(ends[1], data, len) < 0)
+                fd_close(&ends[0]);
+        fd_close(&ends[1]);
+        return ends[0];
+}
+
+int fd_set_timer(int timer, uint64_t ms)
+{
+        struct itimerspec t = { .it_value = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 } };
+
+        return timerfd_settime(timer, 0, &t, NULL);
+}
+
+int fd_open_trusted(const char *path, struct stat *st)
+{
+        auto_fd fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+        if (fd < 0 || fstat(fd, st) < 0)
+                return -1;
+        if (S_ISREG(st->st_mode) && st->st_uid == 0 && !(st->st_mode & 022) && (st->st_mode & 0111))
+                return take_fd(&fd);
+        errno = EPERM;
+        return -1;
+}
+
+int fd_copy(int from, int to)
+{
+        char chunk[16384];
+        off_t at = 0;
+        ssize_t n;
+
+        for (; (n = pread(from, chunk, sizeof(chunk), at)) > 0; at += n)
+                if (fd_write_all(to, chunk, (size_t)n) < 0)
+                        return -1;
+        return n < 0 ? -1 : 0;
 }
 
 int fd_set_nonblock(int fd, bool on)

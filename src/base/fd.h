@@ -6,6 +6,8 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 /* Closes *fd if it is open and makes it -1; keeps errno. */
@@ -36,6 +38,24 @@ int fd_write_file(int dir, const char *path, const char *text);
 
 /* Makes the file behind `fd` available as exactly `target`, without O_CLOEXEC. Returns 0, or -1 with errno. */
 int fd_move(int fd, int target);
+
+/* A copy out of the way of the low numbers. */
+int fd_high(int fd);
+/* In a process that becomes another program: makes fds[i] available as exactly i, without O_CLOEXEC, whatever their numbers are; -1 leaves i as it is. What is
+ * to be kept besides is to be out of the way (fd_high). Returns 0, or -1 with errno. */
+int fd_arrange(const int *fds, size_t count);
+
+/* Makes a new file with this content and opens it for appending. Returns a descriptor, or -1 with errno. */
+int fd_new_file(int dir, const char *path, mode_t mode, const void *data, size_t len);
+/* The reading end of a pipe that holds this and nothing else; `len` is at most PIPE_BUF. Or -1 with errno. */
+int fd_pipe_with(const void *data, size_t len);
+/* Sets a timerfd to be readable in so many ms. Returns 0, or -1 with errno. */
+int fd_set_timer(int timer, uint64_t ms);
+/* Opens a program that root owns and nobody else may write. Returns a descriptor, or -1 with errno: EPERM where it is none. */
+int fd_open_trusted(const char *path, struct stat *st);
+
+/* Copies the file behind `from`, from its beginning, to where `to` stands. Returns 0, or -1 with errno. */
+int fd_copy(int from, int to);
 
 int fd_set_nonblock(int fd, bool on);
 

@@ -1,13 +1,34 @@
 #include "base/sock.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
+
+#include "base/fd.h"
 
 int sock_pair(int type, int out[2])
 {
         return socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, out);
+}
+
+int sock_connect_file(int file)
+{
+        struct sockaddr_un a = { .sun_family = AF_UNIX };
+        struct stat st;
+        auto_fd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+        if (fd < 0 || fstat(file, &st) < 0)
+                return -1;
+        if (!S_ISSOCK(st.st_mode)) {
+                errno = ENOTSOCK;
+                return -1;
+        }
+        snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d", file);
+        return connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ? -1 : take_fd(&fd);
 }
 
 int sock_send(int fd, const void *data, size_t len, const int *fds, size_t nfds)

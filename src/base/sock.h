@@ -13,6 +13,9 @@ enum { SOCK_FDS_MAX = 144 };
 /* A connected pair, O_CLOEXEC. `type` is SOCK_STREAM or SOCK_SEQPACKET. Returns 0, or -1 with errno. */
 int sock_pair(int type, int out[2]);
 
+/* Connects to the stream socket that `file` (O_PATH will do) is, and not to what has since been put in its place. Returns a descriptor, O_NONBLOCK, or -1 with errno. */
+int sock_connect_file(int file);
+
 /* Sends one message with `nfds` descriptors (borrowed). Returns 0, or -1 with errno (EMSGSIZE: a short send on SEQPACKET). */
 int sock_send(int fd, const void *data, size_t len, const int *fds, size_t nfds);
 

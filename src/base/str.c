@@ -146,3 +146,20 @@ bool str_unhex(const char *hex, void *out, size_t len)
         }
         return true;
 }
+
+void str_last_line(const char *text, char *out, size_t cap)
+{
+        size_t len = strlen(text);
+
+        while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == '\r'))
+                len--;
+        const char *line = text + len;
+        while (line > text && line[-1] != '\n')
+                line--;
+        size_t n = (size_t)(text + len - line);
+        if (n >= cap)
+                n = cap - 1;
+        for (size_t i = 0; i < n; i++)
+                out[i] = line[i] >= ' ' && line[i] <= '~' ? line[i] : '?';
+        out[n] = '\0';
+}

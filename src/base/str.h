@@ -21,6 +21,9 @@ void str_format_bytes(uint64_t bytes, char *out, size_t cap);
 /* True where s is 1 to max bytes of [a-z0-9-], not beginning with '-'. */
 bool str_is_id(const char *s, size_t max);
 
+/* The last line of what a program said, for people: what is not printable ASCII becomes '?'. */
+void str_last_line(const char *text, char *out, size_t cap);
+
 /* Writes 2 × len digits and a NUL. */
 void str_hex(const void *data, size_t len, char *out);
 /* True where `hex` is exactly 2 × len digits. */

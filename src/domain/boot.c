@@ -14,7 +14,7 @@ void boot_fill(struct boot_config *c, uint32_t flags, const struct limits *limit
         *c = (struct boot_config){
                 .size = sizeof(*c),
                 .version = BOOT_VERSION,
-                .flags = BOOT_NOTIFY | flags,
+                .flags = flags,
                 .disk_watch = 1,
                 .nofile = l[LIMIT_NOFILE],
                 .core_bytes = l[LIMIT_CORE] ? l[LIMIT_CORE] : 1, /* 0 would still start a core_pattern helper */

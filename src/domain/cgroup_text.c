@@ -1,5 +1,6 @@
 #include "domain/cgroup_text.h"
 
+#include <stddef.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,3 +86,14 @@ int cgroup_owner(const char *name)
         long pid = strtol(name + 6, &end, 10);
         return *end == '-' && pid > 0 && pid < INT_MAX ? (int)pid : 0;
 }
+
+const struct cgroup_row cgroup_rows[] = {
+        { offsetof(struct cgroup_usage, memory), CGROUP_MEMORY, "memory.usage_in_bytes", NULL, "memory.current", NULL, 1 },
+        { offsetof(struct cgroup_usage, memory_peak), CGROUP_MEMORY, "memory.max_usage_in_bytes", NULL, "memory.peak", NULL, 1 },
+        { offsetof(struct cgroup_usage, oom_kills), CGROUP_MEMORY, "memory.oom_control", "oom_kill", "memory.events", "oom_kill", 1 },
+        { offsetof(struct cgroup_usage, pids), CGROUP_PIDS, "pids.current", NULL, "pids.current", NULL, 1 },
+        { offsetof(struct cgroup_usage, forks_refused), CGROUP_PIDS, "pids.events", "max", "pids.events", "max", 1 },
+        { offsetof(struct cgroup_usage, throttled_us), CGROUP_CPU, "cpu.stat", "throttled_time", "cpu.stat", "throttled_usec", 1000 },
+        { offsetof(struct cgroup_usage, cpu_us), CGROUP_CPUACCT, "cpuacct.usage", NULL, NULL, NULL, 1000 },
+        { 0, 0, NULL, NULL, NULL, NULL, 1 },
+};

@@ -31,3 +31,15 @@ void cgroup_format(uint64_t value, const char *unlimited, char *out, size_t cap)
 
 /* The pid in a name of the form "creto-PID-N"; 0 where it is none. */
 int cgroup_owner(const char *name);
+
+struct cgroup_usage {
+        uint64_t memory, memory_peak, cpu_us, pids, oom_kills, forks_refused, throttled_us; /* UINT64_MAX: not known */
+};
+
+/* Where the figures of a group are: one row each, as far as a version keeps it. The last one has no v1_file. */
+extern const struct cgroup_row {
+        size_t field; /* in struct cgroup_usage */
+        unsigned controller;
+        const char *v1_file, *v1_key, *v2_file, *v2_key;
+        uint64_t v1_divisor;
+} cgroup_rows[];

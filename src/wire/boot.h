@@ -15,15 +15,27 @@ enum boot_fd {
         BOOT_FD_FIRST_FREE = 7,
 };
 
+/*
+ * An OCI engine starts it as `/dev/init oci`: then the configuration is standard input, the stream is 3 and the slot 4, or 2 where there is BOOT_BIND
+ * (gVisor passes on the standard streams and nothing else). It puts them where the others expect them.
+ */
+#define BOOT_SOCKET "/dev/guest/s"
+enum boot_engine_fd { BOOT_ENGINE_CONFIG = 0, BOOT_ENGINE_STREAM = 3, BOOT_ENGINE_SLOT = 4, BOOT_ENGINE_BIND_SLOT = 2 };
+
 enum boot_flag {
         BOOT_LISTEN = 1,    /* BOOT_FD_STREAM listens: connections come and go, the sandbox stays */
         BOOT_NOTIFY = 2,    /* BOOT_FD_NOTIFY is there */
         BOOT_DIE_ALONE = 4, /* exit when the stream ends, and die with the parent (private warden) */
         BOOT_ONE_UID = 8,   /* only one uid is mapped: every command runs as the uid creto-init has */
         BOOT_SLOT = 16,     /* BOOT_FD_SLOT is there */
+        /* Started by an OCI engine: */
+        BOOT_FILTER = 64,      /* install the seccomp filter, which nobody else did */
+        BOOT_BIND = 128,       /* make the socket to listen on as BOOT_SOCKET */
+        BOOT_NO_PARENT = 256,  /* the parent is not the warden: do not die with it */
+        BOOT_OWN_KERNEL = 512, /* not Linux but who plays it, and has no securebits */
 };
 
-enum { BOOT_VERSION = 2, BOOT_WRITABLE_MAX = 16, BOOT_PATH_MAX = 64 };
+enum { BOOT_VERSION = 3, BOOT_WRITABLE_MAX = 16, BOOT_PATH_MAX = 64 };
 
 #define BOOT_UNLIMITED UINT64_MAX
 
@@ -44,6 +56,6 @@ struct boot_config {
         char disk_path[BOOT_PATH_MAX];
         char home[BOOT_PATH_MAX]; /* home of the default user, where /etc/passwd does not say */
         uint32_t writable_count;  /* paths below which Landlock lets commands write */
-        uint32_t pad;
+        uint32_t init_id;         /* who creto-init is to become, where it starts as root (BOOT_OWN_KERNEL) */
         char writable[BOOT_WRITABLE_MAX][BOOT_PATH_MAX];
 };

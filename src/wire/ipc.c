@@ -84,6 +84,7 @@ void ipc_put_spawn(struct wbuf *w, const struct ipc_spawn *m)
         wbuf_str(w, m->home);
         put_limits(w, m->limits, m->limits_wanted);
         wbuf_u32(w, m->flags);
+        wbuf_str(w, m->class);
 }
 
 int ipc_get_spawn(struct rbuf *r, struct ipc_spawn *m)
@@ -101,6 +102,7 @@ int ipc_get_spawn(struct rbuf *r, struct ipc_spawn *m)
         rbuf_str(r, m->home, sizeof(m->home));
         get_limits(r, m->limits, &m->limits_wanted);
         m->flags = rbuf_u32(r);
+        rbuf_str(r, m->class, sizeof(m->class));
         return m->flags > IPC_SPAWN_BACKGROUND ? -1 : done(r);
 }
 
@@ -285,6 +287,47 @@ void ipc_put_status(struct wbuf *w, int32_t status)
 int ipc_get_status(struct rbuf *r, int32_t *status)
 {
         *status = (int32_t)rbuf_u32(r);
+        return done(r);
+}
+
+/* The strings of a class, in the order of the page. */
+static const struct {
+        size_t at, cap;
+} class_texts[] = {
+#define TEXT(field)                                                                                                                        \
+        {                                                                                                                                  \
+                offsetof(struct ipc_class, field), sizeof(((struct ipc_class *)0)->field)                                                  \
+        }
+        TEXT(name), TEXT(driver), TEXT(engine), TEXT(binary), TEXT(version), TEXT(isolation), TEXT(reason), TEXT(hint),
+#undef TEXT
+};
+
+void ipc_put_classes(struct wbuf *w, const struct ipc_classes *m)
+{
+        wbuf_u32(w, m->count);
+        for (uint32_t i = 0; i < m->count && i < IPC_CLASSES_MAX; i++) {
+                for (size_t k = 0; k < sizeof(class_texts) / sizeof(class_texts[0]); k++)
+                        wbuf_str(w, (const char *)&m->of[i] + class_texts[k].at);
+                wbuf_u8(w, m->of[i].available);
+                wbuf_u32(w, m->of[i].limits);
+                wbuf_u32(w, m->of[i].can);
+        }
+}
+
+int ipc_get_classes(struct rbuf *r, struct ipc_classes *m)
+{
+        m->count = rbuf_u32(r);
+        if (m->count > IPC_CLASSES_MAX)
+                return -1;
+        for (uint32_t i = 0; i < m->count; i++) {
+                for (size_t k = 0; k < sizeof(class_texts) / sizeof(class_texts[0]); k++)
+                        rbuf_str(r, (char *)&m->of[i] + class_texts[k].at, class_texts[k].cap);
+                m->of[i].available = rbuf_u8(r);
+                m->of[i].limits = rbuf_u32(r);
+                m->of[i].can = rbuf_u32(r);
+                if (m->of[i].available > 1)
+                        return -1;
+        }
         return done(r);
 }
 

@@ -10,7 +10,7 @@
 #include "base/err.h"
 
 enum {
-        IPC_VERSION = 2,
+        IPC_VERSION = 3,
         IPC_HEADER = 8,
         IPC_MESSAGE_MAX = 65536,
         IPC_FDS_MAX = 6,
@@ -25,6 +25,9 @@ enum {
         IPC_IMAGE_ARG_MAX = 4096,
         IPC_IMAGE_FDS_EXTRA = 4,
         IPC_LIST_MAX = 256, /* sandboxes in one LISTED */
+        IPC_CLASS_MAX = 32, /* bytes of a runtime class's name */
+        IPC_CLASSES_MAX = 32,
+        IPC_CLASS_TEXT_MAX = 255,
 };
 
 enum ipc_type {
@@ -37,6 +40,7 @@ enum ipc_type {
         IPC_ATTACH = 7,
         IPC_FREEZE = 8,
         IPC_LIMIT = 9,
+        IPC_CLASSES = 10,
 
         IPC_HELLO_OK = 0x81,
         IPC_SPAWNED = 0x82,
@@ -48,6 +52,7 @@ enum ipc_type {
         IPC_ATTACHED = 0x88,
         IPC_FROZEN = 0x89,
         IPC_LIMITED = 0x8a,
+        IPC_CLASSES_OK = 0x8b,
         IPC_ERROR = 0x8f,
 };
 
@@ -91,6 +96,7 @@ struct ipc_spawn {
         uint64_t limits[IPC_LIMITS];
         uint32_t limits_wanted;
         uint32_t flags; /* enum ipc_spawn_flag */
+        char class[IPC_CLASS_MAX + 1];
 };
 
 struct ipc_spawned {
@@ -143,6 +149,21 @@ struct ipc_limit {
         uint32_t limits_wanted;
 };
 
+struct ipc_classes {
+        uint32_t count;
+        struct ipc_class {
+                char name[IPC_CLASS_MAX + 1];
+                char driver[IPC_CLASS_MAX + 1], engine[IPC_CLASS_MAX + 1];
+                char binary[IPC_CLASS_TEXT_MAX + 1];  /* where it is; "" where it is not found, or there is none */
+                char version[IPC_CLASS_TEXT_MAX + 1]; /* what it says of itself: to be shown, not to be believed */
+                char isolation[IPC_CLASS_TEXT_MAX + 1];
+                uint8_t available;
+                char reason[IPC_CLASS_TEXT_MAX + 1], hint[IPC_CLASS_TEXT_MAX + 1]; /* where it is not available */
+                uint32_t limits;                                                   /* that can be enforced: bits */
+                uint32_t can;                                                      /* bits of domain/classes.h */
+        } of[IPC_CLASSES_MAX];
+};
+
 /* Begins a message in `w`. */
 void ipc_put_header(struct wbuf *w, enum ipc_type type, uint32_t serial);
 /* Reads the header of a packet and leaves the payload in *payload. Returns 0, or -1. */
@@ -182,5 +203,7 @@ void ipc_put_limit(struct wbuf *w, const struct ipc_limit *m);
 int ipc_get_limit(struct rbuf *r, struct ipc_limit *m);
 void ipc_put_limited(struct wbuf *w, uint32_t limits_missing);
 int ipc_get_limited(struct rbuf *r, uint32_t *limits_missing);
+void ipc_put_classes(struct wbuf *w, const struct ipc_classes *m); /* CLASSES_OK; CLASSES is empty */
+int ipc_get_classes(struct rbuf *r, struct ipc_classes *m);
 void ipc_put_error(struct wbuf *w, const struct err *e);
 int ipc_get_error(struct rbuf *r, struct err *e);

@@ -15,7 +15,7 @@ struct reader {
         void *ctx;
         struct toml_fault *fault;
         unsigned line;
-        char table[TOML_NAME_MAX + 1], key[TOML_NAME_MAX + 1];
+        char table[2 * (TOML_NAME_MAX + 1)], key[TOML_NAME_MAX + 1];
         char *room;
         size_t room_size, used, string_max;
         const char *path[TOML_PATH_MAX];
@@ -287,6 +287,18 @@ static bool take_name(struct reader *r, char *out)
         return n > 0 || bad(r, "a name of letters, digits, '_' and '-' is wanted here");
 }
 
+/* "runtime", or "runtime.youki". */
+static bool take_table(struct reader *r)
+{
+        if (!take_name(r, r->table))
+                return false;
+        size_t n = strlen(r->table);
+        if (!take(r, '.'))
+                return true;
+        r->table[n] = '.';
+        return take_name(r, r->table + n + 1);
+}
+
 static bool take_line(struct reader *r)
 {
         struct toml_value v = { 0 };
@@ -297,7 +309,7 @@ static bool take_line(struct reader *r)
         if (take(r, '[')) {
                 if (peek(r) == '[')
                         return bad(r, "arrays of tables are not taken");
-                return take_name(r, r->table) && (take(r, ']') || bad(r, "a table's name ends with ']'")) && once(r, "") && end_line(r);
+                return take_table(r) && (take(r, ']') || bad(r, "a table's name ends with ']'")) && once(r, "") && end_line(r);
         }
         if (!take_name(r, r->key) || !(take(r, '=') || bad(r, "a key wants '=' and a value")))
                 return false;

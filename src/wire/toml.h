@@ -1,6 +1,6 @@
 /*
  * Two readers of TOML 1.0. toml_read() takes the part that a configuration needs: comments, tables, keys, strings on one line, whole and decimal numbers,
- * booleans, arrays of strings; inline tables, arrays of tables and dotted names are refused by name. Strict: no key twice.
+ * booleans, arrays of strings; inline tables, arrays of tables and dotted names are refused by name, but for one dot in the name of a table. Strict: no key twice.
  *
  * toml_walk() takes documents: tables in tables, dotted and quoted names, inline tables, arrays of anything, arrays of tables. It tells what stands there in
  * the order of the text; whether a name is there twice is known to who builds something of it. Dates, strings of several lines, exponents and numbers that are

@@ -91,7 +91,7 @@ def floors_cases():
     floors("missing_header", {"src/base/bad.c": '#include "base/none.h"\n'}, r"is not in src/")
     floors("public_header_below_api", {"src/services/image/bad.c": '#include "creto/runtime.h"\n'}, r"only api and programs")
     floors("public_header_below_api_angled", {"src/base/bad.c": "#include <creto/runtime.h>\n"}, r"only api and programs")
-    floors("generated_elsewhere", {"src/base/bad.c": '#include "seccomp_filter.h"\n'}, r"is made for services/warden only")
+    floors("generated_elsewhere", {"src/base/bad.c": '#include "seccomp_filter.h"\n'}, r"is made for programs/init, services/warden only")
     for header, library in (("jansson.h", "jansson"), ("archive_entry.h", "libarchive"), ("openssl/evp.h", "OpenSSL"), ("seccomp.h", "libseccomp"),
                             ("event2/event.h", "libevent"), ("curl/curl.h", "libcurl"), ("sqlite3.h", "SQLite")):
         three = {f"src/services/image/lib{i}.c": f"#include <{header}>\n" for i in range(4)}

@@ -59,8 +59,8 @@ def the_first_minutes_of_an_operator():
                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(0.5)
             check_equal(sh("creto-runtime-cli list --sort-by cpu_usage --descending").split()[0], ids[0], "the busiest is first")
-            sh("for s in $(creto-runtime-cli list --cpu-usage '>80%' --limit 5); do creto-runtime-cli terminate $s; done")
-            busy.wait(timeout=60)
+            while busy.poll() is None:  # on a busy host it has more than 80 % of its limit only now and then
+                sh("for s in $(creto-runtime-cli list --cpu-usage '>80%' --limit 5); do creto-runtime-cli terminate $s; done; sleep 0.1")
             check_equal(set(sh("creto-runtime-cli list").split()), set(ids[1:]), "the busy one is terminated")
             sh(f"creto-runtime exec {ids[1]} -- true; (sleep 0.5; creto-runtime terminate {ids[1]} >/dev/null) &"
                " while [ $(creto-runtime-cli list --status Running | wc -l) -gt 0 ]; do sleep 0.1; done; wait")

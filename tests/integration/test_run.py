@@ -823,8 +823,8 @@ WRONG = [
     (["--user", "a b", "--", "true"], USAGE, ["--user", "'a b'"], None),
     (["--image", "../../etc", "--", "true"], USAGE, ["'../../etc'"], "dir:"),
     (["--image", "", "--", "true"], USAGE, ["--image", "empty"], None),
-    (["--runtime", "no-such", "--", "true"], USAGE, ["--runtime", "'no-such'"], "native"),
-    (["--runtime", "gvisor", "--", "true"], UNAVAILABLE, ["--runtime", "'gvisor'"], "native"),
+    (["--runtime", "no-such", "--", "true"], USAGE, ["'no-such'"], "runtimes"),
+    (["--runtime", "kata", "--", "true"], USAGE, ["'kata'"], "runtimes"),
     (["--network-policy", "allow-all", "--", "true"], UNAVAILABLE, ["--network-policy", "'allow-all'"], None),
     (["--egress-allow", "example.org", "--", "true"], UNAVAILABLE, ["--egress-allow"], None),
     (["--no-such-option", "--", "true"], USAGE, ["--no-such-option"], "help run"),
@@ -867,7 +867,7 @@ def wrong_input(user):
 
 @in_modes
 def wrong_commands(user):
-    for words, code, name in (([], USAGE, "COMMAND"), (["no-such"], USAGE, "'no-such'"), (["pool"], UNAVAILABLE, "pool"), (["--no-such"], USAGE, "--no-such")):
+    for words, code, name in (([], USAGE, "COMMAND"), (["no-such"], USAGE, "'no-such'"), (["pool"], USAGE, "pool"), (["--no-such"], USAGE, "--no-such")):
         r = creto(words, user)
         ends(r, code, " ".join(words))
         said(r, name)

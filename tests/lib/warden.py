@@ -39,10 +39,10 @@ class Refused(Exception):
 BACKGROUND = 1
 
 
-def spawn_request(name, flags=0, limits=None):
+def spawn_request(name, flags=0, limits=None, runtime="native"):
     """The payload of a SPAWN of the host's /usr."""
     payload = text(name) + struct.pack("<BI", 0, 0) + text(name) + struct.pack("<II", 1000, 1000) + text("/home/agent")
-    return payload + struct.pack("<9Q", *(limits or LIMITS)) + struct.pack("<II", 0, flags)
+    return payload + struct.pack("<9Q", *(limits or LIMITS)) + struct.pack("<II", 0, flags) + text(runtime)
 
 
 class Peer:
@@ -56,7 +56,7 @@ class Peer:
         self.s.settimeout(20)
         self.s.connect(path)
         if greet:
-            self.ask(HELLO, struct.pack("<III", 2, flags, prepared), HELLO_OK)
+            self.ask(HELLO, struct.pack("<III", 3, flags, prepared), HELLO_OK)
 
     def ask(self, kind, payload, wanted):
         mine = self.send(kind, payload)
@@ -91,8 +91,8 @@ class Peer:
         got, _, serial = struct.unpack("<HHI", data[:8])
         return got, serial, Reader(data[8:]), fds
 
-    def spawn(self, name, flags=0, limits=None):
-        body, fds = self.ask(SPAWN, spawn_request(name, flags, limits), SPAWNED)
+    def spawn(self, name, flags=0, limits=None, runtime="native"):
+        body, fds = self.ask(SPAWN, spawn_request(name, flags, limits, runtime), SPAWNED)
         check_equal(body.text(), name, "id")
         return body.take("<I"), socket.socket(fileno=fds[0])
 

@@ -93,7 +93,7 @@ TEST(what_is_refused)
                 { "a = { b = 1 }", 1, "inline tables" },
                 { "[[a]]", 1, "arrays of tables" },
                 { "[a", 1, "ends with ']'" },
-                { "[a.b]", 1, "ends with ']'" },
+                { "[a.b.c]", 1, "ends with ']'" },
                 { "a = 1\na = 2", 2, "twice" },
                 { "[a]\n[b]\n[a]", 3, "twice" },
                 { "a = [1]", 1, "of strings" },

@@ -329,7 +329,7 @@ void put_sandbox(struct json_put *j, const struct sandbox_info *s, bool usage)
         json_put_object(j);
         put_text(j, "sandboxId", s->id);
         put_text(j, "status", lifecycle_name(s->state));
-        put_text(j, "runtimeClass", "native");
+        put_text(j, "runtimeClass", s->runtime);
         put_text(j, "owner", s->owner);
         put_time(j, "createdAt", s->created_ms);
         put_time(j, "startedAt", s->started_ms);

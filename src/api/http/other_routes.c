@@ -9,6 +9,8 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "domain/classes.h"
+#include "domain/limits.h"
 
 #include "openapi_json.h"
 
@@ -367,47 +369,94 @@ static void revoke_key(struct call *c)
 
 /* ---- runtime classes ---- */
 
-static void put_runtime(struct json_put *j, const struct api *api)
+static void put_runtime(struct json_put *j, const struct api *api, const struct ipc_class *r)
 {
+        bool up = sandboxes_warden_up(api->config.sandboxes);
+
         json_put_object(j);
-        put_text(j, "name", "native");
+        put_text(j, "name", r->name);
+        put_text(j, "driver", r->driver);
+        put_text(j, "isolation", r->isolation);
+        put_text(j, "engine", r->binary[0] ? r->binary : NULL);
+        put_text(j, "version", r->version[0] ? r->version : NULL);
         json_put_key(j, "available");
-        json_put_bool(j, sandboxes_warden_up(api->config.sandboxes));
+        json_put_bool(j, up && r->available);
         json_put_key(j, "enabled");
-        json_put_bool(j, !sandboxes_drained(api->config.sandboxes));
+        json_put_bool(j, !sandboxes_drained(api->config.sandboxes, r->name));
         json_put_key(j, "reason");
-        json_put_string(j, sandboxes_warden_up(api->config.sandboxes) ? "" : "creto-warden does not answer");
+        json_put_string(j, up ? r->reason : "creto-warden does not answer");
+        json_put_key(j, "hint");
+        json_put_string(j, up ? r->hint : "");
+        json_put_key(j, "limits");
+        json_put_array(j);
+        for (unsigned i = 0; i < LIMIT_COUNT; i++)
+                if (r->limits & (1U << i))
+                        json_put_string(j, limit_table[i].field);
+        json_put_end(j);
+        json_put_key(j, "capabilities");
+        json_put_array(j);
+        for (unsigned i = 0; i < CLASS_CANS; i++)
+                if (r->can & (1U << i))
+                        json_put_string(j, class_can_names[i]);
+        json_put_end(j);
         json_put_end(j);
 }
 
+/* Before the warden has said anything there is the one class that is always there. */
+static const struct ipc_classes *known_classes(const struct api *api)
+{
+        static const struct ipc_classes native = { .count = 1, .of = { { .name = "native", .driver = "native" } } };
+        const struct ipc_classes *classes = sandboxes_classes(api->config.sandboxes);
+
+        return classes->count > 0 ? classes : &native;
+}
+
+static void on_classes(void *ctx)
+{
+        struct request *r = ctx;
+
+        if (!request_gone(r)) {
+                struct call *c = call_of(r);
+                const struct ipc_classes *classes = known_classes(c->api);
+                struct wbuf w = text_new();
+                struct json_put j = json_put_over(&w);
+
+                json_put_object(&j);
+                json_put_key(&j, "runtimes");
+                json_put_array(&j);
+                for (uint32_t i = 0; i < classes->count; i++)
+                        put_runtime(&j, c->api, &classes->of[i]);
+                json_put_end(&j);
+                json_put_end(&j);
+                call_json(c, 200, &w);
+        }
+        request_unref(r);
+}
+
+/* What is installed may have changed. */
 static void runtimes(struct call *c)
 {
-        struct wbuf w = text_new();
-        struct json_put j = json_put_over(&w);
-
-        json_put_object(&j);
-        json_put_key(&j, "runtimes");
-        json_put_array(&j);
-        put_runtime(&j, c->api);
-        json_put_end(&j);
-        json_put_end(&j);
-        call_json(c, 200, &w);
+        sandboxes_look_classes(c->api->config.sandboxes, on_classes, request_ref(c->request));
 }
 
 static void set_drained(struct call *c, bool drained)
 {
+        const struct ipc_classes *classes = known_classes(c->api);
         struct wbuf w = text_new();
         struct json_put j = json_put_over(&w);
         struct err e;
 
-        if (strcmp(c->params[0], "native") != 0) {
-                err_set(&e, ERR_SANDBOX_NOT_FOUND, 0, "no runtime class '%.40s' here", c->params[0]);
-                err_hint(&e, "creto-runtime runtimes");
+        if (sandboxes_drain_class(c->api->config.sandboxes, c->params[0], drained, &e) < 0) {
                 call_error(c, &e);
                 return;
         }
-        sandboxes_drain(c->api->config.sandboxes, drained);
-        put_runtime(&j, c->api);
+        struct ipc_class unknown = { .available = 0 };
+        const struct ipc_class *which = &unknown;
+        snprintf(unknown.name, sizeof(unknown.name), "%.*s", IPC_CLASS_MAX, c->params[0]);
+        for (uint32_t i = 0; i < classes->count; i++)
+                if (strcmp(classes->of[i].name, c->params[0]) == 0)
+                        which = &classes->of[i];
+        put_runtime(&j, c->api, which);
         call_json(c, 200, &w);
 }
 

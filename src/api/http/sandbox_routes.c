@@ -175,7 +175,7 @@ static bool selected(const struct call *c, const struct list *l, const struct sa
                 return false;
         if (l->pool && strcmp(s->pool, l->pool) != 0)
                 return false;
-        return (!l->runtime || strcmp(l->runtime, "native") == 0) && (!l->label || has_label(s, l->label));
+        return (!l->runtime || strcmp(l->runtime, s->runtime) == 0) && (!l->label || has_label(s, l->label));
 }
 
 static double sort_key(const struct list *l, const struct sandbox_info *s)

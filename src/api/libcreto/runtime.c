@@ -188,6 +188,7 @@ static void fill_request(const struct spec *spec, const struct creto_sandbox *sb
         req->limits_wanted = spec->limits.wanted;
         memcpy(req->limits, spec->limits.value, sizeof(req->limits));
         req->root = root >= 0 ? IPC_ROOT_DIR : sb->image.layer_count > 0 ? IPC_ROOT_LAYERS : IPC_ROOT_HOST;
+        snprintf(req->class, sizeof(req->class), "%s", strcmp(spec->runtime, "auto") == 0 ? "native" : spec->runtime);
         req->layer_count = sb->image.layer_count;
         for (uint32_t i = 0; i < req->layer_count; i++)
                 memcpy(req->layers[i], sb->image.layers[i], sizeof(req->layers[i]));

@@ -12,7 +12,9 @@
 
 #include "base/fd.h"
 #include "programs/init/channel.h"
+#include "programs/init/engine.h"
 #include "programs/init/exec/confine.h"
+#include "programs/init/exec/filter.h"
 #include "programs/init/init.h"
 #include "programs/init/exec/notify.h"
 #include "programs/init/prewarm/prewarm.h"
@@ -64,15 +66,15 @@ static void own_signals(void)
         sigaction(SIGCHLD, &chld, NULL);
 }
 
-static void read_config(void)
+static void read_config(int fd)
 {
-        if (fd_read_all(BOOT_FD_CONFIG, &boot, sizeof(boot)) < 0 || boot.size != sizeof(boot) || boot.version != BOOT_VERSION ||
+        if (fd_read_all(fd, &boot, sizeof(boot)) < 0 || boot.size != sizeof(boot) || boot.version != BOOT_VERSION ||
             boot.writable_count > BOOT_WRITABLE_MAX)
                 _exit(2);
         for (uint32_t i = 0; i < BOOT_WRITABLE_MAX; i++)
                 boot.writable[i][BOOT_PATH_MAX - 1] = '\0';
         boot.disk_path[BOOT_PATH_MAX - 1] = boot.home[BOOT_PATH_MAX - 1] = '\0';
-        close(BOOT_FD_CONFIG);
+        close(fd);
 }
 
 static void dispatch(enum watch what, uint32_t index, short revents)
@@ -119,13 +121,20 @@ static void loop(void)
         }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-        read_config();
+        bool engine = argc > 1;
+
+        (void)argv;
+        read_config(engine ? BOOT_ENGINE_CONFIG : BOOT_FD_CONFIG);
+        if (engine)
+                engine_settle();
         confine_self();
         own_signals();
         umask(022);
-        if (boot_has(BOOT_NOTIFY)) {
+        if (boot_has(BOOT_FILTER)) {
+                notify_fd = filter_install();
+        } else if (boot_has(BOOT_NOTIFY)) {
                 notify_fd = BOOT_FD_NOTIFY;
                 fcntl(notify_fd, F_SETFD, FD_CLOEXEC);
         }

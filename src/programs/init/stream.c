@@ -216,6 +216,8 @@ static void candidate_judge(void)
         if (stream >= 0)
                 stream_lost(0);
         stream = take_fd(&candidate);
+        if (boot_has(BOOT_DIE_ALONE)) /* there is no next one */
+                fd_close(&listener);
         protocol_reset();
         greet(&h);
 }

@@ -172,8 +172,7 @@ int cmd_spawn(int argc, char **argv)
                 else
                         printf("Sandbox spawned: %s\nStatus: Ready\nAttestation hash: none\n", creto_sandbox_id(sb));
                 if (creto_sandbox_missing(sb)[0])
-                        fprintf(stderr, "creto-runtime: notice: without control groups these defaults are weaker: %s\n",
-                                creto_sandbox_missing(sb));
+                        fprintf(stderr, "creto-runtime: notice: these defaults are weaker here: %s\n", creto_sandbox_missing(sb));
                 creto_sandbox_free(sb);
         }
         creto_close(rt);

@@ -297,7 +297,7 @@ static int run_in(struct creto_sandbox *sb, const struct invocation *inv)
         const struct cli_exec x = { .argv = inv->command, .tty = inv->tty, .interactive = inv->interactive };
 
         if (creto_sandbox_missing(sb)[0])
-                fprintf(stderr, "creto-runtime: notice: without control groups these defaults are weaker: %s\n", creto_sandbox_missing(sb));
+                fprintf(stderr, "creto-runtime: notice: these defaults are weaker here: %s\n", creto_sandbox_missing(sb));
         return cli_exec(sb, &x);
 }
 

@@ -18,7 +18,8 @@
 const char config_usage[] = "Usage: creto-runtimed [--config FILE] [--state-dir DIR] [--run-dir DIR] [--listen ADDR:PORT] [--socket PATH]\n"
                             "                      [--no-auth-on-loopback] [--user NAME]\n"
                             "\n"
-                            "Starts the service in the foreground, as root; it prints one line when it is ready.\n";
+                            "Starts the service in the foreground, as root; it prints one line when it is ready.\n"
+                            "--warden-arguments prints what the file says to creto-warden, and nothing else.\n";
 
 static void set_defaults(struct config *c)
 {
@@ -46,6 +47,7 @@ static void set_defaults(struct config *c)
                                              .min_free_memory = 256 * MIB,
                                              .min_free_disk = 512 * MIB };
         spec_init(&c->defaults);
+        classes_init(&c->classes);
 }
 
 /* ---- the file ---- */
@@ -244,6 +246,55 @@ static const char *set_entry(struct config *c, const struct entry *n, const stru
         return snprintf((char *)c + n->at, n->cap, "%s", v->string) < (int)n->cap ? NULL : "is too long";
 }
 
+/* [runtime.NAME]: keys come one by one, and a class is judged when the file has been read. */
+static const char *set_runtime(struct config *c, const char *name, const char *key, const struct toml_value *v)
+{
+        struct runtime_class *class = (struct runtime_class *)(uintptr_t)classes_find(&c->classes, name);
+
+        if (!class && c->classes.count == CLASSES_MAX)
+                return "is one class too many: there are at most 32";
+        if (!class) {
+                class = &c->classes.of[c->classes.count++];
+                *class = (struct runtime_class){ .driver = CLASS_OCI, .engine = ENGINE_OCI };
+                snprintf(class->name, sizeof(class->name), "%.*s", CLASS_NAME_MAX, name);
+        }
+        if (strcmp(key, "driver") == 0)
+                return v->type == TOML_STRING && strcmp(v->string, "oci") == 0 ? NULL : "must be \"oci\"";
+        if (strcmp(key, "engine") == 0) {
+                class->engine = v->type == TOML_STRING ? class_engine_of(v->string) : CLASS_ENGINES;
+                return class->engine < CLASS_ENGINES ? NULL : "must be \"oci\", \"crun\", \"runc\" or \"gvisor\"";
+        }
+        if (strcmp(key, "binary") == 0) {
+                if (class->engine == ENGINE_OCI && v->type == TOML_STRING)
+                        class->engine = class_engine_at(v->string);
+                return v->type == TOML_STRING &&
+                                       snprintf(class->binary, sizeof(class->binary), "%s", v->string) < (int)sizeof(class->binary)
+                               ? NULL
+                               : "must be a path of at most 255 bytes";
+        }
+        if (strcmp(key, "options") != 0)
+                return "there is no such setting";
+        if (v->type != TOML_STRINGS || v->count > CLASS_OPTIONS_MAX)
+                return "must be an array of at most 8 strings";
+        class->option_count = (unsigned)v->count;
+        for (size_t i = 0; i < v->count; i++)
+                if (snprintf(class->options[i], sizeof(class->options[i]), "%s", v->items[i]) >= (int)sizeof(class->options[i]))
+                        return "holds a string that is too long";
+        return NULL;
+}
+
+static int check_classes(struct config *c, struct err *e)
+{
+        struct classes checked;
+
+        classes_init(&checked);
+        for (unsigned i = 0; i < c->classes.count; i++) {
+                if (!class_is_built_in(&c->classes.of[i]) && classes_add(&checked, &c->classes.of[i], e) < 0)
+                        return err_hint(e, "[runtime.NAME] of the configuration: driver = \"oci\", binary = \"/usr/bin/youki\"");
+        }
+        return 0;
+}
+
 static const char *take_entry(void *ctx, const char *table, const char *key, const struct toml_value *v)
 {
         static char why[320];
@@ -252,6 +303,8 @@ static const char *take_entry(void *ctx, const char *table, const char *key, con
         for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
                 if (strcmp(entries[i].table, table) == 0 && strcmp(entries[i].key, key) == 0)
                         reason = set_entry(ctx, &entries[i], v);
+        if (str_has_prefix(table, "runtime."))
+                reason = set_runtime(ctx, table + strlen("runtime."), key, v);
         if (!reason)
                 return NULL;
         snprintf(why, sizeof(why), "%s%s%s %.200s", table, *table ? "." : "", key, reason);
@@ -330,6 +383,10 @@ static int take_arguments(struct config *c, int argc, char **argv, struct err *e
                         c->no_auth_on_loopback = true;
                         continue;
                 }
+                if (strcmp(argv[i], "--warden-arguments") == 0) {
+                        c->warden_arguments = true;
+                        continue;
+                }
                 if (strcmp(argv[i], "--inherited") == 0) { /* from the monitor */
                         c->inherited = true;
                         continue;
@@ -387,6 +444,8 @@ static int check_config(struct config *c, struct err *e)
                 return err_set(e, ERR_INVALID_SPEC, 0, "--run-dir: at most %d bytes", CONFIG_PATH_MAX - 20);
         if (snprintf(c->image_store, sizeof(c->image_store), "%s/images", c->state_dir) >= (int)sizeof(c->image_store))
                 return err_set(e, ERR_INVALID_SPEC, 0, "--state-dir: at most %d bytes", CONFIG_PATH_MAX - 20);
+        if (check_classes(c, e) < 0)
+                return -(int)e->code;
         if (!c->tls_cert[0] != !c->tls_key[0])
                 return err_set(e, ERR_INVALID_SPEC, 0, "server.tls_certificate and server.tls_key go together");
         return 0;

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "domain/admission.h"
+#include "domain/classes.h"
 #include "domain/spec.h"
 
 enum { CONFIG_PATH_MAX = 300, CONFIG_TEXT_MAX = 128, CONFIG_LIST_MAX = 64, CONFIG_FILE_MAX = 256 * 1024 };
@@ -36,7 +37,9 @@ struct config {
         char socket_roles[CONFIG_LIST_MAX][CONFIG_TEXT_MAX]; /* "USER=ROLE" */
         char keys[CONFIG_LIST_MAX][CONFIG_TEXT_MAX + 80];    /* "NAME=ROLE=SHA256" */
         unsigned socket_role_count, key_count;
-        bool inherited; /* the sockets and files were handed over */
+        struct classes classes;
+        bool warden_arguments; /* print those, and end */
+        bool inherited;        /* the sockets and files were handed over */
 };
 
 extern const char config_usage[];

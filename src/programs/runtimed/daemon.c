@@ -58,11 +58,11 @@ static void on_log(void *ctx, bool bad, const char *sandbox, const char *text)
 static void on_count(void *ctx, enum sandbox_count what, const char *label, double value)
 {
         struct daemon *d = ctx;
-        const char *const labels[] = { label, NULL }, *const native[] = { "native", NULL };
+        const char *const labels[] = { label, NULL };
 
         switch (what) {
         case SANDBOX_COUNT_SPAWNED:
-                metrics_observe(d->metrics, METRIC_SPAWN_LATENCY, native, value);
+                metrics_observe(d->metrics, METRIC_SPAWN_LATENCY, labels, value);
                 break;
         case SANDBOX_COUNT_EXEC:
                 metrics_observe(d->metrics, METRIC_EXEC_LATENCY, NULL, value);

@@ -20,6 +20,20 @@ static int refuse(const struct err *e)
         return err_code_exit(e->code);
 }
 
+/* For a unit that starts creto-warden by itself: words that no shell takes for anything else. */
+static int print_warden_arguments(const struct config *c)
+{
+        char text[CLASS_TEXT_MAX];
+
+        for (unsigned i = 0; i < c->classes.count; i++) {
+                if (class_is_built_in(&c->classes.of[i]))
+                        continue;
+                class_format(&c->classes.of[i], text);
+                printf("--class %s\n", text);
+        }
+        return 0;
+}
+
 int main(int argc, char **argv)
 {
         static struct config config;
@@ -36,6 +50,8 @@ int main(int argc, char **argv)
         bool by_systemd = geteuid() != 0 && systemd_has_sockets();
         if ((by_systemd && systemd_take_sockets(&e) < 0) || config_read(&config, argc, argv, &e) < 0)
                 return refuse(&e);
+        if (config.warden_arguments)
+                return print_warden_arguments(&config);
         if (config.inherited || by_systemd)
                 return daemon_run(&config);
         if (geteuid() != 0) {

@@ -221,16 +221,25 @@ static void exec_warden(const struct monitor *m)
         const struct config *c = m->config;
 
         snprintf(peer, sizeof(peer), "%u", m->uid);
-        char *args[] = { "creto-warden",
-                         "--run-dir",
-                         (char *)(uintptr_t)c->run_dir,
-                         "--state-dir",
-                         (char *)(uintptr_t)c->state_dir,
-                         "--image-store",
-                         (char *)(uintptr_t)c->image_store,
-                         "--peer",
-                         peer,
-                         NULL };
+        char *args[10 + 2 * CLASSES_MAX] = { "creto-warden",
+                                             "--run-dir",
+                                             (char *)(uintptr_t)c->run_dir,
+                                             "--state-dir",
+                                             (char *)(uintptr_t)c->state_dir,
+                                             "--image-store",
+                                             (char *)(uintptr_t)c->image_store,
+                                             "--peer",
+                                             peer };
+        size_t n = 9;
+        static char classes[CLASSES_MAX][CLASS_TEXT_MAX];
+
+        for (unsigned i = 0; i < c->classes.count; i++) {
+                if (class_is_built_in(&c->classes.of[i]))
+                        continue;
+                class_format(&c->classes.of[i], classes[i]);
+                args[n++] = "--class";
+                args[n++] = classes[i];
+        }
         char *env[] = { NULL };
         int socket = fcntl(m->warden_socket, F_DUPFD, 10);
 

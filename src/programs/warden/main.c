@@ -25,7 +25,7 @@
 enum { PEER_FD = 3 };
 
 static const char usage[] =
-        "usage: creto-warden --run-dir DIR --state-dir DIR --image-store DIR [--peer UID], with a connection (with --peer: a listening socket) "
+        "usage: creto-warden --run-dir DIR --state-dir DIR --image-store DIR [--peer UID] [--class NAME,ENGINE,BINARY[,OPTION]...]..., with a connection (with --peer: a listening socket) "
         "as descriptor 3\n";
 
 static void harden(void)
@@ -56,8 +56,14 @@ static bool read_arguments(int argc, char **argv, struct monitor_config *config)
                         { "--image-store", &config->image_store } };
 
         for (int i = 1; i < argc; i += 2) {
+                struct runtime_class class;
                 size_t k = 0;
                 uint64_t uid;
+                struct err e;
+
+                if (strcmp(argv[i], "--class") == 0 && i + 1 < argc && class_parse(argv[i + 1], &class) &&
+                    classes_add(&config->classes, &class, &e) == 0)
+                        continue;
 
                 if (strcmp(argv[i], "--peer") == 0 && i + 1 < argc && str_parse_u64(argv[i + 1], &uid) && uid < UINT32_MAX) {
                         config->listener = PEER_FD;
@@ -82,6 +88,7 @@ int main(int argc, char **argv)
         socklen_t len = sizeof(peer);
         struct err e;
 
+        classes_init(&config.classes);
         if (argc > 1 && strcmp(argv[1], "--zygote") == 0)
                 return zygote_main(argv);
         if (!read_arguments(argc, argv, &config) ||

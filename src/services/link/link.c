@@ -117,7 +117,7 @@ static void finish(struct link *l, struct request *r, const struct link_answer *
 
 static void fail(struct link *l, struct request *r, const struct err *e)
 {
-        const struct link_answer a = { .error = e, .fd = -1 };
+        const struct link_answer a = { .error = e, .lost = e->code == ERR_BACKEND_UNAVAILABLE, .fd = -1 };
 
         finish(l, r, &a);
 }
@@ -212,6 +212,7 @@ static bool payload(enum ipc_type type, struct rbuf *body, struct link_answer *a
                 struct ipc_usage usage;
                 struct ipc_listed listed;
                 struct ipc_freeze freeze;
+                struct ipc_classes classes;
         } m;
         char id[IPC_ID_MAX + 1];
 
@@ -234,6 +235,9 @@ static bool payload(enum ipc_type type, struct rbuf *body, struct link_answer *a
                 return ipc_get_freeze(body, &m.freeze) == 0;
         case IPC_LIMITED:
                 return ipc_get_limited(body, &a->limits_missing) == 0;
+        case IPC_CLASSES_OK:
+                a->classes = &m.classes;
+                return ipc_get_classes(body, &m.classes) == 0;
         case IPC_IMAGE_DONE:
                 return ipc_get_status(body, &a->status) == 0;
         default:
@@ -535,6 +539,13 @@ void link_limit(struct link *l, const char *id, const uint64_t limits[IPC_LIMITS
         memcpy(limit.limits, limits, sizeof(limit.limits));
         ipc_put_limit(&w, &limit);
         ask(l, &w, IPC_LIMIT, IPC_LIMITED, done, ctx);
+}
+
+void link_classes(struct link *l, link_done_fn *done, void *ctx)
+{
+        struct wbuf w = begin(l, IPC_CLASSES);
+
+        ask(l, &w, IPC_CLASSES, IPC_CLASSES_OK, done, ctx);
 }
 
 void link_image(struct link *l, const struct ipc_image *req, const int fds[2], link_done_fn *done, void *ctx)

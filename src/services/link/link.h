@@ -33,9 +33,11 @@ bool link_is_up(const struct link *l);
 
 struct link_answer {
         const struct err *error;           /* NULL: it was done, and one of these is there */
+        bool lost;                         /* the error is that there was no warden to do it */
         const struct ipc_spawned *spawned; /* SPAWN */
         const struct ipc_usage *usage;     /* USAGE, TERMINATE */
         const struct ipc_listed *listed;   /* LIST */
+        const struct ipc_classes *classes; /* CLASSES */
         uint32_t limits_missing;           /* LIMIT: bits */
         int32_t status;                    /* IMAGE: wait status */
         int fd;                            /* SPAWN, ATTACH: the guest stream, owned by who is called; else -1 */
@@ -54,5 +56,6 @@ void link_attach(struct link *l, const char *id, link_done_fn *done, void *ctx);
 void link_freeze(struct link *l, const char *id, bool frozen, link_done_fn *done, void *ctx);
 /* `limits` are all of them as they shall be, `wanted` bits of those that the caller named (struct limits of domain/limits.h). */
 void link_limit(struct link *l, const char *id, const uint64_t limits[IPC_LIMITS], uint32_t wanted, link_done_fn *done, void *ctx);
+void link_classes(struct link *l, link_done_fn *done, void *ctx);
 /* creto-image with these arguments; one runs at a time, the others wait. `fds` (its stdout, its stderr) are borrowed until `done`. */
 void link_image(struct link *l, const struct ipc_image *req, const int fds[2], link_done_fn *done, void *ctx);

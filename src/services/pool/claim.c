@@ -339,10 +339,8 @@ static int may_claim(struct pool *p, const struct claim_request *req, struct err
         }
         if (p->all->stopped)
                 return err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "the service is stopping");
-        if (sandboxes_drained(p->all->config.sandboxes)) {
-                err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s' is drained: it takes no new sandboxes", p->info.runtime);
-                return err_hint(e, "creto-runtime enable --runtime %s", p->info.runtime);
-        }
+        if (sandboxes_class_check(p->all->config.sandboxes, p->info.runtime, e) < 0)
+                return -(int)e->code;
         if (req->file_count > CLAIM_FILES_MAX)
                 return err_set(e, ERR_INVALID_SPEC, 0, "files: %zu, and at most %d are placed by a claim", req->file_count,
                                CLAIM_FILES_MAX);

@@ -248,7 +248,7 @@ static uint64_t make_ahead(struct pool *p, unsigned parallel, uint64_t now)
 
                 if (wait > 0)
                         return now + wait;
-                if (sandboxes_drained(p->all->config.sandboxes))
+                if (sandboxes_drained(p->all->config.sandboxes, p->info.runtime))
                         return now + TICK_MS;
                 if (p->all->under_way - p->all->foreground >= parallel)
                         return UINT64_MAX; /* each that is done brings the next turn */

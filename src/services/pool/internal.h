@@ -86,6 +86,7 @@ struct pool {
         struct pool *next;
         struct pool_info info;
         struct spec spec;
+        uint64_t wanted;         /* limits that the template names (struct limits): the text has the others too */
         char *spec_json, *arena; /* the text, and what `spec` points to */
         struct members lists[MEMBER_STATES];
         unsigned replacing;

@@ -311,7 +311,8 @@ static int check_new(struct pools *all, const struct pool_request *req, const ch
 {
         struct pool *p;
 
-        if (pool_id_check(req->id, e) < 0 || pool_settings_check(&req->settings, e) < 0)
+        if (pool_id_check(req->id, e) < 0 || pool_settings_check(&req->settings, e) < 0 ||
+            sandboxes_class_check(all->config.sandboxes, req->spec->runtime, e) < 0)
                 return -(int)e->code;
         if ((p = pools_find(all, req->id))) {
                 *same = p;
@@ -347,6 +348,7 @@ void pool_create(struct pools *all, const struct pool_request *req, pool_done_fn
         }
         p->info.created_ms = time_wall_ms();
         p->info.settings = req->settings;
+        p->wanted = req->spec->limits.wanted;
         if (pool_set_spec(p, spec, len, &e) < 0) {
                 pool_free(p);
                 done(ctx, NULL, &e);

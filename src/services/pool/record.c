@@ -27,6 +27,7 @@ static uint64_t *number_at(struct pool *p, const char *name)
         } table[] = {
                 { "min", &s->min_ready },     { "max", &s->max_ready },          { "maxAge", &s->max_age_s },
                 { "headroom", &s->headroom }, { "scaleDown", &s->scale_down_s }, { "created", &p->info.created_ms },
+                { "wanted", &p->wanted },
         };
 
         for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
@@ -35,7 +36,7 @@ static uint64_t *number_at(struct pool *p, const char *name)
         return NULL;
 }
 
-static const char *const numbers[] = { "min", "max", "maxAge", "headroom", "scaleDown", "created", NULL };
+static const char *const numbers[] = { "min", "max", "maxAge", "headroom", "scaleDown", "created", "wanted", NULL };
 
 static void put_record(struct json_put *j, struct pool *p)
 {
@@ -129,6 +130,7 @@ int pool_set_spec(struct pool *p, char *json, size_t len, struct err *e)
                 return err_set(e, ERR_INTERNAL_ERROR, 0, "the template of pool '%s' cannot be read", p->info.id);
         spec_init(&p->spec);
         int r = spec_json_read(nodes, &p->spec, p->arena, len + 1, &faults, e);
+        p->spec.limits.wanted = (uint32_t)p->wanted;
         p->info.runtime = p->spec.runtime;
         return r;
 }

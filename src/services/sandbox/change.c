@@ -93,8 +93,8 @@ static void gone(struct sandbox *sb)
                 return;
         }
         if (sb->info.state == SANDBOX_FAILED) {
-                bool again = sb->restart != SPEC_RESTART_NEVER && sb->info.started_ms && !sb->all->drained && !is_pooled(sb) &&
-                             !sb->unknown;
+                bool again = sb->restart != SPEC_RESTART_NEVER && sb->info.started_ms && !sandboxes_drained(sb->all, sb->info.runtime) &&
+                             !is_pooled(sb) && !sb->unknown;
 
                 sandbox_set_state(sb, SANDBOX_FAILED);
                 if (again) {

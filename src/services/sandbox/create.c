@@ -210,7 +210,7 @@ void sandbox_ready(struct sandbox *sb)
         sandbox_set_state(sb, next);
         record_put(sb, NULL, NULL);
         if (!sb->background)
-                sb->all->config.count(sb->all->config.ctx, SANDBOX_COUNT_SPAWNED, NULL,
+                sb->all->config.count(sb->all->config.ctx, SANDBOX_COUNT_SPAWNED, sb->info.runtime,
                                       (double)(clock_ms(CLOCK_MONOTONIC) - sb->born_ms) / 1000);
         sandbox_event(sb, "SandboxSpawned", sb->request_id, NULL);
         sandbox_touch(sb);
@@ -236,7 +236,7 @@ static void on_spawned(void *ctx, const struct link_answer *a)
         struct err e;
 
         sb->spawning = false;
-        if (a->error && a->error->code == ERR_BACKEND_UNAVAILABLE && sb->info.state == SANDBOX_CREATING && sb->tries < MAKE_TRIES) {
+        if (a->error && a->lost && sb->info.state == SANDBOX_CREATING && sb->tries < MAKE_TRIES) {
                 sb->tries++; /* what a warden had not greeted dies with it; the next one makes it */
                 sandbox_make(sb);
                 return;
@@ -276,6 +276,7 @@ static void ask_warden(struct sandbox *sb, const struct image_answer *image)
         memcpy(req.limits, sb->limits.value, sizeof(req.limits));
         req.root = image ? IPC_ROOT_LAYERS : IPC_ROOT_HOST;
         req.layer_count = image ? image->layer_count : 0;
+        snprintf(req.class, sizeof(req.class), "%s", sb->setup.runtime);
         req.flags = sb->background ? IPC_SPAWN_BACKGROUND : 0;
         for (uint32_t i = 0; i < req.layer_count; i++)
                 memcpy(req.layers[i], image->layers[i], sizeof(req.layers[i]));
@@ -406,10 +407,8 @@ static int admit(struct sandboxes *all, const struct sandbox_request *req, struc
 {
         const char *resource;
 
-        if (all->drained) {
-                err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class 'native' is drained: it takes no new sandboxes");
-                return err_hint(e, "creto-runtime enable --runtime native");
-        }
+        if (sandboxes_class_check(all, req->spec->runtime, e) < 0)
+                return -(int)e->code;
         host_look(all);
         all->promised.of_owner = req->pool ? 0 : of_owner(all, req->owner);
         if (admission_check(&all->config.rules, &all->host, &all->promised, &req->spec->limits, &resource, e) == 0 &&

@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include "domain/classes.h"
 #include "services/link/link.h"
 #include "services/events/events.h"
 #include "services/guest/guest.h"
@@ -25,7 +26,7 @@ struct setup {
         const char *const *command; /* entrypoint and cmd of the image in one */
         size_t label_count, entrypoint_count;
         struct spec_prewarm prewarm;
-        const char *image, *cwd, *user; /* cwd, user: of the spec, else of the image, else NULL */
+        const char *image, *runtime, *cwd, *user; /* cwd, user: of the spec, else of the image, else NULL */
 };
 
 struct sandbox {
@@ -89,6 +90,8 @@ struct sandboxes {
         struct admission_host host;
         uint64_t host_ms;
         bool drained, listed;
+        struct ipc_classes classes;
+        char drained_classes[CLASSES_MAX][CLASS_NAME_MAX + 1];
         uint32_t list_seen;
         uint64_t listed_ms; /* CLOCK_MONOTONIC: since when it is */
         char boot_id[BOOT_ID_MAX + 1];
@@ -120,6 +123,9 @@ void record_delete(struct sandbox *sb);
 int record_load_all(struct sandboxes *all, struct err *e);
 /* The spec that was recorded; strings are in *arena, to be freed. */
 int record_spec(const struct sandbox *sb, struct spec *spec, char **arena, struct err *e);
+
+/* ---- classes.c ---- */
+void classes_load(struct sandboxes *all);
 
 /* ---- setup.c ---- */
 struct image_answer;

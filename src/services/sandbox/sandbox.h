@@ -37,7 +37,7 @@ struct events;
 
 /* What is counted; who runs the daemon makes metrics of it. */
 enum sandbox_count {
-        SANDBOX_COUNT_SPAWNED,  /* value: seconds */
+        SANDBOX_COUNT_SPAWNED,  /* label: the class; value: seconds */
         SANDBOX_COUNT_EXEC,     /* value: seconds from the request to the start of the command */
         SANDBOX_COUNT_REFUSED,  /* label: the resource */
         SANDBOX_COUNT_ATTACKS,  /* label: the sandbox; value: attack calls refused */
@@ -69,9 +69,16 @@ void sandboxes_close(struct sandboxes *all);
 bool sandboxes_warden_up(const struct sandboxes *all);
 bool sandboxes_settled(const struct sandboxes *all);
 
-/* Drained: new ones are refused. */
+/* Drained: new ones are refused. All of them, for as long as this daemon runs; or those of one class, until it is enabled again. SANDBOX_NOT_FOUND where there is no such class. */
 void sandboxes_drain(struct sandboxes *all, bool drained);
-bool sandboxes_drained(const struct sandboxes *all);
+int sandboxes_drain_class(struct sandboxes *all, const char *class, bool drained, struct err *e);
+bool sandboxes_drained(const struct sandboxes *all, const char *class);
+
+/* The runtime classes as the warden last named them; none before it has. Looking again asks it; `done` is called in any case, perhaps at once. */
+const struct ipc_classes *sandboxes_classes(const struct sandboxes *all);
+void sandboxes_look_classes(struct sandboxes *all, void (*done)(void *ctx), void *ctx);
+/* INVALID_SPEC where there is none of that name, BACKEND_UNAVAILABLE where it is drained. Whether its engine is there, the warden says when it makes one. */
+int sandboxes_class_check(const struct sandboxes *all, const char *class, struct err *e);
 
 unsigned sandboxes_count(const struct sandboxes *all, enum sandbox_state state);
 
@@ -100,6 +107,7 @@ struct sandbox_info {
         const char *spec; /* JSON */
         size_t spec_len;
         const char *image;
+        const char *runtime;       /* the class */
         const char *const *labels; /* K=V */
         size_t label_count;
         char missing[160]; /* defaults that are not enforced, "memory, cpu" */

@@ -332,6 +332,11 @@ static void on_list(void *ctx, const struct link_answer *a)
                 settle(all);
 }
 
+static void classes_known(void *ctx)
+{
+        (void)ctx;
+}
+
 static void on_up(void *ctx, const struct ipc_hello_ok *hello)
 {
         struct sandboxes *all = ctx;
@@ -343,6 +348,7 @@ static void on_up(void *ctx, const struct ipc_hello_ok *hello)
                 sb->listed = false;
         all->config.log(all->config.ctx, false, NULL, "creto-warden answers");
         link_list(all->link, 0, on_list, all);
+        sandboxes_look_classes(all, classes_known, all);
 }
 
 static void on_down(void *ctx, const char *why)
@@ -388,8 +394,8 @@ int sandboxes_open(const struct sandboxes_config *config, struct sandboxes **out
                 err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         else if (host_boot_id(all->boot_id) < 0)
                 err_sys(e, "cannot read the kernel's boot id");
-        else if (record_load_all(all, e) == 0 &&
-                 link_new(config->loop, config->warden_socket, config->prepared, &events, all, &all->link, e) == 0) {
+        else if (classes_load(all), record_load_all(all, e) == 0 && link_new(config->loop, config->warden_socket, config->prepared, &events,
+                                                                             all, &all->link, e) == 0) {
                 timer_set(all->sweep, SWEEP_MS);
                 *out = all;
                 return 0;
@@ -431,9 +437,4 @@ bool sandboxes_settled(const struct sandboxes *all)
 void sandboxes_drain(struct sandboxes *all, bool drained)
 {
         all->drained = drained;
-}
-
-bool sandboxes_drained(const struct sandboxes *all)
-{
-        return all->drained;
 }

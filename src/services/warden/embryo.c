@@ -5,10 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/audit.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <linux/securebits.h>
 #include <poll.h>
 #include <sched.h>
@@ -24,12 +21,6 @@
 #include "base/sock.h"
 #include "base/sys.h"
 #include "services/warden/zygote.h"
-
-#include "seccomp_filter.h"
-
-#ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
-#define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
-#endif
 
 enum { INIT_NOFILE = 4096, CAP_HIGHEST = 63 };
 
@@ -103,49 +94,10 @@ static void limit_ourselves(int sock)
                 give_up(sock, "set limits");
 }
 
-/* Installs the filter that everything in the sandbox inherits; returns its listener. */
-static int install_filter(int sock)
-{
-        struct sock_fprog program = { .len = sizeof(seccomp_filter) / sizeof(seccomp_filter[0]),
-                                      .filter = (struct sock_filter *)seccomp_filter };
-        unsigned flags = SECCOMP_FILTER_FLAG_NEW_LISTENER;
-        int fd;
-
-        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-                give_up(sock, "set no_new_privs");
-        fd = sys_seccomp(SECCOMP_SET_MODE_FILTER, flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &program);
-        if (fd < 0 && errno == EINVAL) /* before Linux 5.19 */
-                fd = sys_seccomp(SECCOMP_SET_MODE_FILTER, flags, &program);
-        if (fd < 0)
-                give_up(sock, "install the seccomp filter");
-        return fd;
-}
-
-static int pack_config(int sock, const struct boot_config *config)
-{
-        int ends[2];
-
-        if (pipe2(ends, O_CLOEXEC) < 0 || fd_write_all(ends[1], config, sizeof(*config)) < 0)
-                give_up(sock, "hand on the configuration");
-        close(ends[1]);
-        return ends[0];
-}
-
-static void write_machine_id(const struct embryo_go *go)
-{
-        int fd = open("/run/machine-id", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0444);
-
-        if (fd >= 0) {
-                fd_write_all(fd, go->machine_id, strlen(go->machine_id));
-                fd_write_all(fd, "\n", 1);
-                close(fd);
-        }
-}
-
 _Noreturn void embryo_run(int sock, int userns)
 {
         struct embryo_go go;
-        int got[3], low[6];
+        int got[3];
         size_t count = 3;
         char *argv[] = { "creto-init", NULL };
         char *env[] = { NULL };
@@ -156,7 +108,8 @@ _Noreturn void embryo_run(int sock, int userns)
                 give_up(sock, "make a cgroup namespace");
         if (sethostname(go.hostname, strlen(go.hostname)) < 0)
                 give_up(sock, "set the host name");
-        write_machine_id(&go);
+        auto_fd id = fd_new_file(AT_FDCWD, "/run/machine-id", 0444, go.machine_id, strlen(go.machine_id));
+        fd_close(&id);
         if (setns(userns, CLONE_NEWUSER) < 0)
                 give_up(sock, "enter the user namespace");
         become_init_user(sock, &go);
@@ -164,35 +117,16 @@ _Noreturn void embryo_run(int sock, int userns)
         drop_capabilities(sock);
         limit_ourselves(sock);
 
-        /* The descriptors creto-init starts with; first all out of the way of the low numbers. */
+        /* The descriptors creto-init starts with. */
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-        int config = pack_config(sock, &go.boot);
-        low[0] = low[1] = low[2] = null;
-        low[BOOT_FD_STREAM] = got[0];
-        low[BOOT_FD_CONFIG] = config;
-        for (int i = 0; i < 5; i++) {
-                low[i] = fcntl(low[i], F_DUPFD_CLOEXEC, 64);
-                if (low[i] < 0)
-                        give_up(sock, "arrange descriptors");
-        }
-        int exe = fcntl(got[1], F_DUPFD_CLOEXEC, 64);
-        int talk = fcntl(sock, F_DUPFD_CLOEXEC, 64);
-        int slot = count == 3 ? fcntl(got[2], F_DUPFD_CLOEXEC, 64) : 0;
-        if (exe < 0 || talk < 0 || slot < 0)
+        int low[BOOT_FD_FIRST_FREE] = { null, null, null, got[0], fd_pipe_with(&go.boot, sizeof(go.boot)), -1, count == 3 ? got[2] : -1 };
+        int exe = fd_high(got[1]), talk = fd_high(sock);
+        if (null < 0 || exe < 0 || talk < 0 || low[BOOT_FD_CONFIG] < 0)
                 give_up(sock, "arrange descriptors");
         umask(022);
-        for (int i = 0; i < 5; i++)
-                if (dup2(low[i], i) < 0)
-                        give_up(talk, "arrange descriptors");
-        if (slot > 0 && dup2(slot, BOOT_FD_SLOT) < 0)
+        if (fd_arrange(low, BOOT_FD_FIRST_FREE) < 0)
                 give_up(talk, "arrange descriptors");
-        int listener = install_filter(talk);
-        if (listener != BOOT_FD_NOTIFY) {
-                if (dup2(listener, BOOT_FD_NOTIFY) < 0)
-                        give_up(talk, "arrange descriptors");
-        } else if (fcntl(listener, F_SETFD, 0) < 0) {
-                give_up(talk, "arrange descriptors");
-        }
+        sys_close_range(BOOT_FD_NOTIFY, BOOT_FD_NOTIFY, 0); /* it makes that by itself, with its filter */
         sys_close_range(BOOT_FD_FIRST_FREE, ~0U, 1U << 2 /* CLOSE_RANGE_CLOEXEC */);
         syscall(SYS_execveat, exe, "", argv, env, AT_EMPTY_PATH);
         give_up(talk, "start creto-init");

@@ -145,24 +145,16 @@ _Noreturn static void child_main(int store, int exe, int userns, const struct ip
 {
         char *argv[IPC_IMAGE_ARGS_MAX + 4] = { "creto-image", "--store", "." };
         char *env[] = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/nonexistent", "LANG=C.UTF-8", NULL };
-        int high[IPC_FDS_MAX];
-
         if (fchdir(store) < 0)
                 _exit(126);
         confine(userns, user);
         for (uint32_t i = 0; i < req->argc; i++)
                 argv[3 + i] = (char *)req->args[i];
-        for (size_t i = 0; i < nfds; i++)
-                if ((high[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 64)) < 0)
-                        _exit(126);
-        int program = fcntl(exe, F_DUPFD_CLOEXEC, 64);
-        int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        if (program < 0 || null < 0 || dup2(null, 0) < 0 || dup2(high[0], 1) < 0 || dup2(high[1], 2) < 0)
+        int low[IMAGE_FD_FIRST + IPC_FDS_MAX] = { open("/dev/null", O_RDONLY | O_CLOEXEC), fds[0], fds[1], -1, -1 };
+        memcpy(low + IMAGE_FD_FIRST, fds + 2, (nfds - 2) * sizeof(*fds));
+        int program = fd_high(exe);
+        if (program < 0 || fd_arrange(low, IMAGE_FD_FIRST + nfds - 2) < 0)
                 _exit(126);
-        sys_close_range(3, 63, 0);
-        for (size_t i = 2; i < nfds; i++)
-                if (dup2(high[i], IMAGE_FD_FIRST + (int)i - 2) < 0)
-                        _exit(126);
         syscall(SYS_execveat, program, "", argv, env, AT_EMPTY_PATH);
         _exit(127);
 }

@@ -13,9 +13,11 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/proc.h"
 #include "base/sock.h"
 #include "base/str.h"
 #include "base/sys.h"
+#include "domain/spawn.h"
 #include "services/warden/image.h"
 
 enum { QUIET_MS = 4, CLEAR_MS = 2, PEER_AT_ONCE = 64 };
@@ -101,7 +103,7 @@ static bool answer_terminated(struct monitor *m, const struct nest_box *b)
 
 static bool answer_spawned(struct monitor *m, const struct nest_box *b, int stream)
 {
-        struct ipc_spawned spawned = { .pid = (uint32_t)b->pid, .limits_missing = limits_missing(&b->limits, nest_limits(&m->nest)) };
+        struct ipc_spawned spawned = { .pid = (uint32_t)b->pid, .limits_missing = b->want.missing };
         struct wbuf w = begin(out, IPC_SPAWNED, b->asked);
 
         memcpy(spawned.id, b->id, sizeof(spawned.id));
@@ -190,6 +192,7 @@ static int start_nest(struct monitor *m, struct err *e)
                 .state_dir = m->config.state_dir,
                 .user = m->config.user,
                 .private = m->config.listener < 0,
+                .classes = &m->config.classes,
         };
 
         m->nest_ready = true;
@@ -217,34 +220,6 @@ static bool on_hello(struct monitor *m, struct message *msg)
         struct wbuf w = begin(out, IPC_HELLO_OK, msg->head.serial);
         ipc_put_hello_ok(&w, &ok);
         return answer(m, &w, NULL, 0);
-}
-
-static bool hostname_ok(const char *s)
-{
-        return str_is_id(s, IPC_HOSTNAME_MAX);
-}
-
-/* Everything a request says, against our own rules. The codec has checked its form. */
-static int check_spawn(struct monitor *m, const struct ipc_spawn *req, size_t nfds, struct err *e)
-{
-        struct limits l = { .wanted = req->limits_wanted };
-
-        memcpy(l.value, req->limits, sizeof(l.value));
-        if (!str_is_id(req->id, IPC_ID_MAX) || !hostname_ok(req->hostname))
-                return err_set(e, ERR_INVALID_SPEC, 0, "the sandbox's id or host name is not one");
-        if (!limits_valid(&l))
-                return err_set(e, ERR_INVALID_SPEC, 0, "a limit is out of range");
-        if (nest_find(&m->nest, req->id))
-                return err_set(e, ERR_SANDBOX_NOT_READY, 0, "a sandbox with id '%s' exists", req->id);
-        if (req->uid >= SPACE_INIT_ID || req->gid >= SPACE_INIT_ID)
-                return err_set(e, ERR_INVALID_SPEC, 0, "user %u and group %u are not both below %d", req->uid, req->gid, SPACE_INIT_ID);
-        if (req->home[0] != '/' && req->home[0] != '\0')
-                return err_set(e, ERR_INVALID_SPEC, 0, "the home directory is not an absolute path");
-        if ((req->root == IPC_ROOT_LAYERS) != (req->layer_count > 0) || (req->root == IPC_ROOT_DIR ? 1U : 0U) != nfds)
-                return err_set(e, ERR_INVALID_SPEC, 0, "the root does not fit its kind");
-        if (req->root == IPC_ROOT_DIR && !m->config.peer_is_root && !m->config.user)
-                return err_set(e, ERR_AUTHORIZATION_DENIED, 0, "only root may name a directory as root");
-        return limits_check_enforced(&l, nest_limits(&m->nest), e);
 }
 
 static bool finish_spawn(struct monitor *m, struct nest_box *b)
@@ -290,13 +265,22 @@ static bool on_embryo(struct monitor *m, struct nest_box *b)
 /* From here on what came along is the box's. */
 static struct nest_box *take_order(struct monitor *m, const struct ipc_spawn *req, struct message *msg, struct err *e)
 {
+        const struct spawn_rules rules = { m->config.peer_is_root || m->config.user, SPACE_IDS, nest_limits(&m->nest), &m->config.classes };
         struct nest_want want = {
                 .uid = req->uid, .gid = req->gid, .own_ids = req->root == IPC_ROOT_DIR, .background = req->flags & IPC_SPAWN_BACKGROUND
         };
         struct limits l = { .wanted = req->limits_wanted };
         struct image_hold *hold = NULL;
 
+        if (spawn_check(&rules, req, msg->nfds, &want.class, &want.missing, e) < 0)
+                return NULL;
+        if (nest_find(&m->nest, req->id)) {
+                err_set(e, ERR_SANDBOX_NOT_READY, 0, "a sandbox with id '%s' exists", req->id);
+                return NULL;
+        }
         memcpy(l.value, req->limits, sizeof(l.value));
+        if (class_lacks(want.class) & (1U << LIMIT_PIDS))
+                l.value[LIMIT_PIDS] = NEST_NO_PIDS;
         memcpy(want.hostname, req->hostname, sizeof(want.hostname));
         memcpy(want.home, req->home, sizeof(want.home));
         if (req->root == IPC_ROOT_LAYERS) {
@@ -319,7 +303,7 @@ static bool on_spawn(struct monitor *m, struct message *msg)
 
         if (ipc_get_spawn(&msg->body, &req) < 0)
                 return false;
-        struct nest_box *b = check_spawn(m, &req, msg->nfds, &e) < 0 ? NULL : take_order(m, &req, msg, &e);
+        struct nest_box *b = take_order(m, &req, msg, &e);
         if (!b)
                 return answer_error(m, msg->head.serial, &e);
         b->asked = msg->head.serial;
@@ -376,6 +360,8 @@ static bool on_terminate(struct monitor *m, struct message *msg)
         }
         if (box->state == NEST_RUNNING)
                 nest_kill(&m->nest, box);
+        else if (box->job && box->pidfd >= 0)
+                sys_pidfd_send_signal(box->pidfd, SIGKILL);
         return true; /* one that is being made ends when it has been answered */
 }
 
@@ -394,6 +380,18 @@ static bool on_image(struct monitor *m, struct message *msg)
         m->image_serial = msg->head.serial;
         m->image_pidfd = sys_pidfd_open(pid);
         return m->image_pidfd >= 0 && watch(m, m->image_pidfd, &tag_image) == 0;
+}
+
+static bool on_classes(struct monitor *m, struct message *msg)
+{
+        static struct ipc_classes classes;
+
+        if (rbuf_left(&msg->body) > 0)
+                return false;
+        nest_classes(&m->nest, &classes);
+        struct wbuf w = begin(out, IPC_CLASSES_OK, msg->head.serial);
+        ipc_put_classes(&w, &classes);
+        return answer(m, &w, NULL, 0);
 }
 
 static uint8_t box_state(const struct nest_box *b)
@@ -500,6 +498,7 @@ static const struct {
         { IPC_ATTACH, PEER_OPEN, 0, 0, on_attach },
         { IPC_FREEZE, PEER_OPEN, 0, 0, on_freeze },
         { IPC_LIMIT, PEER_OPEN, 0, 0, on_limit },
+        { IPC_CLASSES, PEER_OPEN, 0, 0, on_classes },
 };
 
 static bool dispatch(struct monitor *m, struct message *msg)
@@ -707,6 +706,16 @@ static int begin_serving(struct monitor *m)
         return watch_stop(m) < 0 ? -1 : watch(m, m->config.listener, &tag_listener);
 }
 
+static bool is_known(void *ctx, pid_t pid)
+{
+        struct monitor *m = ctx;
+        bool known = pid == m->image_pid || pid == m->nest.zygote_pid;
+
+        for (const struct nest_box *b = m->nest.boxes; b && !known; b = b->next)
+                known = (b->pid == pid && b->pidfd >= 0) || (b->errand.pid == pid && b->errand.sock >= 0);
+        return known;
+}
+
 static bool peer_speaks(struct monitor *m)
 {
         return m->spoken++ < PEER_AT_ONCE && m->config.peer >= 0 && fd_readable(m->config.peer, 0);
@@ -740,6 +749,8 @@ int monitor_run(const struct monitor_config *config)
         if (m.epoll < 0 || begin_serving(&m) < 0)
                 return 1;
         for (bool go_on = true; go_on; watch_zygote(&m)) {
+                if (m.nest.strays)
+                        proc_bury(is_known, &m); /* what engines leave is ours when nobody else waits for it */
                 if (turn(&m))
                         continue;
                 go_on = m.config.listener >= 0 && !m.broken && !m.stopped;

@@ -16,6 +16,7 @@ struct monitor_config {
         const char *state_dir;   /* root: ours; user: only for images */
         const char *image_store; /* absolute path */
         bool user;
+        struct classes classes;
 };
 
 /* Private: serves the connection until it ends; then nothing of it is left. Service: serves one connection after another. Returns the exit status of the program. */

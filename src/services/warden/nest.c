@@ -17,8 +17,11 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/sock.h"
+#include "base/str.h"
 #include "base/sys.h"
 #include "domain/boot.h"
+#include "services/warden/driver.h"
+#include "services/warden/oci.h"
 #include "services/warden/parts/mnt.h"
 #include "services/warden/program.h"
 #include "services/warden/zygote.h"
@@ -42,10 +45,8 @@ enum {
 /* A sealed copy of creto-init: what runs inside can neither be changed from inside nor lead back to a file of the host. */
 static int load_init(struct err *e)
 {
-        static char chunk[65536];
         auto_fd from = program_open("init");
         struct stat st;
-        ssize_t got;
 
         if (from < 0 || fstat(from, &st) < 0 || st.st_size > INIT_MAX_BYTES) {
                 err_set(e, ERR_BACKEND_UNAVAILABLE, errno, "cannot open creto-init");
@@ -54,11 +55,9 @@ static int load_init(struct err *e)
         auto_fd to = memfd_create("creto-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         if (to < 0)
                 return err_sys(e, "cannot make a memory file");
-        while ((got = read(from, chunk, sizeof(chunk))) > 0)
-                if (fd_write_all(to, chunk, (size_t)got) < 0)
-                        return err_sys(e, "cannot copy creto-init");
-        if (got < 0 || fchmod(to, 0555) < 0 || fcntl(to, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
-                return err_sys(e, "cannot seal creto-init");
+        if (fd_copy(from, to) < 0 || fchmod(to, 0555) < 0 ||
+            fcntl(to, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+                return err_sys(e, "cannot copy and seal creto-init");
         /* execve refuses a file that is open for writing */
         char path[64];
         snprintf(path, sizeof(path), "/proc/self/fd/%d", to);
@@ -143,6 +142,10 @@ static void adopt(void *user, const struct record *r)
         struct nest_box *b = ours && space_slot_retake(&n->slots, r->slot) == 0 ? add_box(n, &none) : NULL;
 
         if (!b) {
+                struct cgroup left;
+
+                cgroup_adopt(&n->cgroups, &left, r->group); /* what an engine had begun */
+                cgroup_destroy(&n->cgroups, &left);
                 record_remove(&n->kept, r->id);
                 return;
         }
@@ -265,18 +268,18 @@ static unsigned wanted_controllers(const struct limits *l)
                 bits |= CGROUP_MEMORY;
         if (l->value[LIMIT_CPU] != LIMIT_UNLIMITED)
                 bits |= CGROUP_CPU;
-        if (l->value[LIMIT_PIDS] != LIMIT_UNLIMITED)
+        if (l->value[LIMIT_PIDS] < NEST_NO_PIDS)
                 bits |= CGROUP_PIDS;
         return bits ? bits | CGROUP_CPUACCT : 0;
 }
 
-static int write_limits(struct nest *n, struct nest_box *b, const struct limits *l, struct err *e)
+int nest_write_limits(struct nest *n, struct nest_box *b, const struct limits *l, struct err *e)
 {
         const struct cgroup_limits c = {
                 .memory = l->value[LIMIT_MEMORY],
                 .swap = l->value[LIMIT_SWAP],
                 .cpu_millis = l->value[LIMIT_CPU],
-                .pids = l->value[LIMIT_PIDS] == LIMIT_UNLIMITED ? LIMIT_UNLIMITED : l->value[LIMIT_PIDS] + 1, /* creto-init */
+                .pids = l->value[LIMIT_PIDS] >= NEST_NO_PIDS ? LIMIT_UNLIMITED : l->value[LIMIT_PIDS] + 1, /* creto-init */
         };
 
         b->limits = *l;
@@ -302,23 +305,20 @@ static int tell_janitor(struct nest *n, struct err *e)
 }
 
 /* What is known before there is a process. */
-static int begin_box(struct nest *n, struct nest_box *b, struct err *e)
+int nest_begin_box(struct nest *n, struct nest_box *b, bool watched, struct err *e)
 {
-        const struct limits l = b->limits;
         char name[64];
 
         if (!n->config.user && (b->slot = space_slot_take(&n->slots, e)) < 0)
                 return -(int)e->code;
-        unsigned controllers = wanted_controllers(&l) & (n->cgroups.controllers | CGROUP_CPUACCT);
-        if (!n->config.private) /* to be frozen, and counted */
+        unsigned controllers = wanted_controllers(&b->limits) & (n->cgroups.controllers | CGROUP_CPUACCT);
+        if (!n->config.private || watched) /* to be frozen, and counted */
                 controllers |= CGROUP_CPUACCT;
         if (controllers && tell_janitor(n, e) < 0)
                 return -(int)e->code;
         snprintf(name, sizeof(name), "creto-%d-%u", getpid(), ++n->serial);
         n->grouped |= controllers != 0;
-        if (cgroup_create(&n->cgroups, &b->group, name, controllers, e) < 0)
-                return -(int)e->code;
-        return write_limits(n, b, &l, e);
+        return cgroup_create(&n->cgroups, &b->group, name, controllers, e);
 }
 
 static int send_order(struct nest *n, struct nest_box *b, int sock, const int *doors, int door_count, struct err *e)
@@ -376,7 +376,7 @@ static int order_embryo(struct nest *n, struct nest_box *b, struct err *e)
 /* Like an order of the default kind. A background one is never in such a hurry that it takes what was made for others. */
 static struct nest_box *find_prepared(struct nest *n, const struct nest_want *w, const struct limits *l)
 {
-        bool usual = w->uid == DEFAULT_UID && !w->background;
+        bool usual = w->uid == DEFAULT_UID && !w->background && w->class->driver == CLASS_NATIVE;
 
         for (struct nest_box *b = n->boxes; b && usual && n->count[NEST_PREPARED] > 0; b = b->next)
                 if (b->state == NEST_PREPARED && b->limits.value[LIMIT_DISK] == l->value[LIMIT_DISK] &&
@@ -390,7 +390,7 @@ struct nest_box *nest_order(struct nest *n, const char *id, const struct nest_wa
 {
         struct nest_box *b = root < 0 && !image ? find_prepared(n, want, l) : NULL;
 
-        if (b && memcmp(b->limits.value, l->value, sizeof(l->value)) != 0 && write_limits(n, b, l, e) < 0)
+        if (b && memcmp(b->limits.value, l->value, sizeof(l->value)) != 0 && nest_write_limits(n, b, l, e) < 0)
                 return NULL;
         if (!b && !(b = add_box(n, l))) {
                 err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "too many sandboxes wait to be made");
@@ -432,14 +432,17 @@ struct nest_box *nest_next(struct nest *n, bool background)
         return oldest;
 }
 
-int nest_begin(struct nest *n, struct nest_box *b, struct err *e)
+static int native_begin(struct nest *n, struct nest_box *b, struct err *e)
 {
-        set_state(n, b, NEST_MAKING);
-        return begin_box(n, b, e) < 0 || order_embryo(n, b, e) < 0 ? -(int)e->code : 0;
+        const struct limits l = b->limits;
+
+        return nest_begin_box(n, b, false, e) < 0 || nest_write_limits(n, b, &l, e) < 0 || order_embryo(n, b, e) < 0 ? -(int)e->code : 0;
 }
 
-int nest_hear(struct nest *n, struct nest_box *b, struct err *e)
+static int native_hear(struct nest *n, struct nest_box *b, struct err *e)
 {
+        (void)n;
+
         struct embryo_report r;
         pid_t sender;
         ssize_t got = sock_recv_from(b->sock, &r, sizeof(r), &sender);
@@ -454,28 +457,26 @@ int nest_hear(struct nest *n, struct nest_box *b, struct err *e)
                 sock_name_senders(b->sock, false);
                 return b->pidfd < 0 ? err_sys(e, "cannot watch the sandbox") : 1;
         }
-        if (r.stage != EMBRYO_READY) {
-                *e = r.err;
-                return -(int)e->code;
-        }
-        set_state(n, b, NEST_PREPARED);
-        return 0;
+        if (r.stage == EMBRYO_READY)
+                return 0;
+        *e = r.err;
+        return -(int)e->code;
 }
 
 /* ---- sending one off ---- */
 
-static void random_hex(char out[33])
+void nest_machine_id(char out[34])
 {
         uint8_t raw[16] = { 0 };
 
         if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
                 abort();
-        for (size_t i = 0; i < sizeof(raw); i++)
-                snprintf(out + 2 * i, 3, "%02x", raw[i]);
+        str_hex(raw, sizeof(raw), out);
+        strcpy(out + 2 * sizeof(raw), "\n");
 }
 
 /* Our end of the guest stream, and what creto-init gets: the other end, or in service mode the socket that it listens on. */
-static int make_stream(struct nest *n, const char *id, int ends[2], struct err *e)
+int nest_make_stream(struct nest *n, const char *id, int ends[2], struct err *e)
 {
         if (n->config.private)
                 return sock_pair(SOCK_STREAM, ends) < 0 ? err_sys(e, "cannot make a stream") : 0;
@@ -488,7 +489,7 @@ static int make_stream(struct nest *n, const char *id, int ends[2], struct err *
         return ends[0] < 0 ? ends[0] : 0;
 }
 
-static int write_record(const struct nest *n, const struct nest_box *b, struct err *e)
+int nest_write_record(const struct nest *n, const struct nest_box *b, struct err *e)
 {
         struct record r = { .size = sizeof(r),
                             .version = RECORD_VERSION,
@@ -504,33 +505,37 @@ static int write_record(const struct nest *n, const struct nest_box *b, struct e
         return record_write(&n->kept, &r, e);
 }
 
-/* From now on our successor knows of it; *hold keeps its id range for as long as it lives. */
-static int keep(struct nest *n, struct nest_box *b, int *hold, struct err *e)
+int nest_keep(struct nest *n, struct nest_box *b, int *hold, struct err *e)
 {
         b->started_ms = clock_ms(CLOCK_BOOTTIME);
         *hold = space_slot_hold(&n->slots, b->slot, e);
-        return *hold < 0 ? *hold : write_record(n, b, e);
+        return *hold < 0 ? *hold : nest_write_record(n, b, e);
 }
 
-int nest_send_off(struct nest *n, struct nest_box *b, int *stream, struct err *e)
+void nest_fill_boot(const struct nest *n, const struct nest_box *b, uint32_t flags, struct boot_config *c)
+{
+        boot_fill(c, (n->config.user ? BOOT_ONE_UID : 0) | (n->config.private ? BOOT_DIE_ALONE : BOOT_LISTEN | BOOT_SLOT) | flags,
+                  &b->limits, nest_limits(n));
+        c->default_uid = b->want.uid;
+        c->default_gid = b->want.gid;
+        snprintf(c->home, sizeof(c->home), "%s", b->want.home);
+}
+
+static int native_send_off(struct nest *n, struct nest_box *b, int *stream, struct err *e)
 {
         struct embryo_go go = { .cgroup_ns = b->group.used, .one_uid = n->config.user };
         int ends[2];
 
         go.init_id = n->config.user ? b->want.uid : SPACE_INIT_ID;
         memcpy(go.hostname, b->want.hostname, sizeof(go.hostname));
-        random_hex(go.machine_id);
-        boot_fill(&go.boot, (n->config.user ? BOOT_ONE_UID : 0) | (n->config.private ? BOOT_DIE_ALONE : BOOT_LISTEN | BOOT_SLOT),
-                  &b->limits, nest_limits(n));
-        go.boot.default_uid = b->want.uid;
-        go.boot.default_gid = b->want.gid;
-        snprintf(go.boot.home, sizeof(go.boot.home), "%s", b->want.home);
-        if (make_stream(n, b->id, ends, e) < 0)
+        nest_machine_id(go.machine_id);
+        nest_fill_boot(n, b, BOOT_FILTER, &go.boot);
+        if (nest_make_stream(n, b->id, ends, e) < 0)
                 return -(int)e->code;
         int fds[] = { ends[1], n->init_exe, -1 };
         size_t count = 2;
         int r = 0;
-        if (!n->config.private && (r = keep(n, b, &fds[2], e)) == 0)
+        if (!n->config.private && (r = nest_keep(n, b, &fds[2], e)) == 0)
                 count = 3;
         if (r == 0 && sock_send(b->sock, &go, sizeof(go), fds, count) < 0)
                 r = err_sys(e, "the sandbox ended before it was started");
@@ -541,8 +546,55 @@ int nest_send_off(struct nest *n, struct nest_box *b, int *stream, struct err *e
                 return r;
         }
         *stream = ends[0];
-        set_state(n, b, NEST_RUNNING);
         return 0;
+}
+
+/* ---- whichever makes it ---- */
+
+static const struct driver native_driver = { native_begin, native_hear, native_send_off, NULL };
+static const struct driver *const drivers[CLASS_DRIVERS] = { [CLASS_NATIVE] = &native_driver, [CLASS_OCI] = &oci_driver };
+
+static const struct driver *driver_of(const struct nest_box *b)
+{
+        return drivers[b->want.class ? b->want.class->driver : CLASS_NATIVE];
+}
+
+int nest_begin(struct nest *n, struct nest_box *b, struct err *e)
+{
+        set_state(n, b, NEST_MAKING);
+        return driver_of(b)->begin(n, b, e);
+}
+
+int nest_hear(struct nest *n, struct nest_box *b, struct err *e)
+{
+        int r = driver_of(b)->hear(n, b, e);
+
+        if (r == 0)
+                set_state(n, b, NEST_PREPARED);
+        return r;
+}
+
+int nest_send_off(struct nest *n, struct nest_box *b, int *stream, struct err *e)
+{
+        int r = driver_of(b)->send_off(n, b, stream, e);
+
+        if (r == 0)
+                set_state(n, b, NEST_RUNNING);
+        return r;
+}
+
+void nest_classes(struct nest *n, struct ipc_classes *out)
+{
+        struct err e;
+
+        out->count = n->config.classes->count;
+        for (uint32_t i = 0; i < out->count; i++) {
+                const struct runtime_class *class = &n->config.classes->of[i];
+                const struct driver *d = drivers[class->driver];
+
+                class_describe(class, nest_limits(n), n->engines[i].version, d->check && d->check(n, class, &e) < 0 ? &e : NULL,
+                               &out->of[i]);
+        }
 }
 
 /* ---- afterwards ---- */
@@ -580,16 +632,20 @@ int nest_attach(struct nest *n, const struct nest_box *box, struct err *e)
 
 static int limit_box(struct nest *n, struct nest_box *b, const struct limits *to, struct err *e)
 {
-        struct limits before = b->limits;
+        struct limits before = b->limits, l = *to;
         struct err ignored;
-        int r = cgroup_can_limit(&n->cgroups, &b->group, wanted_controllers(to) & n->cgroups.controllers, e);
 
+        if (before.value[LIMIT_PIDS] == NEST_NO_PIDS && limits_wanted(to, LIMIT_PIDS))
+                return err_set(e, ERR_NOT_SUPPORTED, 0, "pids: the runtime class of '%s' cannot limit them", b->id);
+        if (before.value[LIMIT_PIDS] == NEST_NO_PIDS)
+                l.value[LIMIT_PIDS] = NEST_NO_PIDS;
+        int r = cgroup_can_limit(&n->cgroups, &b->group, wanted_controllers(&l) & n->cgroups.controllers, e);
         if (r == 0)
-                r = write_limits(n, b, to, e);
+                r = nest_write_limits(n, b, &l, e);
         if (r == 0 && !n->config.private)
-                r = write_record(n, b, e);
+                r = nest_write_record(n, b, e);
         if (r < 0)
-                write_limits(n, b, &before, &ignored);
+                nest_write_limits(n, b, &before, &ignored);
         return r;
 }
 
@@ -646,6 +702,8 @@ int nest_changed(struct nest *n, struct nest_box *b, struct err *e)
                 return err_set(e, ERR_SANDBOX_NOT_FOUND, 0, "'%s' ended before it was changed", b->id);
         if (e->code != ERR_NONE)
                 return -(int)e->code;
+        if (b->limits.value[LIMIT_PIDS] == NEST_NO_PIDS)
+                b->errand.limits.value[LIMIT_PIDS] = NEST_NO_PIDS;
         if (b->errand.type == IPC_LIMIT)
                 b->limits = b->errand.limits;
         else
@@ -692,6 +750,7 @@ bool nest_clear(struct nest *n, struct nest_box *b)
         if (b->state == NEST_DEAD)
                 return true;
         set_state(n, b, NEST_CLEARING);
+        oci_job_free(b);
         fd_close(&b->sock);
         fd_close(&b->root);
         if (!cgroup_destroy(&n->cgroups, &b->group) && ++b->tries < CLEAR_TRIES)

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "domain/classes.h"
 #include "domain/limits.h"
 #include "services/warden/parts/cgroup.h"
 #include "services/warden/parts/disk.h"
@@ -30,6 +31,8 @@ enum nest_state {
 
 /* What one asks for, besides its limits and the layers of its root. */
 struct nest_want {
+        const struct runtime_class *class; /* NULL: native */
+        uint32_t missing;                  /* limits that are not enforced: bits */
         uint32_t uid, gid;
         char hostname[IPC_HOSTNAME_MAX + 1], home[IPC_HOME_MAX + 1];
         bool own_ids;    /* the files of its root belong to whom they shall */
@@ -46,6 +49,16 @@ struct nest_errand {
         bool frozen;
 };
 
+/* An engine at work (oci.c). */
+struct nest_job {
+        int timer;       /* when it has to be looked at again */
+        int bundle;      /* a tmpfs */
+        int stream;      /* the host's end, or -1 where it is still to be had */
+        int socket_dir;  /* where creto-init will make its socket, or -1 */
+        bool done;       /* the engine has ended well */
+        uint64_t end_ms; /* when it has taken too long */
+};
+
 struct nest_box {
         char id[IPC_ID_MAX + 1]; /* "": nobody's: made ahead, or not wanted any more */
         enum nest_state state;
@@ -53,7 +66,7 @@ struct nest_box {
         uint32_t asked; /* the serial of SPAWN */
         pid_t pid;
         int pidfd; /* -1: there is no process, as far as is known */
-        int sock;  /* to the embryo, until it is creto-init */
+        int sock;  /* to the embryo, until it is creto-init; of a job, what can be read when there is something to be done */
         int root;  /* until it is ordered: the directory that is its root, or -1 */
         int slot;
         int status;   /* wait status, NEST_DEAD */
@@ -65,6 +78,7 @@ struct nest_box {
         uint32_t serial;
         unsigned tries; /* to clear it */
         struct nest_errand errand;
+        struct nest_job *job; /* NULL: no engine makes it */
         struct limits limits; /* as written to the groups */
         struct cgroup group;
         struct image_hold *image;    /* what it is mounted on; NULL: no layers of the store */
@@ -73,7 +87,18 @@ struct nest_box {
         struct nest_box *next;
 };
 
+/* In place of a limit on processes, where the class cannot keep one. */
+#define NEST_NO_PIDS (LIMIT_UNLIMITED - 1)
+
+/* What is known of a class's engine, as long as its file is the same. */
+struct nest_engine {
+        uint64_t dev, ino, changed_ns;
+        bool works, old;
+        char version[IPC_CLASS_TEXT_MAX + 1];
+};
+
 struct nest_config {
+        const struct classes *classes;
         const char *run_dir;
         const char *state_dir;
         bool user;
@@ -90,11 +115,13 @@ struct nest {
         int init_exe; /* sealed memory file */
         int zygote;   /* socket */
         pid_t zygote_pid;
-        unsigned serial;     /* of group names */
-        bool grouped;        /* groups have been made */
-        bool told;           /* the zygote, as janitor, knows where */
-        unsigned making_max; /* at once, of background ones; of all twice as many */
-        unsigned sweeps;     /* left: of groups of wardens before us, whose embryos were not dead yet */
+        unsigned serial;                         /* of group names */
+        bool grouped;                            /* groups have been made */
+        bool strays;                             /* children that we did not make may end as ours */
+        struct nest_engine engines[CLASSES_MAX]; /* as config.classes */
+        bool told;                               /* the zygote, as janitor, knows where */
+        unsigned making_max;                     /* at once, of background ones; of all twice as many */
+        unsigned sweeps;                         /* left: of groups of wardens before us, whose embryos were not dead yet */
         unsigned count[NEST_STATES];
         struct nest_box *boxes; /* newest first */
 };
@@ -116,6 +143,8 @@ int nest_changed(struct nest *n, struct nest_box *box, struct err *e);
 
 /* Which limits can be enforced on this host and in this mode: bit per limit. */
 uint32_t nest_limits(const struct nest *n);
+/* What there is of the runtime classes, and why one cannot be had. */
+void nest_classes(struct nest *n, struct ipc_classes *out);
 
 /* Takes a checked request: NEST_PREPARED where an embryo made ahead fits it, else NEST_WAITING. `root` (owned) is its root where that is a directory, or -1;
  * `image` (owned) what holds its layers, or NULL. NULL with *e, and then both are still the caller's. */

@@ -6,13 +6,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/sock.h"
 #include "base/str.h"
+#include "base/sys.h"
 
 enum { BACKLOG = 4 };
 
@@ -60,11 +63,23 @@ int record_write(const struct record_dirs *d, const struct record *r, struct err
         return -(int)e->code;
 }
 
+/* It is a file, or a directory that something is mounted on. */
+static void remove_socket(const struct record_dirs *d, const char *id)
+{
+        char path[128];
+
+        if (unlinkat(d->sockets, id, 0) == 0 || errno == ENOENT)
+                return;
+        snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", d->sockets, id);
+        umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
+        unlinkat(d->sockets, id, AT_REMOVEDIR);
+}
+
 void record_remove(const struct record_dirs *d, const char *id)
 {
         if (d->records < 0 || !*id)
                 return;
-        unlinkat(d->sockets, id, 0);
+        remove_socket(d, id);
         unlinkat(d->records, id, 0);
 }
 
@@ -119,7 +134,7 @@ static void visit_socket(const struct record_dirs *d, const char *name, void *us
 {
         (void)user;
         if (faccessat(d->records, name, F_OK, 0) < 0)
-                unlinkat(d->sockets, name, 0);
+                remove_socket(d, name);
 }
 
 void record_each(const struct record_dirs *d, void (*call)(void *user, const struct record *r), void *user)
@@ -169,16 +184,35 @@ int record_listen(const struct record_dirs *d, const char *id, struct err *e)
         return take_fd(&fd);
 }
 
+int record_mount(const struct record_dirs *d, const char *id, int mount, struct err *e)
+{
+        remove_socket(d, id);
+        if (mkdirat(d->sockets, id, 0700) < 0 || sys_move_mount(mount, "", d->sockets, id, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+                return err_sys(e, "cannot mount the place for the socket of '%s'", id);
+        return 0;
+}
+
+static int connect_to(int socket_file, const char *id, struct err *e)
+{
+        int fd = sock_connect_file(socket_file);
+
+        if (fd >= 0)
+                return fd;
+        err_sys(e, "cannot reach the sandbox%s%s", *id ? " " : "", id);
+        return err_hint(e, "it may be ending; 'creto-runtime status %s' says", id);
+}
+
+int record_connect_at(int dir, struct err *e)
+{
+        auto_fd at = openat(dir, "s", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+        return connect_to(at, "", e);
+}
+
 int record_connect(const struct record_dirs *d, const char *id, struct err *e)
 {
-        struct sockaddr_un a;
-        auto_fd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        auto_fd at = openat(d->sockets, id, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        struct stat st;
 
-        if (!address_of(d, id, &a))
-                return err_set(e, ERR_INVALID_SPEC, 0, "the id '%s' is too long", id);
-        if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
-                err_sys(e, "cannot reach the sandbox '%s'", id);
-                return err_hint(e, "it may be ending; 'creto-runtime status %s' says", id);
-        }
-        return take_fd(&fd);
+        return at >= 0 && fstat(at, &st) == 0 && S_ISDIR(st.st_mode) ? record_connect_at(at, e) : connect_to(at, id, e);
 }

@@ -43,6 +43,11 @@ void record_each(const struct record_dirs *d, void (*call)(void *user, const str
 /* When the process was started, as in record.pid_start; 0 where there is none. */
 uint64_t record_pid_start(pid_t pid);
 
+/* Mounts a detached mount in the place of the socket: creto-init will make that there by itself. */
+int record_mount(const struct record_dirs *d, const char *id, int mount, struct err *e);
+/* A connection to the socket in such a directory, as record_connect(). */
+int record_connect_at(int dir, struct err *e);
+
 /* The socket that a new sandbox listens on, and a connection to one. Descriptors, or negative codes. */
 int record_listen(const struct record_dirs *d, const char *id, struct err *e);
 int record_connect(const struct record_dirs *d, const char *id, struct err *e);

@@ -58,7 +58,7 @@ struct embryo_go {
         uint32_t init_id;   /* the uid and gid, as the new user namespace sees them */
         uint32_t one_uid;   /* 1: no groups may be set */
         char hostname[IPC_HOSTNAME_MAX + 1];
-        char machine_id[33];
+        char machine_id[34]; /* a line */
         struct boot_config boot;
 };
 

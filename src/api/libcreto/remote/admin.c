@@ -136,6 +136,10 @@ int creto_runtime_list(struct creto_runtime *rt, struct creto_runtime_class **ou
 
                 doc_text(m, "name", classes[n].name, sizeof(classes[n].name));
                 doc_text(m, "reason", classes[n].reason, sizeof(classes[n].reason));
+                doc_text(m, "driver", classes[n].driver, sizeof(classes[n].driver));
+                doc_text(m, "isolation", classes[n].isolation, sizeof(classes[n].isolation));
+                doc_text(m, "version", classes[n].version, sizeof(classes[n].version));
+                doc_text(m, "hint", classes[n].hint, sizeof(classes[n].hint));
                 classes[n].available = json_bool(json_get(m, "available"), &yes) && yes;
                 classes[n].enabled = json_bool(json_get(m, "enabled"), &yes) && yes;
         }

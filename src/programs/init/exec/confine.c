@@ -146,7 +146,8 @@ static int drop_bounding(void)
         if (prctl(PR_SET_SECUREBITS,
                   SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |
                           SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED,
-                  0, 0, 0) < 0)
+                  0, 0, 0) < 0 &&
+            !boot_has(BOOT_OWN_KERNEL))
                 return errno;
         return 0;
 }
@@ -213,7 +214,7 @@ void confine_leave(void)
 /* A change of credentials, the fsuid's too, clears the parent-death signal and may make the process dumpable. */
 void confine_self(void)
 {
-        if (boot_has(BOOT_DIE_ALONE))
+        if (boot_has(BOOT_DIE_ALONE) && !boot_has(BOOT_NO_PARENT))
                 prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
         prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }

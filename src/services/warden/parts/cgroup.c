@@ -392,38 +392,20 @@ static uint64_t read_figure(int dir, const char *file, const char *key)
 
 void cgroup_usage(const struct cgroup_host *h, const struct cgroup *g, struct cgroup_usage *u)
 {
-        /* One row per figure: where v1 keeps it, where v2 keeps it. */
-        static const struct {
-                size_t field;
-                unsigned controller;
-                const char *v1_file, *v1_key, *v2_file, *v2_key;
-                uint64_t v1_divisor;
-        } figures[] = {
-                { offsetof(struct cgroup_usage, memory), CGROUP_MEMORY, "memory.usage_in_bytes", NULL, "memory.current", NULL, 1 },
-                { offsetof(struct cgroup_usage, memory_peak), CGROUP_MEMORY, "memory.max_usage_in_bytes", NULL, "memory.peak", NULL, 1 },
-                { offsetof(struct cgroup_usage, oom_kills), CGROUP_MEMORY, "memory.oom_control", "oom_kill", "memory.events", "oom_kill",
-                  1 },
-                { offsetof(struct cgroup_usage, pids), CGROUP_PIDS, "pids.current", NULL, "pids.current", NULL, 1 },
-                { offsetof(struct cgroup_usage, forks_refused), CGROUP_PIDS, "pids.events", "max", "pids.events", "max", 1 },
-                { offsetof(struct cgroup_usage, throttled_us), CGROUP_CPU, "cpu.stat", "throttled_time", "cpu.stat", "throttled_usec",
-                  1000 },
-                { offsetof(struct cgroup_usage, cpu_us), CGROUP_CPUACCT, "cpuacct.usage", NULL, NULL, NULL, 1000 },
-        };
-
         memset(u, 0xff, sizeof(*u));
         for (unsigned i = 0; i < h->count; i++) {
                 const struct cgroup_tree *t = &h->trees[i];
 
                 if (!g->used || g->dirs[i] < 0)
                         continue;
-                for (size_t k = 0; k < sizeof(figures) / sizeof(figures[0]); k++) {
-                        const char *file = t->v2 ? figures[k].v2_file : figures[k].v1_file;
-                        if (!(t->controllers & figures[k].controller) || !file)
+                for (const struct cgroup_row *row = cgroup_rows; row->v1_file; row++) {
+                        const char *file = t->v2 ? row->v2_file : row->v1_file;
+                        if (!(t->controllers & row->controller) || !file)
                                 continue;
-                        uint64_t v = read_figure(g->dirs[i], file, t->v2 ? figures[k].v2_key : figures[k].v1_key);
+                        uint64_t v = read_figure(g->dirs[i], file, t->v2 ? row->v2_key : row->v1_key);
                         if (v != UINT64_MAX && !t->v2)
-                                v /= figures[k].v1_divisor;
-                        *(uint64_t *)((char *)u + figures[k].field) = v;
+                                v /= row->v1_divisor;
+                        *(uint64_t *)((char *)u + row->field) = v;
                 }
                 if (t->v2) /* v2 accounts CPU time whatever controllers it has */
                         u->cpu_us = read_figure(g->dirs[i], "cpu.stat", "usage_usec");
@@ -480,6 +462,8 @@ static unsigned sweep_tree(int base, pid_t own)
 
                 if (dir < 0)
                         continue;
+                if (own != 0 && owner == own) /* an engine does not always die with us */
+                        kill_members(dir);
                 bool held = flock(dir, LOCK_EX | LOCK_NB) < 0;
                 if (held || unlinkat(base, entry->d_name, AT_REMOVEDIR) < 0)
                         left += owner == own || (own == 0 && !held);

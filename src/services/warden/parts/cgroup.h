@@ -43,10 +43,6 @@ struct cgroup_limits {
         uint64_t memory, swap, cpu_millis, pids; /* UINT64_MAX: unlimited */
 };
 
-struct cgroup_usage {
-        uint64_t memory, memory_peak, cpu_us, pids, oom_kills, forks_refused, throttled_us; /* UINT64_MAX: not known */
-};
-
 /* Finds the hierarchies. A host without usable ones is no error: count is 0. */
 void cgroup_host_init(struct cgroup_host *h, bool root);
 void cgroup_host_release(struct cgroup_host *h);

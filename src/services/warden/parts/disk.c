@@ -8,13 +8,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/proc.h"
 #include "base/sys.h"
+#include "domain/mke2fs.h"
 
 enum { LOOP_TRIES = 64, COPY_CHUNK = 65536, SKELETON_BYTES = 65536, SKELETON_INODES = 16 };
 
@@ -49,7 +49,7 @@ static const struct {
         mode_t mode;
 } dirs[] = { { "tmp", 01777 }, { "var-tmp", 01777 }, { "run", 01777 }, { "home", 0700 } };
 
-enum { DIRS = sizeof(dirs) / sizeof(dirs[0]), DIR_HOME = DIRS - 1 };
+enum { MKE2FS_MS = 60000, DIRS = sizeof(dirs) / sizeof(dirs[0]), DIR_HOME = DIRS - 1 };
 
 static int make_dirs(int at, struct err *e)
 {
@@ -62,59 +62,23 @@ static int make_dirs(int at, struct err *e)
 /* `skeleton` is a directory with what the filesystem shall hold. */
 static int run_mke2fs(const char *path, const char *skeleton, uint64_t inodes, struct err *e)
 {
-        char count[32];
-        char *argv[] = { "mke2fs",
-                         "-q",
-                         "-F",
-                         "-t",
-                         "ext4",
-                         "-b",
-                         "4096",
-                         "-m",
-                         "0",
-                         "-I",
-                         "256",
-                         "-N",
-                         count,
-                         "-O",
-                         "none,extent,filetype,dir_index,flex_bg,large_file,dir_nlink,extra_isize,metadata_csum,sparse_super2",
-                         "-d",
-                         (char *)skeleton,
-                         "-E",
-                         "lazy_itable_init=1,num_backup_sb=0,packed_meta_blocks=1,nodiscard",
-                         (char *)path,
-                         NULL };
-        char *env[] = { "PATH=/usr/sbin:/sbin", NULL };
-        int status = 0;
+        const char *argv[MKE2FS_ARGS];
+        char count[32], said[64];
+        auto_fd exe = -1;
 
-        snprintf(count, sizeof(count), "%llu", (unsigned long long)inodes);
-        pid_t pid = fork();
-        if (pid < 0)
-                return err_sys(e, "disk: cannot start mke2fs");
-        if (pid == 0) {
-                int null = open("/dev/null", O_RDWR);
-
-                prctl(PR_SET_PDEATHSIG, SIGKILL);
-
-                for (int fd = 0; fd < 3; fd++)
-                        dup2(null, fd);
-                for (size_t i = 0; i < sizeof(mke2fs_paths) / sizeof(mke2fs_paths[0]); i++)
-                        execve(mke2fs_paths[i], argv, env);
-                _exit(127);
-        }
-        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-                ;
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-                return 0;
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 127) {
+        for (size_t i = 0; i < sizeof(mke2fs_paths) / sizeof(mke2fs_paths[0]) && exe < 0; i++)
+                exe = open(mke2fs_paths[i], O_RDONLY | O_CLOEXEC);
+        if (exe < 0) {
                 err_set(e, ERR_NOT_SUPPORTED, 0, "disk: mke2fs is not installed");
                 return err_hint(e, "apt install e2fsprogs");
         }
+        snprintf(count, sizeof(count), "%llu", (unsigned long long)inodes);
+        mke2fs_argv(path, skeleton, count, argv);
+        if (proc_ask(exe, argv, MKE2FS_MS, said, sizeof(said)) == 0)
+                return 0;
         err_set(e, ERR_INVALID_SPEC, 0, "disk: no filesystem with %s inodes can be made in that size", count);
         return err_hint(e, "make --disk larger or --disk-inodes smaller: an inode takes 256 bytes");
 }
-
-static int mount_tmpfs(uint64_t bytes, uint64_t inodes, struct err *e);
 
 /* What mke2fs copies is in memory, and what it makes has no name yet: whoever is killed meanwhile leaves nothing behind. */
 static int make_filesystem(int fd, uint64_t bytes, uint64_t inodes, struct err *e)
@@ -123,7 +87,7 @@ static int make_filesystem(int fd, uint64_t bytes, uint64_t inodes, struct err *
 
         if (ftruncate(fd, (off_t)bytes) < 0)
                 return err_sys(e, "disk: cannot size a filesystem");
-        auto_fd dir = mount_tmpfs(SKELETON_BYTES, SKELETON_INODES, e);
+        auto_fd dir = disk_tmpfs(SKELETON_BYTES, SKELETON_INODES, e);
         if (dir < 0 || make_dirs(dir, e) < 0)
                 return -(int)e->code;
         snprintf(path, sizeof(path), "/proc/%d/fd/%d", getpid(), fd);
@@ -248,7 +212,7 @@ static int mount_loop(const struct disk_host *d, uint64_t bytes, uint64_t inodes
         return mount_new("ext4", options, e);
 }
 
-static int mount_tmpfs(uint64_t bytes, uint64_t inodes, struct err *e)
+int disk_tmpfs(uint64_t bytes, uint64_t inodes, struct err *e)
 {
         char size[32], count[32];
         const char *const options[][2] = { { "size", size }, { "nr_inodes", count }, { "mode", "0755" }, { NULL, NULL } };
@@ -261,7 +225,7 @@ static int mount_tmpfs(uint64_t bytes, uint64_t inodes, struct err *e)
 int disk_make(const struct disk_host *d, bool memory, uint64_t bytes, uint64_t inodes, uint32_t root_uid, uint32_t owner, struct err *e)
 {
         bool loop = d->loop && !memory;
-        auto_fd mount = loop ? mount_loop(d, bytes & ~4095ULL, inodes, e) : mount_tmpfs(bytes, inodes, e);
+        auto_fd mount = loop ? mount_loop(d, bytes & ~4095ULL, inodes, e) : disk_tmpfs(bytes, inodes, e);
 
         if (mount < 0 || (!loop && make_dirs(mount, e) < 0)) /* ext4 comes with them */
                 return -(int)e->code;

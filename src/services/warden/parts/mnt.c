@@ -13,9 +13,8 @@
 
 #include "base/fd.h"
 #include "base/sys.h"
-
-#define NEW_ROOT "/.root"  /* where an image's root is put together */
-#define HOST_PROC "/.proc" /* the visible proc that an ordinary user's namespace needs to mount another */
+#include "domain/skeleton.h"
+#include "wire/oci.h"
 
 enum { SHM_INODES = 65536, LAYERS_MAX = 128 };
 
@@ -26,46 +25,10 @@ static int fail_at(const char *what, const char *path, struct err *e)
 
 /* ---- the template ---- */
 
-static const char *const template_dirs[] = {
-        "/proc",    "/tmp",     "/run",     "/home",          "/home/agent",       "/var", "/var/tmp", "/var/lib", "/var/cache",
-        "/var/log", "/etc",     "/etc/ssl", "/etc/ssl/certs", "/etc/alternatives", "/mnt", "/srv",     "/opt",     "/usr",
-        "/dev",     "/dev/pts", "/dev/shm", NEW_ROOT,         HOST_PROC,
-};
-
-static const char *const template_links[][2] = {
-        { "/run", "/var/run" },
-        { "/proc/self/fd", "/dev/fd" },
-        { "/proc/self/fd/0", "/dev/stdin" },
-        { "/proc/self/fd/1", "/dev/stdout" },
-        { "/proc/self/fd/2", "/dev/stderr" },
-        { "pts/ptmx", "/dev/ptmx" },
-        { "/proc/self/mounts", "/etc/mtab" },
-        { "/run/machine-id", "/etc/machine-id" },
-};
-
-static const struct {
-        const char *path, *text;
-} template_files[] = {
-        { "/etc/passwd",
-          "root:x:0:0:root:/:/bin/sh\nagent:x:1000:1000:agent:/home/agent:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n" },
-        { "/etc/group", "root:x:0:\ntty:x:5:\nagent:x:1000:\nnogroup:x:65534:\n" },
-        { "/etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost\n" },
-        { "/etc/resolv.conf", "" },
-        { "/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n" },
-        { "/etc/ld.so.cache", "" },
-        { "/etc/localtime", "" },
-};
-
 static const struct {
         const char *name;
         unsigned minor;
 } devices[] = { { "null", 3 }, { "zero", 5 }, { "full", 7 }, { "random", 8 }, { "urandom", 9 } };
-
-/* What a program of the host's /usr needs beside it. Missing ones are left out. */
-static const char *const host_binds[] = { "/etc/ld.so.cache", "/etc/alternatives", "/etc/ssl/certs", "/etc/localtime" };
-
-/* Top directories that are links into /usr where the host has merged them, and directories of their own where it has not. */
-static const char *const top_dirs[] = { "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32" };
 
 /* A copy of the mount of `from` (a file or a tree), with `attrs` set, put at `to`. */
 static int bind_at(const char *from, const char *to, uint64_t attrs, struct err *e)
@@ -92,16 +55,16 @@ static int make_skeleton(const char *at, struct err *e)
 {
         char path[256];
 
-        for (size_t i = 0; i < sizeof(template_dirs) / sizeof(template_dirs[0]); i++)
-                if (mkdir(under(path, sizeof(path), at, template_dirs[i]), 0755) < 0)
+        for (size_t i = 0; skeleton_dirs[i]; i++)
+                if (mkdir(under(path, sizeof(path), at, skeleton_dirs[i]), 0755) < 0)
                         return fail_at("make", path, e);
-        for (size_t i = 0; i < sizeof(template_links) / sizeof(template_links[0]); i++)
-                if (symlink(template_links[i][0], under(path, sizeof(path), at, template_links[i][1])) < 0)
+        for (size_t i = 0; skeleton_links[i][0]; i++)
+                if (symlink(skeleton_links[i][0], under(path, sizeof(path), at, skeleton_links[i][1])) < 0)
                         return fail_at("make", path, e);
-        for (size_t i = 0; i < sizeof(template_files) / sizeof(template_files[0]); i++) {
-                auto_fd fd = open(under(path, sizeof(path), at, template_files[i].path), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+        for (size_t i = 0; skeleton_files[i].path; i++) {
+                auto_fd fd = open(under(path, sizeof(path), at, skeleton_files[i].path), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 
-                if (fd < 0 || fd_write_all(fd, template_files[i].text, strlen(template_files[i].text)) < 0)
+                if (fd < 0 || fd_write_all(fd, skeleton_files[i].text, strlen(skeleton_files[i].text)) < 0)
                         return fail_at("write", path, e);
         }
         return 0;
@@ -140,23 +103,41 @@ static int bind_host(const char *at, struct err *e)
 
         if (bind_at("/usr", under(to, sizeof(to), at, "/usr"), attrs, e) < 0)
                 return -(int)e->code;
-        for (size_t i = 0; i < sizeof(top_dirs) / sizeof(top_dirs[0]); i++) {
-                if (lstat(top_dirs[i], &st) < 0)
+        for (size_t i = 0; skeleton_top_dirs[i]; i++) {
+                if (lstat(skeleton_top_dirs[i], &st) < 0)
                         continue;
-                under(to, sizeof(to), at, top_dirs[i]);
+                under(to, sizeof(to), at, skeleton_top_dirs[i]);
                 if (S_ISLNK(st.st_mode)) {
-                        ssize_t n = readlink(top_dirs[i], target, sizeof(target) - 1);
+                        ssize_t n = readlink(skeleton_top_dirs[i], target, sizeof(target) - 1);
                         target[n < 0 ? 0 : n] = '\0';
                         if (n <= 0 || symlink(target, to) < 0)
                                 return fail_at("make", to, e);
-                } else if (mkdir(to, 0755) < 0 || bind_at(top_dirs[i], to, attrs, e) < 0) {
+                } else if (mkdir(to, 0755) < 0 || bind_at(skeleton_top_dirs[i], to, attrs, e) < 0) {
                         return fail_at("mount", to, e);
                 }
         }
-        for (size_t i = 0; i < sizeof(host_binds) / sizeof(host_binds[0]); i++)
-                if (stat(host_binds[i], &st) == 0 && bind_at(host_binds[i], under(to, sizeof(to), at, host_binds[i]), attrs, e) < 0)
+        for (size_t i = 0; skeleton_host_files[i]; i++)
+                if (stat(skeleton_host_files[i], &st) == 0 &&
+                    bind_at(skeleton_host_files[i], under(to, sizeof(to), at, skeleton_host_files[i]), attrs, e) < 0)
                         return -(int)e->code;
         return 0;
+}
+
+/* Where an OCI engine mounts what is the sandbox's own. */
+static int make_engine_points(int at, struct err *e)
+{
+        auto_fd init = openat(at, "dev/init", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+
+        return init < 0 || mkdirat(at, "dev/guest", 0755) < 0 ? err_sys(e, "mounts: cannot make mount points") : 0;
+}
+
+int mnt_host_root(const char *at, struct err *e)
+{
+        auto_fd dir = open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        if (make_skeleton(at, e) < 0 || make_engine_points(dir, e) < 0 || bind_host(at, e) < 0)
+                return -(int)e->code;
+        return bind_at(at, at, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, e);
 }
 
 static int pivot_here(struct err *e)
@@ -190,27 +171,19 @@ int mnt_enter_template(bool user, struct err *e)
 
 /* ---- what each sandbox has of its own ---- */
 
-/* Entries of proc that show or steer the machine: as the usual container default. Most are readable by host root alone already. */
-static const char *const proc_masked[] = {
-        "/proc/acpi",          "/proc/asound",     "/proc/interrupts",  "/proc/kcore",         "/proc/keys", "/proc/key-users",
-        "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",   "/proc/scsi", "/proc/config.gz",
-        "/proc/kallsyms",      "/proc/modules",    "/proc/cmdline",     "/proc/dynamic_debug",
-};
-static const char *const proc_readonly[] = { "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/driver" };
-
 static int mask_proc(const char *at, struct err *e)
 {
         static const char file[] = "/etc/resolv.conf", dir[] = "/mnt"; /* the template's, empty and read-only */
         char path[128];
         struct stat st;
 
-        for (size_t i = 0; i < sizeof(proc_masked) / sizeof(proc_masked[0]); i++) {
+        for (size_t i = 0; proc_masked[i]; i++) {
                 if (lstat(under(path, sizeof(path), at, proc_masked[i]), &st) < 0)
                         continue;
                 if (mount(S_ISDIR(st.st_mode) ? dir : file, path, NULL, MS_BIND, NULL) < 0)
                         return fail_at("mask", path, e);
         }
-        for (size_t i = 0; i < sizeof(proc_readonly) / sizeof(proc_readonly[0]); i++) {
+        for (size_t i = 0; proc_readonly[i]; i++) {
                 if (lstat(under(path, sizeof(path), at, proc_readonly[i]), &st) < 0)
                         continue;
                 if (bind_at(path, path, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, e) < 0)
@@ -311,15 +284,17 @@ static int make_top_layer(struct err *e)
         for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++)
                 if (mkdirat(top, dirs[i], 0755) < 0)
                         return err_sys(e, "mounts: cannot make a layer");
-        for (size_t i = 0; i < sizeof(template_files) / sizeof(template_files[0]); i++) {
-                const char *path = template_files[i].path + 1;
+        for (size_t i = 0; skeleton_files[i].path; i++) {
+                const char *path = skeleton_files[i].path + 1;
 
                 if (strcmp(path, "etc/hosts") != 0 && strcmp(path, "etc/resolv.conf") != 0)
                         continue;
                 auto_fd fd = openat(top, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-                if (fd < 0 || fd_write_all(fd, template_files[i].text, strlen(template_files[i].text)) < 0)
+                if (fd < 0 || fd_write_all(fd, skeleton_files[i].text, strlen(skeleton_files[i].text)) < 0)
                         return err_sys(e, "mounts: cannot write %s", path);
         }
+        if (make_engine_points(top, e) < 0)
+                return -(int)e->code;
         return take_fd(&top);
 }
 

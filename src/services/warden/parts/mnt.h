@@ -28,3 +28,7 @@ int mnt_add_disk(const struct mnt_own *own, struct err *e);
 /* An overlay of `count` layer directories (descriptors, lowest first) below a layer of ours that brings the mount points. `idmap` is a user
  * namespace whose map turns the owners on disk into the sandbox's, or -1. Returns a detached read-only mount. */
 int mnt_overlay(const int *layers, unsigned count, int idmap, struct err *e);
+
+/* What the template shows of the host, put together in an empty directory, for who mounts proc, devices and disk himself; with the mount points of the
+ * OCI driver. */
+int mnt_host_root(const char *at, struct err *e);

@@ -1,0 +1,79 @@
+#include "base/proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/str.h"
+#include "base/sys.h"
+
+void proc_exec(int exe, int count, const char *const *argv)
+{
+        static char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+        sigset_t none;
+
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        signal(SIGPIPE, SIG_DFL);
+        sys_close_range((unsigned)count, ~0U, 1U << 2 /* CLOSE_RANGE_CLOEXEC */);
+        fcntl(exe, F_SETFD, 0); /* a script's interpreter opens it once more */
+        syscall(SYS_execveat, exe, "", argv, env, AT_EMPTY_PATH);
+}
+
+static void answer(int exe, const char *const *argv, int out)
+{
+        const int fds[] = { open("/dev/null", O_RDONLY | O_CLOEXEC), out, out };
+
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        setsid();
+        exe = fd_high(exe);
+        if (fd_arrange(fds, 3) == 0)
+                proc_exec(exe, 3, argv);
+        _exit(127);
+}
+
+int proc_ask(int exe, const char *const *argv, int ms, char *said, size_t cap)
+{
+        static char text[PROC_SAID_MAX + 1];
+        auto_fd out = memfd_create("said", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        int status = -1;
+
+        if (out < 0 || ftruncate(out, PROC_SAID_MAX) < 0 || fcntl(out, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+                return -1;
+        pid_t pid = fork();
+
+        if (pid == 0)
+                answer(exe, argv, out);
+        if (pid < 0)
+                return -1;
+        auto_fd pidfd = sys_pidfd_open(pid);
+        struct pollfd p = { .fd = pidfd, .events = POLLIN };
+        bool late = pidfd < 0 || poll(&p, 1, ms) <= 0;
+        if (late && kill(-pid, SIGKILL) < 0)
+                kill(pid, SIGKILL);
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+                ;
+        ssize_t n = pread(out, text, PROC_SAID_MAX, 0);
+        text[n > 0 ? n : 0] = '\0';
+        text[strcspn(text, "\n")] = '\0';
+        str_last_line(text, said, cap);
+        return late ? -1 : status;
+}
+
+void proc_bury(bool (*known)(void *ctx, pid_t pid), void *ctx)
+{
+        for (;;) {
+                siginfo_t info = { 0 };
+
+                if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0 || known(ctx, info.si_pid))
+                        return;
+                waitpid(info.si_pid, NULL, 0);
+        }
+}

@@ -1,0 +1,20 @@
+/*
+ * Other programs, as an open file each: becoming one, and asking one a question. What it answers is data for people.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+enum { PROC_SAID_MAX = 65536 };
+
+/* In a child: becomes the program behind `exe`, with descriptors 0 to `count` - 1 and no others, default signals and a plain environment. Returns where it cannot. */
+void proc_exec(int exe, int count, const char *const *argv);
+
+/* Runs it with nothing to read, for at most that long, and takes the first line of what it said on either stream, as str_last_line() does. Returns its wait status,
+ * or -1 where it could not be run or took longer; then it is dead, and so is what it started and has not moved away. */
+int proc_ask(int exe, const char *const *argv, int ms, char *said, size_t cap);
+
+/* Reaps children that nobody knows, up to the first one that is known: who knows it will wait for it. Those that do not end with SIGCHLD are not looked at. */
+void proc_bury(bool (*known)(void *ctx, pid_t pid), void *ctx);

@@ -1,0 +1,265 @@
+#include "domain/classes.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "domain/limits.h"
+
+const char *const class_can_names[CLASS_CANS] = { "killOne", "countAttacks", "hostKernel" };
+
+#define ALL_CANS ((1U << CLASS_CANS) - 1)
+
+static const struct {
+        const char *name;
+        const char *isolation;
+        uint32_t lacks, can;
+        const char *old[2], *own[6]; /* options of ours, before the command: an old release's, or a newer one's first */
+} engines[CLASS_ENGINES] = {
+        [ENGINE_NONE] = { "none", "namespaces, seccomp and Landlock on the host's kernel", 0, ALL_CANS, { NULL }, { NULL } },
+        [ENGINE_OCI] = { "oci", "as its engine has it, seccomp and Landlock", 0, ALL_CANS, { NULL }, { NULL } },
+        [ENGINE_CRUN] = { "crun",
+                          "namespaces, seccomp and Landlock on the host's kernel",
+                          0,
+                          ALL_CANS,
+                          { NULL },
+                          { "--cgroup-manager=disabled" } },
+        [ENGINE_RUNC] = { "runc", "namespaces, seccomp and Landlock on the host's kernel", 0, ALL_CANS, { NULL }, { "--rootless=true" } },
+        /* Its processes are not the host's: how many there are is not to be limited there. */
+        [ENGINE_GVISOR] = { "gvisor",
+                            "a kernel of its own in user space (gVisor)",
+                            1U << LIMIT_PIDS,
+                            0,
+                            { "--platform=ptrace", "--platform=systrap" },
+                            { "--network=none", "--ignore-cgroups", "--host-uds=create", "--overlay2=none",
+                              "--file-access-mounts=exclusive" } },
+};
+
+static const struct {
+        const char *name;
+        enum class_driver driver;
+        enum class_engine engine;
+        const char *binary;
+} built_in[] = {
+        { "native", CLASS_NATIVE, ENGINE_NONE, "" },
+        { "crun", CLASS_OCI, ENGINE_CRUN, "crun" },
+        { "runc", CLASS_OCI, ENGINE_RUNC, "runc" },
+        { "gvisor", CLASS_OCI, ENGINE_GVISOR, "runsc" },
+};
+
+void classes_init(struct classes *c)
+{
+        *c = (struct classes){ .count = sizeof(built_in) / sizeof(built_in[0]) };
+        for (unsigned i = 0; i < c->count; i++) {
+                c->of[i].driver = built_in[i].driver;
+                c->of[i].engine = built_in[i].engine;
+                snprintf(c->of[i].name, sizeof(c->of[i].name), "%s", built_in[i].name);
+                snprintf(c->of[i].binary, sizeof(c->of[i].binary), "%s", built_in[i].binary);
+        }
+}
+
+const struct runtime_class *classes_find(const struct classes *c, const char *name)
+{
+        for (unsigned i = 0; i < c->count; i++)
+                if (strcmp(c->of[i].name, name) == 0)
+                        return &c->of[i];
+        return NULL;
+}
+
+/* What no shell and no list takes for something else. */
+static bool is_word(const char *s)
+{
+        return s[strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./:=+@%")] == '\0';
+}
+
+static int check(const struct runtime_class *class, struct err *e)
+{
+        if (!str_is_id(class->name, CLASS_NAME_MAX) || strcmp(class->name, "native") == 0 || strcmp(class->name, "auto") == 0)
+                return err_set(e, ERR_INVALID_SPEC, 0, "'%s' is no name for a runtime class: 1 to %d of a-z, 0-9 and -, not native or auto",
+                               class->name, CLASS_NAME_MAX);
+        if (class->driver != CLASS_OCI || class->engine == ENGINE_NONE || class->engine >= CLASS_ENGINES)
+                return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': its driver is \"oci\"", class->name);
+        if (!class->binary[0] || (class->binary[0] != '/' && strchr(class->binary, '/')) || !is_word(class->binary))
+                return err_set(e, ERR_INVALID_SPEC, 0,
+                               "runtime class '%s': binary is an absolute path, or a name, of letters, digits and -_./:=+@%%", class->name);
+        for (unsigned i = 0; i < class->option_count; i++)
+                if (class->options[i][0] != '-' || !is_word(class->options[i]) || str_has_prefix(class->options[i], "--root=") ||
+                    strcmp(class->options[i], "--root") == 0)
+                        return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': '%s' is no option that can be given here", class->name,
+                                       class->options[i]);
+        return 0;
+}
+
+int classes_add(struct classes *c, const struct runtime_class *class, struct err *e)
+{
+        struct runtime_class *at = (struct runtime_class *)(uintptr_t)classes_find(c, class->name);
+
+        if (check(class, e) < 0)
+                return -(int)e->code;
+        if (!at && c->count == CLASSES_MAX)
+                return err_set(e, ERR_INVALID_SPEC, 0, "there are at most %d runtime classes", CLASSES_MAX);
+        if (!at)
+                at = &c->of[c->count++];
+        *at = *class;
+        return 0;
+}
+
+bool class_is_built_in(const struct runtime_class *class)
+{
+        struct classes all;
+
+        classes_init(&all);
+        const struct runtime_class *same = classes_find(&all, class->name);
+        return same && memcmp(same, class, sizeof(*class)) == 0;
+}
+
+/* ---- one line ---- */
+
+void class_format(const struct runtime_class *class, char out[CLASS_TEXT_MAX])
+{
+        int n = snprintf(out, CLASS_TEXT_MAX, "%s,%s,%s", class->name, engines[class->engine].name, class->binary);
+
+        for (unsigned i = 0; i < class->option_count; i++)
+                n += snprintf(out + n, (size_t)(CLASS_TEXT_MAX - n), ",%s", class->options[i]);
+}
+
+/* The next word, of at most `cap` - 1 bytes; false where there is none, or it is longer. */
+static bool word(const char **at, char *out, size_t cap)
+{
+        size_t len = strcspn(*at, ",");
+
+        if (len == 0 || len >= cap || ((*at)[len] == ',' && (*at)[len + 1] == '\0'))
+                return false;
+        memcpy(out, *at, len);
+        out[len] = '\0';
+        *at += len + ((*at)[len] == ',');
+        return true;
+}
+
+bool class_parse(const char *text, struct runtime_class *class)
+{
+        char engine[16];
+
+        *class = (struct runtime_class){ .driver = CLASS_OCI };
+        if (!word(&text, class->name, sizeof(class->name)) || !word(&text, engine, sizeof(engine)) ||
+            !word(&text, class->binary, sizeof(class->binary)))
+                return false;
+        class->engine = class_engine_of(engine);
+        while (*text)
+                if (class->option_count == CLASS_OPTIONS_MAX || !word(&text, class->options[class->option_count++], CLASS_OPTION_MAX + 1))
+                        return false;
+        return class->engine < CLASS_ENGINES;
+}
+
+bool class_place(const struct runtime_class *class, unsigned i, char *out, size_t cap)
+{
+        static const char *const dirs[] = { "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin" };
+
+        if (class->binary[0] == '/')
+                return i == 0 && snprintf(out, cap, "%s", class->binary) < (int)cap;
+        return i < sizeof(dirs) / sizeof(dirs[0]) && snprintf(out, cap, "%s/%s", dirs[i], class->binary) < (int)cap;
+}
+
+enum class_engine class_engine_of(const char *name)
+{
+        unsigned i = ENGINE_OCI;
+
+        while (i < CLASS_ENGINES && strcmp(engines[i].name, name) != 0)
+                i++;
+        return (enum class_engine)i;
+}
+
+uint32_t class_lacks(const struct runtime_class *class)
+{
+        return engines[class->engine].lacks;
+}
+
+enum class_engine class_engine_at(const char *binary)
+{
+        const char *slash = strrchr(binary, '/'), *name = slash ? slash + 1 : binary;
+
+        for (size_t i = 0; i < sizeof(built_in) / sizeof(built_in[0]); i++)
+                if (built_in[i].driver == CLASS_OCI && strcmp(built_in[i].binary, name) == 0)
+                        return built_in[i].engine;
+        return ENGINE_OCI;
+}
+
+void class_describe(const struct runtime_class *class, uint32_t limits, const char *version, const struct err *why, struct ipc_class *out)
+{
+        *out = (struct ipc_class){ .available = !why, .limits = limits & ~class_lacks(class), .can = engines[class->engine].can };
+        snprintf(out->name, sizeof(out->name), "%s", class->name);
+        snprintf(out->driver, sizeof(out->driver), "%s", class->driver == CLASS_NATIVE ? "native" : "oci");
+        snprintf(out->engine, sizeof(out->engine), "%s", engines[class->engine].name);
+        snprintf(out->binary, sizeof(out->binary), "%s", class->binary);
+        snprintf(out->version, sizeof(out->version), "%s", version);
+        snprintf(out->isolation, sizeof(out->isolation), "%s", engines[class->engine].isolation);
+        snprintf(out->reason, sizeof(out->reason), "%.*s", IPC_CLASS_TEXT_MAX, why ? why->msg : "");
+        snprintf(out->hint, sizeof(out->hint), "%.*s", IPC_CLASS_TEXT_MAX, why ? why->hint : "");
+}
+
+const char *class_hint(const struct runtime_class *class)
+{
+        if (class->binary[0] == '/')
+                return "runtime.NAME.binary of /etc/creto-runtime/config.toml says where the engine is";
+        return class->engine == ENGINE_CRUN     ? "apt-get install crun"
+               : class->engine == ENGINE_RUNC   ? "apt-get install runc"
+               : class->engine == ENGINE_GVISOR ? "apt-get install runsc; in Debian 12 better: apt-get install -t bookworm-backports runsc"
+                                                : "";
+}
+
+/* ---- calls ---- */
+
+struct args {
+        const char **argv;
+        unsigned n;
+};
+
+static void add(struct args *a, const char *arg)
+{
+        if (arg && a->n + 1 < CLASS_ARGS_MAX)
+                a->argv[a->n++] = arg;
+        a->argv[a->n] = NULL;
+}
+
+static const char *engine_name(const struct runtime_class *class)
+{
+        const char *slash = strrchr(class->binary, '/');
+
+        return slash ? slash + 1 : class->binary;
+}
+
+void class_run_argv(const struct runtime_class *class, const char *id, unsigned fds, bool old, const char *argv[CLASS_ARGS_MAX])
+{
+        static const char *const counts[] = { "0", "1", "2", "3", "4" };
+        static const char *const run[] = { "run", "--detach", "--bundle", "/tmp", "--pid-file", "/tmp/pid" };
+        struct args a = { argv, 0 };
+
+        add(&a, engine_name(class));
+        add(&a, "--root");
+        add(&a, "/tmp/state");
+        add(&a, engines[class->engine].old[old ? 0 : 1]);
+        for (size_t i = 0; i < sizeof(engines[0].own) / sizeof(engines[0].own[0]); i++)
+                add(&a, engines[class->engine].own[i]);
+        for (unsigned i = 0; i < class->option_count; i++)
+                add(&a, class->options[i]);
+        for (size_t i = 0; i < sizeof(run) / sizeof(run[0]); i++)
+                add(&a, run[i]);
+        if (fds > 0 && fds < sizeof(counts) / sizeof(counts[0])) {
+                add(&a, "--preserve-fds");
+                add(&a, counts[fds]);
+        }
+        add(&a, id);
+}
+
+bool class_probe_argv(const struct runtime_class *class, const char *argv[CLASS_ARGS_MAX])
+{
+        struct args a = { argv, 0 };
+
+        if (!engines[class->engine].old[1])
+                return false;
+        add(&a, engine_name(class));
+        add(&a, engines[class->engine].old[1]);
+        add(&a, "--root=/proc"); /* nobody's state is there */
+        add(&a, "list");
+        return true;
+}

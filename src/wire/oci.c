@@ -1,0 +1,176 @@
+#include "wire/oci.h"
+
+#include "wire/json.h"
+
+const char *const proc_masked[] = {
+        "/proc/acpi",          "/proc/asound",     "/proc/interrupts",  "/proc/kcore",         "/proc/keys", "/proc/key-users",
+        "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",   "/proc/scsi", "/proc/config.gz",
+        "/proc/kallsyms",      "/proc/modules",    "/proc/cmdline",     "/proc/dynamic_debug", NULL,
+};
+const char *const proc_readonly[] = { "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/driver", NULL };
+
+/* To become the user of each command, and to signal it. */
+static const char *const capabilities[] = { "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP" };
+
+/* In this order: what is mounted inside of something comes after it. */
+static const struct {
+        const char *to, *type, *from, *options; /* separated by commas */
+        bool socket_dir;                        /* only with that */
+} mounts[] = {
+        { "/proc", "proc", "proc", "nosuid,nodev,noexec", false },
+        { "/dev", "tmpfs", "tmpfs", "nosuid,noexec,strictatime,mode=755,size=64k", false },
+        { "/dev/pts", "devpts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5", false },
+        { "/dev/shm", "tmpfs", "shm", "nosuid,nodev,mode=1777,size=64m", false },
+        { "/dev/init", "bind", "/tmp/init", "bind,ro,nosuid,nodev", false },
+        { "/dev/guest", "bind", "/tmp/guest", "bind,rw,nosuid,nodev,noexec", true },
+        { "/home/agent", "bind", "/tmp/disk/home", "bind,rw,nosuid,nodev", false },
+        { "/var/tmp", "bind", "/tmp/disk/var-tmp", "bind,rw,nosuid,nodev", false },
+        { "/run", "bind", "/tmp/disk/run", "bind,rw,nosuid,nodev", false },
+        { "/tmp", "bind", "/tmp/disk/tmp", "bind,rw,nosuid,nodev", false },
+};
+
+static void text(struct json_put *j, const char *key, const char *value)
+{
+        json_put_key(j, key);
+        json_put_string(j, value);
+}
+
+static void number(struct json_put *j, const char *key, uint64_t value)
+{
+        json_put_key(j, key);
+        json_put_u64(j, value);
+}
+
+static void flag(struct json_put *j, const char *key, bool value)
+{
+        json_put_key(j, key);
+        json_put_bool(j, value);
+}
+
+static void object(struct json_put *j, const char *key)
+{
+        json_put_key(j, key);
+        json_put_object(j);
+}
+
+static void list(struct json_put *j, const char *key, const char *const *items, size_t count)
+{
+        json_put_key(j, key);
+        json_put_array(j);
+        for (size_t i = 0; i < count; i++)
+                json_put_string(j, items[i]);
+        json_put_end(j);
+}
+
+#define LIST(j, key, items) list(j, key, items, sizeof(items) / sizeof((items)[0]))
+
+static void put_process(struct json_put *j, const struct oci_config *c)
+{
+        static const char *const args[] = { "/dev/init", "oci" };
+        static const char *const sets[] = { "bounding", "effective", "inheritable", "permitted", "ambient" };
+
+        object(j, "process");
+        flag(j, "terminal", false);
+        object(j, "user");
+        number(j, "uid", c->start_as_root ? 0 : c->ids - 1);
+        number(j, "gid", c->start_as_root ? 0 : c->ids - 1);
+        json_put_end(j);
+        LIST(j, "args", args);
+        list(j, "env", NULL, 0);
+        text(j, "cwd", "/");
+        object(j, "capabilities");
+        for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++)
+                LIST(j, sets[i], capabilities);
+        json_put_end(j);
+        flag(j, "noNewPrivileges", true);
+        number(j, "oomScoreAdj", 1000); /* a sandbox goes before the host */
+        json_put_key(j, "rlimits");
+        json_put_array(j);
+        json_put_object(j);
+        text(j, "type", "RLIMIT_NOFILE");
+        number(j, "hard", c->nofile);
+        number(j, "soft", c->nofile);
+        json_put_end(j);
+        json_put_end(j);
+        json_put_end(j);
+}
+
+static void put_options(struct json_put *j, const char *options)
+{
+        json_put_key(j, "options");
+        json_put_array(j);
+        for (size_t len; *options; options += len + (options[len] == ',')) {
+                for (len = 0; options[len] && options[len] != ',';)
+                        len++;
+                json_put_string_len(j, options, len);
+        }
+        json_put_end(j);
+}
+
+static void put_mounts(struct json_put *j, const struct oci_config *c)
+{
+        json_put_key(j, "mounts");
+        json_put_array(j);
+        for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
+                if (mounts[i].socket_dir && !c->socket_dir)
+                        continue;
+                json_put_object(j);
+                text(j, "destination", mounts[i].to);
+                text(j, "type", mounts[i].type);
+                text(j, "source", mounts[i].from);
+                put_options(j, mounts[i].options);
+                json_put_end(j);
+        }
+        json_put_end(j);
+}
+
+static void put_ids(struct json_put *j, const char *key, const struct oci_config *c)
+{
+        json_put_key(j, key);
+        json_put_array(j);
+        json_put_object(j);
+        number(j, "containerID", 0);
+        number(j, "hostID", c->first_id);
+        number(j, "size", c->ids);
+        json_put_end(j);
+        json_put_end(j);
+}
+
+static void put_linux(struct json_put *j, const struct oci_config *c)
+{
+        static const char *const spaces[] = { "pid", "ipc", "uts", "mount", "user", "cgroup", "network" };
+
+        object(j, "linux");
+        put_ids(j, "uidMappings", c);
+        put_ids(j, "gidMappings", c);
+        json_put_key(j, "namespaces");
+        json_put_array(j);
+        for (size_t i = 0; i < sizeof(spaces) / sizeof(spaces[0]) - !c->own_network; i++) {
+                json_put_object(j);
+                text(j, "type", spaces[i]);
+                json_put_end(j);
+        }
+        json_put_end(j);
+        list(j, "maskedPaths", proc_masked, sizeof(proc_masked) / sizeof(proc_masked[0]) - 1);
+        list(j, "readonlyPaths", proc_readonly, sizeof(proc_readonly) / sizeof(proc_readonly[0]) - 1);
+        json_put_end(j);
+}
+
+void oci_config_put(struct wbuf *w, const struct oci_config *c)
+{
+        struct json_put j = json_put_over(w);
+
+        json_put_object(&j);
+        text(&j, "ociVersion", "1.0.2");
+        put_process(&j, c);
+        object(&j, "root");
+        text(&j, "path", "/tmp/rootfs");
+        flag(&j, "readonly", !c->root_as_it_is);
+        json_put_end(&j);
+        text(&j, "hostname", c->hostname);
+        put_mounts(&j, c);
+        put_linux(&j, c);
+        json_put_end(&j);
+        if (!json_put_done(&j))
+                w->bad = true;
+}

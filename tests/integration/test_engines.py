@@ -1,0 +1,241 @@
+#!/usr/bin/python3
+"""OCI engines that are missing, wrong, or break: each is a named error with a hint, and nothing is left. The engines here are scripts, and crun behind scripts."""
+import glob
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+from harness import CLI, IS_ROOT, USER, check, check_equal, creto, descendants, main, poll, skip, test
+from service import RUNTIMED, Service
+
+ANSWERS = 'case "$*" in *--version*) echo fake 1; exit 0;; esac\n'
+PID_FILE = 'for a; do [ "$prev" != --pid-file ] || file=$a; prev=$a; done\n'
+CRUN = shutil.which("crun") or "/usr/bin/crun"
+# class: the script after its first line, or None for a file that is not there; words of the error
+BROKEN = {
+    "missing": (None, ["is not installed", "config.toml"]),
+    "silent": ("exit 1\n", ["--version does not answer", "by hand"]),
+    "fails": (ANSWERS + "echo 'it is not to be done' >&2; exit 3\n", ["ended with status 3", "it is not to be done"]),
+    "garbage": (ANSWERS + "head -c 300000 /dev/urandom >&2; exit 1\n", ["ended with status 1"]),
+    "flood": (ANSWERS + "yes; exit 1\n", ["ended with status 1"]),
+    "killed": (ANSWERS + "kill -9 $$\n", ["was killed by signal 9"]),
+    "lazy": (ANSWERS + "exit 0\n", ["ended without a sandbox"]),
+    "liar": (ANSWERS + PID_FILE + "echo 1 > $file\n", ["ended without a sandbox"]),
+    "parent": (ANSWERS + PID_FILE + "echo $PPID > $file\n", ["ended without a sandbox"]),
+    "wordy": (ANSWERS + PID_FILE + "echo 12x > $file\n", ["ended without a sandbox"]),
+    "large": (ANSWERS + PID_FILE + "echo 99999999999999999999 > $file\n", ["ended without a sandbox"]),
+    "coward": (f'{CRUN} "$@" || exit; case "$*" in *--version*) exit 0;; esac; exit 4\n', ["ended with status 4"]),
+    "thief": (f'{CRUN} "$@" || exit; case "$*" in *--version*) exit 0;; esac\n' + PID_FILE + "echo 1 > $file\n", ["ended without a sandbox"]),
+}
+
+
+def root_only():
+    if not IS_ROOT:
+        skip("engines need root")
+
+
+class Engines(Service):
+    """A service whose operator has classes of his own."""
+
+    def __init__(self, scripts):
+        super().__init__()
+        self.dir = os.path.join(self.top, "engines")
+        os.mkdir(self.dir, 0o755)
+        lines = ["[service]", "prepared = 0"]
+        for name, script in scripts.items():
+            path = os.path.join(self.dir, name)
+            if script is not None:
+                self.write(path, script)
+            lines += [f"[runtime.{name}]", 'driver = "oci"', f'binary = "{path}"', 'engine = "crun"']
+        self.config = os.path.join(self.top, "config.toml")
+        with open(self.config, "w") as f:
+            f.write("\n".join(lines) + "\n")
+
+    @staticmethod
+    def write(path, script):
+        with open(path + ".new", "w") as f:
+            f.write("#!/bin/sh\n" + script)
+        os.chmod(path + ".new", 0o755)
+        os.rename(path + ".new", path)
+
+    def refuses(self, runtime, *words):
+        a = self.call("POST", "/v1/sandboxes", {"spec": {"image": "host", "runtimeClass": runtime}})
+        check_equal((a.status, a.code), (503, "BACKEND_UNAVAILABLE"), f"{runtime}: {a.body[:300]!r}")
+        text = a.body.decode()
+        for word in (runtime, *words):
+            check(word in text, f"'{word}' is not said: {text}")
+        check(a.json["error"]["hint"] and len(text) < 900 and all(" " <= c <= "~" or c == "\n" for c in text), text)
+
+    def left(self):
+        """Groups and processes of the warden's, and files of sandboxes."""
+        return (glob.glob(f"/sys/fs/cgroup/*/creto-{self.warden}-*"), len(descendants(self.warden)),
+                [n for d in ("sandboxes", "guest") for n in os.listdir(os.path.join(self.run_dir, d))])
+
+
+def nothing_more(left, before):
+    return left[0] == before[0] and left[1] <= before[1] and left[2] == before[2]
+
+
+@test
+def engines_that_break():
+    root_only()
+    if not os.access(CRUN, os.X_OK):
+        skip("crun is not installed")
+    with Engines({name: script for name, (script, _) in BROKEN.items()}) as s:
+        before = s.left()
+        for name, (_, words) in BROKEN.items():
+            s.refuses(name, *words)
+            check(poll(lambda: s.left() == before, 20), f"{name} leaves {s.left()}, before {before}")
+        sandbox = s.spawn(runtimeClass="native")
+        check_equal(s.exec(sandbox, "echo", "on")["stdout"], b"on\n", "a class that is well")
+        listed = {r["name"]: r for r in s.good("GET", "/v1/runtimes")["runtimes"]}
+        check("not installed" in listed["missing"]["reason"] and listed["missing"]["hint"] and not listed["missing"]["available"], listed["missing"])
+        check_equal((listed["fails"]["available"], listed["fails"]["version"]), (True, "fake 1"), "one that answers")
+
+
+@test
+def an_engine_that_hangs_holds_up_nobody():
+    root_only()
+    with Engines({"hangs": ANSWERS + "sleep 1000\n"}) as s:
+        before = s.left()
+        t = threading.Thread(target=s.refuses, args=("hangs", "takes longer than 20 s"))
+        t.start()
+        check(poll(lambda: s.left()[1] > before[1], 20), "it is not started")
+        began = time.monotonic()
+        for _ in range(3):
+            s.terminate(s.spawn(runtimeClass="native"))
+        check(t.is_alive() and time.monotonic() - began < 15, "the others waited for it")
+        t.join(60)
+        check(poll(lambda: nothing_more(s.left(), before), 20), f"it leaves {s.left()}, before {before}")
+
+
+@test
+def an_engine_that_hangs_may_be_given_up():
+    root_only()
+    with Engines({"hangs": ANSWERS + "sleep 1000\n"}) as s:
+        before = s.left()
+        t = threading.Thread(target=s.call, args=("POST", "/v1/sandboxes", {"spec": {"image": "host", "runtimeClass": "hangs"}}))
+        t.start()
+        check(poll(lambda: s.left()[1] > before[1], 20), "it is not started")
+        sandbox = s.good("GET", "/v1/sandboxes")["sandboxes"][0]["sandboxId"]
+        s.terminate(sandbox)
+        t.join(10)
+        check(not t.is_alive(), "its maker still waits")
+        check(poll(lambda: nothing_more(s.left(), before), 20), f"it leaves {s.left()}, before {before}")
+
+
+@test
+def engines_that_others_may_write():
+    root_only()
+    with Engines({"foreign": ANSWERS, "open": ANSWERS, "plain": ANSWERS, "folder": None}) as s:
+        os.chown(os.path.join(s.dir, "foreign"), USER, USER)
+        os.chmod(os.path.join(s.dir, "open"), 0o775)
+        os.chmod(os.path.join(s.dir, "plain"), 0o644)
+        os.mkdir(os.path.join(s.dir, "folder"))
+        for name in ("foreign", "open", "plain", "folder"):
+            s.refuses(name, "root owns", "chown root")
+        os.chmod(os.path.join(s.dir, "plain"), 0o755)
+        s.refuses("plain", "ended without a sandbox")
+
+
+@test
+def an_engine_is_replaced():
+    """While it works: what runs goes on, what comes is made by the new one; also back to one that is broken, and from it."""
+    root_only()
+    if not os.access(CRUN, os.X_OK):
+        skip("crun is not installed")
+    good = f'exec {CRUN} "$@"\n'
+    with Engines({"mine": good}) as s:
+        path, made, stop = os.path.join(s.dir, "mine"), [], threading.Event()
+
+        def make():
+            while not stop.is_set():
+                made.append(s.spawn(runtimeClass="mine"))
+        t = threading.Thread(target=make)
+        t.start()
+        for i in range(10):
+            time.sleep(0.05)
+            s.write(path, f"# {i}\n" + good)
+        stop.set()
+        t.join()
+        check(len(made) > 2, made)
+        for sandbox in made:
+            check_equal(s.exec(sandbox, "echo", "on")["stdout"], b"on\n", "one of them")
+        s.write(path, "exit 1\n")
+        s.refuses("mine", "does not answer")
+        check_equal(s.exec(made[0], "echo", "on")["stdout"], b"on\n", "one that runs")
+        s.write(path, good)
+        s.terminate(s.spawn(runtimeClass="mine"))
+
+
+@test
+def a_class_is_drained():
+    """By name; what runs of it goes on; it stays so until it is enabled."""
+    root_only()
+    with Engines({"mine": f'exec {CRUN} "$@"\n'}) as s:
+        sandbox = s.spawn(runtimeClass="mine")
+        check_equal(s.good("POST", "/v1/runtimes/mine/drain")["enabled"], False, "enabled")
+        s.refuses("mine", "is drained", "enable --runtime mine")
+        s.kill("creto-runtimed")
+        s.refuses("mine", "is drained")
+        check_equal(s.exec(sandbox, "echo", "on")["stdout"], b"on\n", "one that runs")
+        s.terminate(s.spawn(runtimeClass="native"))
+        check_equal({r["name"]: r["enabled"] for r in s.good("GET", "/v1/runtimes")["runtimes"]},
+                    {"native": True, "crun": True, "runc": True, "gvisor": True, "mine": False}, "what is enabled")
+        s.good("POST", "/v1/runtimes/mine/enable")
+        s.terminate(s.spawn(runtimeClass="mine"))
+        check_equal(s.call("POST", "/v1/runtimes/nothing/drain").status, 404, "status of one that is not there")
+
+
+@test
+def classes_that_the_configuration_may_not_have():
+    root_only()
+    for lines, word in (('[runtime.native]\nbinary = "/x"\n', "native"), ('[runtime.a]\nbinary = "x/y"\n', "absolute"), ('[runtime.a]\ndriver = "oci"\n', "binary"), ('[runtime.a]\nbinary = "/x"\ndriver = "vm"\n', "oci"),
+                        ('[runtime.a]\nbinary = "/x"\noptions = ["--root=/"]\n', "--root=/"), ('[runtime.a]\nbinary = "/x"\nfoo = 1\n', "runtime.a.foo"),
+                        ('[runtime.A]\nbinary = "/x"\n', "'A'")):
+        s = Service(config=lines)
+        try:
+            p = subprocess.run([*daemon_words(s)], capture_output=True, timeout=20, check=False)
+            check(p.returncode == 64 and word in p.stderr.decode(), f"{lines!r}: {p}")
+        finally:
+            shutil.rmtree(s.top)
+
+
+def daemon_words(s, *more):
+    return [RUNTIMED, "--run-dir", s.run_dir, "--state-dir", s.state_dir, "--listen", "", "--config", s.config, *more]
+
+
+@test
+def a_unit_of_its_own_learns_of_classes():
+    """--warden-arguments: words for creto-warden, and nothing that a shell takes for anything else."""
+    root_only()
+    s = Service(config='[runtime.youki]\ndriver = "oci"\nbinary = "/usr/bin/youki"\noptions = ["--a=b"]\n[runtime.gvisor]\noptions = ["--platform=kvm"]\n')
+    try:
+        p = subprocess.run(daemon_words(s, "--warden-arguments"), capture_output=True, timeout=20, check=True)
+        check_equal(sorted(p.stdout.decode().splitlines()), ["--class gvisor,gvisor,runsc,--platform=kvm", "--class youki,oci,/usr/bin/youki,--a=b"], "arguments")
+    finally:
+        shutil.rmtree(s.top)
+
+
+@test
+def the_command_line_says_it_too():
+    root_only()
+    p = subprocess.run([CLI, "run", "--runtime", "no-such", "--", "true"], capture_output=True, timeout=20, check=False)
+    check(p.returncode == 64 and b"no-such" in p.stderr and b"hint: " in p.stderr, p)
+    p = subprocess.run([CLI, "run", "--runtime", "../x", "--", "true"], capture_output=True, timeout=20, check=False)
+    check(p.returncode == 64 and b"--runtime" in p.stderr, p)
+
+
+@test
+def an_ordinary_user_has_no_engines():
+    root_only()
+    r = creto(["run", "--runtime", "crun", "--", "true"], user=True)
+    check(r.code == 69 and "needs root" in r.notes and "hint: " in r.notes, r)
+
+
+if __name__ == "__main__":
+    main()

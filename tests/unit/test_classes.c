@@ -1,0 +1,258 @@
+#include "test.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "domain/classes.h"
+#include "domain/limits.h"
+#include "domain/spawn.h"
+#include "wire/oci.h"
+
+/* ---- the bundle's config.json ---- */
+
+/* Against a file, which is what a reviewer reads. UPDATE_GOLDEN in the environment writes it anew. */
+static void check_golden(const char *name, const struct oci_config *c)
+{
+        static char text[16384], wanted[16384];
+        struct wbuf w = wbuf_over(text, sizeof(text) - 2);
+        char path[512];
+
+        snprintf(path, sizeof(path), "%s/%s", GOLDEN_DIR, name);
+        oci_config_put(&w, c);
+        CHECK(!w.bad);
+        text[w.len] = '\n';
+        text[w.len + 1] = '\0';
+        if (getenv("UPDATE_GOLDEN")) {
+                auto_fd fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+                CHECK(fd >= 0 && fd_write_all(fd, text, w.len + 1) == 0);
+        }
+        CHECK(fd_read_file(AT_FDCWD, path, wanted, sizeof(wanted)) > 0);
+        CHECK_STR(text, wanted);
+}
+
+TEST(config_is_as_it_was_reviewed)
+{
+        const struct oci_config crun = { .hostname = "sb-1", .first_id = 0x70010000, .ids = 65536, .nofile = 4096 };
+        const struct oci_config gvisor = { .hostname = "sb-2",
+                                           .first_id = 0x70020000,
+                                           .ids = 65536,
+                                           .nofile = 1024,
+                                           .own_network = true,
+                                           .root_as_it_is = true,
+                                           .start_as_root = true,
+                                           .socket_dir = true };
+
+        check_golden("config-crun.json", &crun);
+        check_golden("config-gvisor.json", &gvisor);
+}
+
+TEST(config_does_not_fit)
+{
+        const struct oci_config c = { .hostname = "sb-1", .ids = 65536 };
+        char text[100];
+        struct wbuf w = wbuf_over(text, sizeof(text));
+
+        oci_config_put(&w, &c);
+        CHECK(w.bad);
+}
+
+/* ---- classes ---- */
+
+static const char *joined(const char *const *argv)
+{
+        static char out[2048];
+        size_t at = 0;
+
+        out[0] = '\0';
+        for (; *argv; argv++)
+                at += (size_t)snprintf(out + at, sizeof(out) - at, "%s%s", at ? " " : "", *argv);
+        return out;
+}
+
+TEST(engines_are_called_so)
+{
+        static const struct {
+                const char *class;
+                unsigned fds;
+                bool old;
+                const char *argv;
+        } calls[] = {
+                { "crun", 2, false,
+                  "crun --root /tmp/state --cgroup-manager=disabled run --detach --bundle /tmp --pid-file /tmp/pid --preserve-fds 2 sb-1" },
+                { "runc", 1, false,
+                  "runc --root /tmp/state --rootless=true run --detach --bundle /tmp --pid-file /tmp/pid --preserve-fds 1 sb-1" },
+                { "gvisor", 0, false,
+                  "runsc --root /tmp/state --platform=systrap --network=none --ignore-cgroups --host-uds=create --overlay2=none "
+                  "--file-access-mounts=exclusive run --detach --bundle /tmp --pid-file /tmp/pid sb-1" },
+                { "gvisor", 0, true,
+                  "runsc --root /tmp/state --platform=ptrace --network=none --ignore-cgroups --host-uds=create --overlay2=none "
+                  "--file-access-mounts=exclusive run --detach --bundle /tmp --pid-file /tmp/pid sb-1" },
+                { "youki", 2, false,
+                  "youki --root /tmp/state --log-level=error run --detach --bundle /tmp --pid-file /tmp/pid --preserve-fds 2 sb-1" },
+        };
+        struct runtime_class youki;
+        const char *argv[CLASS_ARGS_MAX];
+        struct classes all;
+        struct err e;
+
+        classes_init(&all);
+        CHECK(class_parse("youki,oci,/usr/bin/youki,--log-level=error", &youki));
+        CHECK_INT(classes_add(&all, &youki, &e), 0);
+        for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+                const struct runtime_class *class = classes_find(&all, calls[i].class);
+
+                CHECK(class);
+                class_run_argv(class, "sb-1", calls[i].fds, calls[i].old, argv);
+                CHECK_STR(joined(argv), calls[i].argv);
+                CHECK(!strstr(joined(argv), "kvm"));
+        }
+}
+
+TEST(probes)
+{
+        const char *argv[CLASS_ARGS_MAX];
+        struct classes all;
+
+        classes_init(&all);
+        CHECK(!class_probe_argv(classes_find(&all, "crun"), argv));
+        CHECK(class_probe_argv(classes_find(&all, "gvisor"), argv));
+        CHECK_STR(joined(argv), "runsc --platform=systrap --root=/proc list");
+}
+
+TEST(classes_as_text)
+{
+        static const char *const good[] = { "a,oci,/x", "youki,oci,/usr/bin/youki,--a,--b=c", "gvisor,gvisor,runsc,--platform=kvm",
+                                            "x-1,crun,/a,-v" };
+        static const char *const bad[] = { "",
+                                           "a",
+                                           "a,oci",
+                                           "a,oci,",
+                                           "a,nothing,/x",
+                                           ",oci,/x",
+                                           "a,oci,/x,",
+                                           "a,oci,/x,,b",
+                                           "a,oci,/x,1,2,3,4,5,6,7,8,9",
+                                           "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa,oci,/x" };
+        struct runtime_class class;
+        char text[CLASS_TEXT_MAX];
+
+        for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+                CHECK(class_parse(good[i], &class));
+                class_format(&class, text);
+                CHECK_STR(text, good[i]);
+        }
+        for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+                CHECK(!class_parse(bad[i], &class));
+}
+
+TEST(classes_that_are_refused)
+{
+        static const char *const bad[] = {
+                "native,oci,/x", "auto,oci,/x",       "A,oci,/x",          "a b,oci,/x",      "a,oci,x/y",         "a,oci,/x y",
+                "a,oci,/x;y",    "a,oci,/x,notanopt", "a,oci,/x,--root=/", "a,oci,/x,--root", "a,oci,/x,--a=$(b)", "a,oci,/x,--a=`b`",
+        };
+        struct runtime_class class;
+        struct classes all;
+        struct err e;
+
+        for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+                classes_init(&all);
+                CHECK(class_parse(bad[i], &class));
+                CHECK_INT(classes_add(&all, &class, &e), -ERR_INVALID_SPEC);
+                CHECK_INT(all.count, 4);
+        }
+}
+
+TEST(as_many_classes_as_there_is_room_for)
+{
+        struct runtime_class class;
+        struct classes all;
+        struct err e;
+        char text[64];
+
+        classes_init(&all);
+        for (unsigned i = all.count; i < CLASSES_MAX; i++) {
+                snprintf(text, sizeof(text), "c%u,oci,/x", i);
+                CHECK(class_parse(text, &class));
+                CHECK_INT(classes_add(&all, &class, &e), 0);
+        }
+        CHECK(class_parse("one-more,oci,/x", &class));
+        CHECK(classes_add(&all, &class, &e) < 0);
+        CHECK(class_parse("crun,crun,/opt/crun", &class)); /* in place of one that is there */
+        CHECK_INT(classes_add(&all, &class, &e), 0);
+        CHECK_STR(classes_find(&all, "crun")->binary, "/opt/crun");
+        CHECK(!class_is_built_in(classes_find(&all, "crun")));
+        CHECK(class_is_built_in(classes_find(&all, "runc")));
+}
+
+TEST(classes_are_described)
+{
+        struct ipc_class c;
+        struct classes all;
+        struct err e;
+
+        classes_init(&all);
+        err_set(&e, ERR_BACKEND_UNAVAILABLE, 0, "it is not there");
+        err_hint(&e, "%s", class_hint(classes_find(&all, "crun")));
+        class_describe(classes_find(&all, "crun"), 0x1ff, "", &e, &c);
+        CHECK_INT(c.available, 0);
+        CHECK_STR(c.reason, "it is not there");
+        CHECK_STR(c.hint, "apt-get install crun");
+        class_describe(classes_find(&all, "gvisor"), 0x1ff, "runsc 1", NULL, &c);
+        CHECK_INT(c.available, 1);
+        CHECK_INT(c.limits, 0x1ff & ~(1 << LIMIT_PIDS));
+        CHECK_INT(c.can, 0);
+        CHECK_STR(c.version, "runsc 1");
+}
+
+/* ---- what a request may say ---- */
+
+static void good_request(struct ipc_spawn *req)
+{
+        struct limits l;
+
+        limits_default(&l);
+        *req = (struct ipc_spawn){ .id = "sb-1", .hostname = "sb-1", .uid = 1000, .gid = 1000, .home = "/home/agent", .class = "native" };
+        memcpy(req->limits, l.value, sizeof(req->limits));
+}
+
+TEST(requests_are_judged)
+{
+        struct classes all;
+        const struct spawn_rules rules = { .any_dir = false, .ids = 65536, .limits = 0x1ff, .classes = &all };
+        const struct runtime_class *class;
+        static struct ipc_spawn req;
+        uint32_t missing;
+        struct err e;
+
+        classes_init(&all);
+        good_request(&req);
+        CHECK_INT(spawn_check(&rules, &req, 0, &class, &missing, &e), 0);
+        CHECK_STR(class->name, "native");
+        CHECK_INT(missing, 0);
+        CHECK(spawn_check(&rules, &req, 1, &class, &missing, &e) < 0);
+#define BAD(change, code)                                                                                                                  \
+        good_request(&req);                                                                                                                \
+        change;                                                                                                                            \
+        CHECK_INT(spawn_check(&rules, &req, 0, &class, &missing, &e), -(code))
+        BAD(strcpy(req.id, "../x"), ERR_INVALID_SPEC);
+        BAD(strcpy(req.hostname, ""), ERR_INVALID_SPEC);
+        BAD(req.uid = 65535, ERR_INVALID_SPEC);
+        BAD(strcpy(req.home, "home"), ERR_INVALID_SPEC);
+        BAD(req.root = IPC_ROOT_LAYERS, ERR_INVALID_SPEC);
+        BAD(req.limits[LIMIT_PIDS] = 0, ERR_INVALID_SPEC);
+        BAD(strcpy(req.class, "nothing"), ERR_INVALID_SPEC);
+        BAD(strcpy(req.class, ""), ERR_INVALID_SPEC);
+        BAD((strcpy(req.class, "gvisor"), req.limits_wanted = 1U << LIMIT_PIDS), ERR_NOT_SUPPORTED);
+        good_request(&req);
+        req.root = IPC_ROOT_DIR;
+        CHECK_INT(spawn_check(&rules, &req, 1, &class, &missing, &e), -ERR_AUTHORIZATION_DENIED);
+        good_request(&req);
+        strcpy(req.class, "gvisor");
+        CHECK_INT(spawn_check(&rules, &req, 0, &class, &missing, &e), 0);
+        CHECK_INT(missing, 1 << LIMIT_PIDS);
+}
