@@ -12,7 +12,7 @@
 #include "programs/init/init.h"
 #include "wire/prewarm.h"
 
-enum { LEFT_MAX = 64, LOOK_US = 10000 };
+enum { LEFT_MAX = 64, LOOK_US = 10000, NEXT_US = 50000 };
 
 static struct {
         struct channel *channel; /* NULL: there is none */
@@ -245,9 +245,12 @@ static pid_t await_taken(pid_t asked)
         bool alive = true;
         pid_t from, who = 1;
 
-        while (who == 1 && alive && now_us() < until) {
-                alive = lives(asked) || server.standby > 0; /* asked first: what it has said before its end is there */
-                await(alive ? now_us() + LOOK_US : 0);
+        while (who == 1 && now_us() < until) {
+                if (alive && !lives(asked)) { /* what it has said is there; or the next one reads what it has not read, or nobody does */
+                        alive = false;
+                        until = now_us() + NEXT_US;
+                }
+                await(now_us() + LOOK_US);
                 for (int r; who == 1 && server.socket >= 0 && (r = receive(&answer, &from)) != 0;)
                         who = r < 0 ? -1 : weigh(&answer, from, asked);
         }
