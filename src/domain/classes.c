@@ -6,7 +6,7 @@
 #include "base/str.h"
 #include "domain/limits.h"
 
-const char *const class_can_names[CLASS_CANS] = { "killOne", "countAttacks", "hostKernel" };
+const char *const class_can_names[CLASS_CANS] = { "killOne", "countAttacks", "hostKernel", "changeLimits", "embed" };
 
 #define ALL_CANS ((1U << CLASS_CANS) - 1)
 
@@ -29,7 +29,7 @@ static const struct {
         [ENGINE_GVISOR] = { "gvisor",
                             "a kernel of its own in user space (gVisor)",
                             1U << LIMIT_PIDS,
-                            0,
+                            1U << CAN_CHANGE_LIMITS | 1U << CAN_EMBED,
                             { "--platform=ptrace", "--platform=systrap" },
                             { "--network=none", "--ignore-cgroups", "--host-uds=create", "--overlay2=none",
                               "--file-access-mounts=exclusive" } },

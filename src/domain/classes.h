@@ -38,6 +38,8 @@ enum class_can {
         CAN_KILL_ONE,      /* where memory runs out, the command that took it is killed; else the sandbox is */
         CAN_COUNT_ATTACKS, /* calls that are refused as attacks are counted */
         CAN_HOST_KERNEL,   /* the host's kernel answers, with all that it can */
+        CAN_CHANGE_LIMITS, /* of one that runs */
+        CAN_EMBED,         /* without a service */
         CLASS_CANS,
 };
 

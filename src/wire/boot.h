@@ -12,6 +12,7 @@ enum boot_fd {
         BOOT_FD_CONFIG = 4,    /* a pipe holding one struct boot_config; closed after reading */
         BOOT_FD_NOTIFY = 5,    /* the seccomp listener of the whole sandbox (BOOT_NOTIFY) */
         BOOT_FD_SLOT = 6,      /* kept open and never used: it holds the id range (BOOT_SLOT) */
+        BOOT_FD_FORKS = 6,     /* a control group's pids.events (BOOT_COUNT, where there is no BOOT_SLOT) */
         BOOT_FD_FIRST_FREE = 7,
 };
 
@@ -33,8 +34,8 @@ enum boot_flag {
         BOOT_BIND = 128,       /* make the socket to listen on as BOOT_SOCKET */
         BOOT_NO_PARENT = 256,  /* the parent is not the warden: do not die with it */
         BOOT_OWN_KERNEL = 512, /* not Linux but who plays it, and has no securebits */
-        /* In a virtual machine: */
-        BOOT_COUNT_OOM = 1024, /* the kernel is this sandbox's alone: whom it killed for want of memory, /proc/vmstat says */
+        /* In a virtual machine, whose kernel is this sandbox's alone, it counts by itself: */
+        BOOT_COUNT = 1024, /* who was killed for want of memory, as /proc/vmstat says; forks that were refused, as BOOT_FD_FORKS does */
 };
 
 enum { BOOT_VERSION = 3, BOOT_WRITABLE_MAX = 16, BOOT_PATH_MAX = 64 };

@@ -344,8 +344,8 @@ int guest_get_exit(struct bytes payload, struct guest_exit *m)
         m->refused = rbuf_u64(&r);
         bool exited = m->signal == 0 && m->code >= 0 && m->code <= 255;
         bool killed = m->signal >= 1 && m->signal <= 64 && m->code == -1;
-        return done(&r, (exited || killed) &&
-                                m->reason <= (GUEST_REASON_TIMEOUT | GUEST_REASON_DISK | GUEST_REASON_INODES | GUEST_REASON_MEMORY));
+        return done(&r, (exited || killed) && m->reason <= (GUEST_REASON_TIMEOUT | GUEST_REASON_DISK | GUEST_REASON_INODES |
+                                                            GUEST_REASON_MEMORY | GUEST_REASON_PIDS));
 }
 
 void guest_put_failed(struct wbuf *w, const struct guest_failed *m)

@@ -77,7 +77,13 @@ enum guest_kind {
 
 enum guest_exec_flag { GUEST_EXEC_TTY = 1, GUEST_EXEC_STDIN = 2, GUEST_EXEC_WARM = 4 };
 
-enum guest_reason { GUEST_REASON_TIMEOUT = 1, GUEST_REASON_DISK = 2, GUEST_REASON_INODES = 4, GUEST_REASON_MEMORY = 8 };
+enum guest_reason {
+        GUEST_REASON_TIMEOUT = 1,
+        GUEST_REASON_DISK = 2,
+        GUEST_REASON_INODES = 4,
+        GUEST_REASON_MEMORY = 8,
+        GUEST_REASON_PIDS = 16
+};
 
 enum guest_state { GUEST_STATE_RUNNING = 1, GUEST_STATE_EXITED = 2, GUEST_STATE_PREWARM = 4 /* beside one of them */ };
 

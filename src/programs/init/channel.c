@@ -682,21 +682,40 @@ static uint32_t disk_reason(void)
         return reason;
 }
 
-/* True where it has happened since the last command that did not end well. */
-static bool out_of_memory(void)
+/* The number behind a name at the beginning of a line. */
+static uint64_t number_of(const char *text, const char *name)
 {
-        static uint64_t seen;
-        static char text[16384];
-        const char *at = NULL;
-        uint64_t kills = 0;
+        size_t len = strlen(name);
+        uint64_t n = 0;
 
-        if (boot_has(BOOT_COUNT_OOM) && fd_read_file(AT_FDCWD, "/proc/vmstat", text, sizeof(text)) > 0)
-                at = strstr(text, "\noom_kill ");
-        for (at = at ? at + strlen("\noom_kill ") : ""; *at >= '0' && *at <= '9'; at++)
-                kills = kills * 10 + (uint64_t)(*at - '0');
-        bool more = kills > seen;
-        seen = kills;
-        return more;
+        for (const char *at = text; at && *at; at = strchr(at, '\n'), at += at != NULL)
+                if (strncmp(at, name, len) == 0)
+                        for (at += len; *at >= '0' && *at <= '9'; at++)
+                                n = n * 10 + (uint64_t)(*at - '0');
+        return n;
+}
+
+/* What has happened since the last command that did not end well. */
+static uint32_t counted_reasons(void)
+{
+        static uint64_t kills_seen, forks_seen;
+        static char text[16384];
+        uint64_t kills = kills_seen, forks = forks_seen;
+        uint32_t reasons = 0;
+
+        if (!boot_has(BOOT_COUNT))
+                return 0;
+        if (fd_read_file(AT_FDCWD, "/proc/vmstat", text, sizeof(text)) > 0)
+                kills = number_of(text, "oom_kill ");
+        ssize_t n = pread(BOOT_FD_FORKS, text, sizeof(text) - 1, 0);
+        text[n > 0 ? n : 0] = '\0';
+        if (n > 0)
+                forks = number_of(text, "max ");
+        reasons |= kills > kills_seen ? GUEST_REASON_MEMORY : 0;
+        reasons |= forks > forks_seen ? GUEST_REASON_PIDS : 0;
+        kills_seen = kills;
+        forks_seen = forks;
+        return reasons;
 }
 
 static void channel_exited(struct channel *c, int status, const struct rusage *used)
@@ -704,8 +723,8 @@ static void channel_exited(struct channel *c, int status, const struct rusage *u
         c->exit.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
         c->exit.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
         c->exit.reason |= disk_reason();
-        if (status != 0 && out_of_memory())
-                c->exit.reason |= GUEST_REASON_MEMORY;
+        if (status != 0)
+                c->exit.reason |= counted_reasons();
         c->exit.user_us = micros(used->ru_utime);
         c->exit.system_us = micros(used->ru_stime);
         c->exit.peak_kib = (uint64_t)used->ru_maxrss;

@@ -138,7 +138,7 @@ int main(int argc, char **argv)
                 notify_fd = BOOT_FD_NOTIFY;
                 fcntl(notify_fd, F_SETFD, FD_CLOEXEC);
         }
-        if (boot_has(BOOT_SLOT))
+        if (boot_has(BOOT_SLOT) || boot_has(BOOT_COUNT))
                 fcntl(BOOT_FD_SLOT, F_SETFD, FD_CLOEXEC);
         stream_init();
         loop();

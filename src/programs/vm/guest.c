@@ -317,16 +317,17 @@ static void drop_caps(void)
 }
 
 struct init_fds {
-        int port, exe, config, group;
+        int port, exe, config, group, forks;
 };
 
 static void give_fds(const struct init_fds *f)
 {
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
         int high = fcntl(f->port, F_DUPFD_CLOEXEC, 32), config = fcntl(f->config, F_DUPFD_CLOEXEC, 32);
+        int forks = fcntl(f->forks, F_DUPFD_CLOEXEC, 32);
 
-        if (null < 0 || high < 0 || config < 0 || fd_move(high, BOOT_FD_STREAM) < 0 || fd_move(config, BOOT_FD_CONFIG) < 0 ||
-            fd_move(null, 0) < 0 || fd_move(null, 1) < 0)
+        if (null < 0 || high < 0 || config < 0 || forks < 0 || fd_move(forks, BOOT_FD_FORKS) < 0 || fd_move(high, BOOT_FD_STREAM) < 0 ||
+            fd_move(config, BOOT_FD_CONFIG) < 0 || fd_move(null, 0) < 0 || fd_move(null, 1) < 0)
                 fail("cannot place descriptors");
 }
 
@@ -369,7 +370,8 @@ static int init_main(void *arg)
         int console = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 80);
         if (console < 0 || dup2(0, STDERR_FILENO) < 0)
                 fail("cannot place descriptors");
-        sys_close_range(BOOT_FD_CONFIG + 1, 63, 0);
+        sys_close_range(BOOT_FD_CONFIG + 1, BOOT_FD_FORKS - 1, 0);
+        sys_close_range(BOOT_FD_FORKS + 1, 63, 0);
         syscall(SYS_execveat, exe, "", argv, env, AT_EMPTY_PATH);
         dup2(console, STDERR_FILENO);
         fail("cannot execute creto-init");
@@ -383,11 +385,13 @@ static int start_init(int port, pid_t *pid)
 
         if (pipe2(ends, O_CLOEXEC) < 0)
                 fail("no pipe");
-        struct init_fds f = { port, open("/" VM_FILE_INIT, O_RDONLY | O_CLOEXEC), ends[0], make_group() };
-        if (f.exe < 0 || f.group < 0 || (*pid = clone(init_main, stack + sizeof(stack), CLONE_NEWPID | SIGCHLD, &f)) < 0)
+        struct init_fds f = { port, open("/" VM_FILE_INIT, O_RDONLY | O_CLOEXEC), ends[0], make_group(), -1 };
+        f.forks = open(GROUP "/sandbox/pids.events", O_RDONLY | O_CLOEXEC);
+        if (f.exe < 0 || f.group < 0 || f.forks < 0 || (*pid = clone(init_main, stack + sizeof(stack), CLONE_NEWPID | SIGCHLD, &f)) < 0)
                 fail("cannot start creto-init");
         close(f.exe);
         close(f.group);
+        close(f.forks);
         close(ends[0]);
         close(port);
         return ends[1];

@@ -80,7 +80,7 @@ static void fill_setup(const struct options *o, struct vm_setup *s)
         *c = (struct boot_config){
                 .size = sizeof(*c),
                 .version = BOOT_VERSION,
-                .flags = BOOT_DIE_ALONE | BOOT_COUNT_OOM,
+                .flags = BOOT_DIE_ALONE | BOOT_COUNT,
                 .default_uid = (uint32_t)getuid(),
                 .default_gid = (uint32_t)getgid(),
                 .disk_watch = 1,

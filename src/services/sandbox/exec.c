@@ -335,9 +335,13 @@ static void judge(struct exec *x, const struct ipc_usage *usage)
         struct sandbox *sb = x->sandbox;
         const struct guest_exit *exit = &x->info.exit;
         uint64_t kills = usage ? since(usage->oom_kills, sb->before.oom_kills) : 0;
+        uint64_t forks = usage ? since(usage->forks_refused, sb->before.forks_refused) : 0;
 
+        /* or seen inside, where the kernel is the sandbox's own */
         if ((exit->reason & GUEST_REASON_MEMORY) && (kills == 0 || kills == IPC_USAGE_UNKNOWN))
-                kills = 1; /* seen inside, where the kernel is the sandbox's own */
+                kills = 1;
+        if ((exit->reason & GUEST_REASON_PIDS) && (forks == 0 || forks == IPC_USAGE_UNKNOWN))
+                forks = 1;
         const struct outcome_facts facts = {
                 .ended = true,
                 .code = exit->code,
@@ -347,7 +351,7 @@ static void judge(struct exec *x, const struct ipc_usage *usage)
                 .inodes_full = exit->reason & GUEST_REASON_INODES,
                 .timeout_ms = x->timeout_ms,
                 .oom_kills = kills,
-                .forks_refused = usage ? since(usage->forks_refused, sb->before.forks_refused) : 0,
+                .forks_refused = forks,
                 .limits = &sb->limits,
         };
 

@@ -15,7 +15,7 @@ from service import WebSocket
 CASES = []
 KILLED = 137
 STAT = "python3 -c 'import os; s = os.stat(\"/home/agent/f\"); print(oct(s.st_mode & 0o777), s.st_uid, s.st_size)'"  # an old gVisor has no statx(2) for stat(1)
-IDLE = {"memoryBytes": 96 << 20, "diskBytes": 64 << 20}
+IDLE = {"memoryBytes": 128 << 20, "diskBytes": 64 << 20}
 
 
 def case(*needs):
@@ -193,7 +193,7 @@ def files(s, runtime):
 @case()
 def who_is_there(s, runtime):
     with Box(s, runtime) as b:
-        check_equal(b.says("cat /proc/1/comm | cut -c1-10; hostname"), "init\n" + b.id + "\n" if runtime.driver != "native" else b.says(
+        check_equal(b.says("cat /proc/1/comm | cut -c1-10; hostname"), "init\n" + b.id + "\n" if runtime.driver == "oci" else b.says(
             "cat /proc/1/comm | cut -c1-10; hostname"), "pid 1 and host name")
         status = b.says("grep -E '^(CapEff|CapPrm|CapBnd|NoNewPrivs)' /proc/self/status")
         check(all(line.split()[1] in ("0000000000000000", "1") for line in status.splitlines()), status)
@@ -281,10 +281,10 @@ def open_files(s, runtime):
         check_equal(b.says("ulimit -n"), "64\n", "limit")
 
 
-@case()
+@case("changeLimits")
 def limits_that_change(s, runtime):
     """Through a claim of a pool: memory grows while it runs."""
-    with Pool(s, runtime, {"memoryBytes": 96 << 20}) as pool:
+    with Pool(s, runtime, {"memoryBytes": 128 << 20}) as pool:
         got = s.good("POST", f"/v1/warm-pools/{pool}/claim", {"resourceLimits": {"memoryBytes": 192 << 20}})
         info = s.good("GET", f"/v1/sandboxes/{got['sandboxId']}")
         check_equal((info["runtimeClass"], info["spec"]["resourceLimits"]["memoryBytes"]), (runtime.name, 192 << 20), "class and limit")
@@ -426,7 +426,7 @@ def cli(runtime, *words, **more):
     return subprocess.run([CLI, "run", "--runtime", runtime.name, *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False, **more)
 
 
-@case()
+@case("embed")
 def embedded(s, runtime):
     if not runtime.built_in:
         return
@@ -436,7 +436,7 @@ def embedded(s, runtime):
     check(p.returncode != 0 and b"memory" in p.stderr, p)
 
 
-@case()
+@case("embed")
 def embedded_killed(s, runtime):
     """kill -9 of the command or of its warden: nothing goes on."""
     if not runtime.built_in:
