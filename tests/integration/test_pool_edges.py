@@ -87,7 +87,6 @@ def what_a_pool_may_be():
         ({**good, "template": {"spec": {"env": {"A": 1}}}}, 400, ["template.env.A"], ""),
         ({**good, "template": {"secrets": [{"name": "x"}]}}, 501, ["template.secrets"], "not available"),
         ({**good, "template": {"networkPolicy": {"egressRules": [{}]}}}, 501, ["template.networkPolicy.egressRules"], "only deny-all"),
-        ({**good, "template": {"runtimeClass": "gvisor"}}, 501, ["template.runtimeClass"], "not available"),
         ({**good, "templateSource": {"format": "yaml", "text": "{}"}}, 400, ["templateSource"], "beside template"),
         ({**source, "templateSource": {"format": "yml", "text": "{}"}}, 400, ["templateSource.format"], "yaml"),
         ({**source, "templateSource": {"format": "yaml"}}, 400, ["templateSource.text"], "a string"),
@@ -106,6 +105,8 @@ def what_a_pool_may_be():
             check_equal(sorted(fields(answer)), sorted(wanted), json.dumps(body)[:200])
             message = answer.json["error"]["message"]
             check(message.startswith(tuple(wanted)) and said in message, f"{json.dumps(body)[:200]}: {message}")
+        answer = s.call("POST", "/v1/warm-pools", {**good, "template": {"runtimeClass": "kata"}})
+        check_equal((answer.status, answer.json["error"]["message"]), (400, "there is no runtime class 'kata'"), "an unknown class")
         for body in (b"", b"[]", b"{", b'{"id":"a","id":"b","template":{}}'):
             check_equal(s.call("POST", "/v1/warm-pools", body).status, 400, repr(body))
         check_equal(s.good("GET", "/v1/warm-pools"), {"pools": [], "nextCursor": None}, "pools after all that")

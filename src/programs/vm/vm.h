@@ -1,5 +1,5 @@
 /*
- * What the two ends of a virtual machine agree on (docs/decisions/0007-vm-in-a-sandbox.md): creto-vm-host, the one command of the native sandbox around it,
+ * What the two ends of a virtual machine agree on (docs/decisions/0008-vm-in-a-sandbox.md): creto-vm-host, the one command of the native sandbox around it,
  * and creto-vm-guest, pid 1 inside. Both are built together.
  */
 #pragma once

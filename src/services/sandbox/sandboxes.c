@@ -339,6 +339,11 @@ static void classes_known(void *ctx)
         (void)ctx;
 }
 
+static void nothing(void *ctx)
+{
+        (void)ctx;
+}
+
 static void on_up(void *ctx, const struct ipc_hello_ok *hello)
 {
         struct sandboxes *all = ctx;
@@ -349,6 +354,7 @@ static void on_up(void *ctx, const struct ipc_hello_ok *hello)
         for (struct sandbox *sb = all->first; sb; sb = sb->next)
                 sb->listed = false;
         all->config.log(all->config.ctx, false, NULL, "creto-warden answers");
+        sandboxes_look_classes(all, nothing, NULL);
         link_list(all->link, 0, on_list, all);
         sandboxes_look_classes(all, classes_known, all);
 }

@@ -1,5 +1,5 @@
 /*
- * A virtual machine in a native sandbox (docs/decisions/0007-vm-in-a-sandbox.md). The native sandbox's creto-init is asked for what it always does: take files,
+ * A virtual machine in a native sandbox (docs/decisions/0008-vm-in-a-sandbox.md). The native sandbox's creto-init is asked for what it always does: take files,
  * start one command. The command is creto-vm-host, which becomes QEMU; its standard input and output are the machine's serial port, and so the stream of
  * the guest protocol to a second creto-init, inside the machine.
  *
