@@ -205,7 +205,7 @@ TEST(classes_are_described)
         class_describe(classes_find(&all, "gvisor"), 0x1ff, "runsc 1", NULL, &c);
         CHECK_INT(c.available, 1);
         CHECK_INT(c.limits, 0x1ff & ~(1 << LIMIT_PIDS));
-        CHECK_INT(c.can, 0);
+        CHECK_INT(c.can, 1 << CAN_CHANGE_LIMITS | 1 << CAN_EMBED);
         CHECK_STR(c.version, "runsc 1");
 }
 
