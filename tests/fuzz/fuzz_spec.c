@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "base/str.h"
+#include "domain/classes.h"
 #include "domain/spec.h"
 
 enum { COMMAND_MAX = 64 };
@@ -84,7 +85,7 @@ static void check_spec(const struct spec *s)
 {
         check_limits(&s->limits);
         NEED(s->image[0] && strlen(s->image) <= 4000);
-        NEED(strcmp(s->runtime, "native") == 0 || strcmp(s->runtime, "auto") == 0);
+        NEED(str_is_id(s->runtime, CLASS_NAME_MAX));
         NEED(s->env_count <= SPEC_ENV_MAX && !s->env[s->env_count] && s->label_count <= SPEC_LABELS_MAX);
         for (size_t i = 0; i < s->env_count; i++)
                 NEED(strchr(s->env[i], '=') > s->env[i]);
