@@ -14,3 +14,12 @@ static inline uint64_t clock_ms(clockid_t id)
         clock_gettime(id, &t);
         return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
+
+/* The same in microseconds. */
+static inline uint64_t clock_us(clockid_t id)
+{
+        struct timespec t;
+
+        clock_gettime(id, &t);
+        return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}

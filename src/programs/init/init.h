@@ -8,8 +8,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "wire/boot.h"
 
 extern struct boot_config boot;
@@ -21,8 +21,5 @@ static inline bool boot_has(uint32_t flag)
 
 static inline uint64_t now_us(void)
 {
-        struct timespec t;
-
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+        return clock_us(CLOCK_MONOTONIC);
 }

@@ -10,14 +10,6 @@
 #include "base/clock.h"
 #include "services/pool/internal.h"
 
-static uint64_t now_us(void)
-{
-        struct timespec t;
-
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
 /* ---- the copy ---- */
 
 /* Run twice, first to measure. */
@@ -93,7 +85,7 @@ static struct claim *claim_new(struct pool *p, const struct claim_request *req, 
                              .done = done,
                              .left = req->left,
                              .ctx = ctx,
-                             .born_us = now_us() };
+                             .born_us = clock_us(CLOCK_MONOTONIC) };
         pack_claim(&pack, c, req);
         c->bind.env_count = req->spec->env_count;
         c->bind.label_count = req->spec->label_count;
@@ -216,7 +208,7 @@ static void on_claimed(void *ctx, struct sandbox *sb, const struct err *e)
         struct member *m = c->member;
 
         if (!e) {
-                c->us = now_us() - c->born_us;
+                c->us = clock_us(CLOCK_MONOTONIC) - c->born_us;
                 member_to(m, MEMBER_CLAIMED);
                 pool_log(p, PHASE_CLAIMED, false, sb, ERR_NONE, "by %s after %.2f ms%s", sandbox_info(sb)->owner, (double)c->us / 1000,
                          c->cold ? ", made for it" : "");

@@ -306,13 +306,9 @@ static void on_recorded(void *ctx, const struct err *failure)
 
 int sandboxes_may_own_more(const struct sandboxes *all, const char *owner, struct err *e)
 {
-        unsigned mine = 0;
+        unsigned mine = sandboxes_of_owner(all, owner);
 
-        if (all->config.rules.max_per_owner == 0)
-                return 0;
-        for (const struct sandbox *s = all->first; s; s = s->next)
-                mine += s->promised && !is_pooled(s) && strcmp(s->info.owner, owner) == 0;
-        if (mine < all->config.rules.max_per_owner)
+        if (all->config.rules.max_per_owner == 0 || mine < all->config.rules.max_per_owner)
                 return 0;
         err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "%s has %u sandboxes, and may have no more", owner, mine);
         return err_hint(e, "release one first");

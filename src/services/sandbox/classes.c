@@ -17,7 +17,7 @@ const struct ipc_classes *sandboxes_classes(const struct sandboxes *all)
         return &all->classes;
 }
 
-static const struct ipc_class *find(const struct sandboxes *all, const char *name)
+const struct ipc_class *class_find(const struct sandboxes *all, const char *name)
 {
         for (uint32_t i = 0; i < all->classes.count; i++)
                 if (strcmp(all->classes.of[i].name, name) == 0)
@@ -77,7 +77,7 @@ int sandboxes_class_check(const struct sandboxes *all, const char *class, struct
 {
         const char *name = strcmp(class, "auto") == 0 ? "native" : class;
 
-        if (all->classes.count > 0 && !find(all, name)) {
+        if (all->classes.count > 0 && !class_find(all, name)) {
                 err_set(e, ERR_INVALID_SPEC, 0, "there is no runtime class '%s'", name);
                 return err_hint(e, "creto-runtime runtimes lists them");
         }
@@ -111,7 +111,7 @@ int sandboxes_drain_class(struct sandboxes *all, const char *class, bool drained
 {
         char *slot = class[0] ? drained_slot(all, class) : NULL;
 
-        if (!slot && (class[0] == '\0' || (all->classes.count > 0 && !find(all, class)) || strlen(class) > CLASS_NAME_MAX)) {
+        if (!slot && (class[0] == '\0' || (all->classes.count > 0 && !class_find(all, class)) || strlen(class) > CLASS_NAME_MAX)) {
                 err_set(e, ERR_SANDBOX_NOT_FOUND, 0, "no runtime class '%.40s' here", class);
                 return err_hint(e, "creto-runtime runtimes");
         }

@@ -407,7 +407,7 @@ char *sandbox_spec_text(const struct spec *spec, size_t *len)
         return text_take(&w, len);
 }
 
-static unsigned of_owner(const struct sandboxes *all, const char *owner)
+unsigned sandboxes_of_owner(const struct sandboxes *all, const char *owner)
 {
         unsigned n = 0;
 
@@ -439,7 +439,7 @@ static int admit(struct sandboxes *all, const struct sandbox_request *req, struc
         if (sandboxes_class_check(all, req->spec->runtime, e) < 0)
                 return -(int)e->code;
         host_look(all);
-        all->promised.of_owner = req->pool ? 0 : of_owner(all, req->owner);
+        all->promised.of_owner = req->pool ? 0 : sandboxes_of_owner(all, req->owner);
         if (admission_check(&all->config.rules, &all->host, &all->promised, &req->spec->limits, &resource, e) == 0 &&
             (!req->background || leave_a_place(all, &req->spec->limits, &resource, e) == 0))
                 return 0;

@@ -126,6 +126,8 @@ int record_load_all(struct sandboxes *all, struct err *e);
 int record_spec(const struct sandbox *sb, struct spec *spec, char **arena, struct err *e);
 
 /* ---- classes.c ---- */
+/* As the warden has said it; NULL where there is none of that name, or nothing was said yet. */
+const struct ipc_class *class_find(const struct sandboxes *all, const char *name);
 void classes_load(struct sandboxes *all);
 
 /* ---- setup.c ---- */
@@ -146,6 +148,8 @@ void sandbox_session_new(struct sandbox *sb, int stream);
 void sandbox_ready(struct sandbox *sb); /* creto-init has answered */
 
 char *sandbox_spec_text(const struct spec *spec, size_t *len);
+/* How many an owner has, ready ones of pools left out; 0 where that is not limited. */
+unsigned sandboxes_of_owner(const struct sandboxes *all, const char *owner);
 
 /* The stream to the creto-init that runs commands. */
 void sandbox_stream(struct sandbox *sb, int stream);

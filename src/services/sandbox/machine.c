@@ -13,18 +13,10 @@ bool is_machine(const struct sandbox *sb)
         return strcmp(sb->setup.runtime, "qemu") == 0;
 }
 
-static const struct ipc_class *native_of(const struct sandboxes *all)
-{
-        for (uint32_t i = 0; i < all->classes.count; i++)
-                if (strcmp(all->classes.of[i].name, "native") == 0)
-                        return &all->classes.of[i];
-        return NULL;
-}
-
 void machine_describe(struct sandboxes *all)
 {
         const struct vm_assets *a = all->config.vm;
-        const struct ipc_class *native = native_of(all);
+        const struct ipc_class *native = class_find(all, "native");
         bool there = a->kernel >= 0 && access(a->qemu, X_OK) == 0;
 
         if (!native || all->classes.count == IPC_CLASSES_MAX)
