@@ -8,13 +8,14 @@
 
 enum { TRY_MS = 2000 };
 
-static int open_engine(const struct runtime_class *class, struct stat *st, struct err *e)
+/* What an ordinary user starts has no rights but theirs; and whose it is, their namespace does not say. */
+static int open_engine(const struct runtime_class *class, bool user, struct stat *st, struct err *e)
 {
         char path[CLASS_BINARY_MAX + 32];
         int fd = -1, failed = ENOENT;
 
         for (unsigned i = 0; fd < 0 && class_place(class, i, path, sizeof(path)); i++)
-                if ((fd = fd_open_trusted(path, st)) < 0 && errno != ENOENT)
+                if ((fd = fd_open_trusted(path, user, st)) < 0 && errno != ENOENT)
                         failed = errno;
         if (fd >= 0)
                 return fd;
@@ -37,11 +38,7 @@ int engine_ready(struct nest *n, const struct runtime_class *class, bool *old, s
         char ignored[64];
         struct stat st;
 
-        if (n->config.user) {
-                err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s' needs root", class->name);
-                return err_hint(e, "use the service, or sudo; class native does without");
-        }
-        auto_fd exe = open_engine(class, &st, e);
+        auto_fd exe = open_engine(class, n->config.user, &st, e);
         if (exe < 0)
                 return exe;
         uint64_t changed = (uint64_t)st.st_ctim.tv_sec * 1000000000 + (uint64_t)st.st_ctim.tv_nsec;

@@ -54,6 +54,7 @@ struct nest_job {
         int timer;       /* when it has to be looked at again */
         int bundle;      /* a tmpfs */
         int stream;      /* the host's end, or -1 where it is still to be had */
+        int told;        /* an ordinary user's engine: how it ended is read here (proc_hold()); or -1 */
         int socket_dir;  /* where creto-init will make its socket, or -1 */
         bool done;       /* the engine has ended well */
         uint64_t end_ms; /* when it has taken too long */
