@@ -46,8 +46,14 @@ TEST(config_is_as_it_was_reviewed)
                                            .start_as_root = true,
                                            .socket_dir = true };
 
+        struct oci_config user_crun = crun, user_gvisor = gvisor;
+
+        user_crun.first_id = user_gvisor.first_id = 0;
+        user_crun.ids = user_gvisor.ids = 1;
         check_golden("config-crun.json", &crun);
         check_golden("config-gvisor.json", &gvisor);
+        check_golden("config-crun-user.json", &user_crun);
+        check_golden("config-gvisor-user.json", &user_gvisor);
 }
 
 TEST(config_does_not_fit)

@@ -14,7 +14,7 @@
 #include "base/fd.h"
 #include "programs/init/init.h"
 
-enum { BACKLOG = 4 };
+enum { BACKLOG = 4, CAPS = 32 };
 
 static void move(int from, int to)
 {
@@ -67,6 +67,20 @@ static void become_init(void)
                 _exit(2);
 }
 
+/* Who may look into a process is asked of the namespace in which it was executed: so that is the new one. Its capabilities are those of before. */
+_Noreturn static void start_again(void)
+{
+        char *argv[] = { "creto-init", NULL }, *env[] = { NULL };
+        int config = fd_pipe_with(&boot, sizeof(boot));
+
+        for (unsigned cap = 0; cap < CAPS; cap++)
+                prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0); /* those that it has */
+        if (config < 0 || dup2(config, BOOT_FD_CONFIG) < 0 || fcntl(BOOT_FD_CONFIG, F_SETFD, 0) < 0)
+                _exit(2);
+        syscall(SYS_execve, "/dev/init", argv, env);
+        _exit(2);
+}
+
 void engine_settle(void)
 {
         bool own_socket = boot_has(BOOT_BIND);
@@ -87,4 +101,6 @@ void engine_settle(void)
                 make_socket();
         else
                 move(BOOT_ENGINE_STREAM, BOOT_FD_STREAM);
+        if (boot_has(BOOT_ONE_UID) && !boot_has(BOOT_OWN_KERNEL)) /* gVisor does not ask, and would take the capabilities away */
+                start_again();
 }
