@@ -200,8 +200,6 @@ static int enter_bundle(const struct call *c, struct err *e)
         if (unshare(CLONE_NEWNS | CLONE_NEWNET | (c->user ? CLONE_NEWCGROUP : 0)) < 0 ||
             mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
                 return err_sys(e, "cannot make namespaces");
-        if (c->user && mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
-                return err_sys(e, "cannot mount a /proc for the engine");
         if (move_to(c->b->job->bundle, "/tmp", e) < 0 || move_to(c->disk, "/tmp/disk", e) < 0 ||
             (c->root >= 0 ? move_to(c->root, "/tmp/rootfs", e) : mnt_host_root("/tmp/rootfs", e)) < 0 ||
             (c->socket_dir >= 0 && move_to(c->socket_dir, "/tmp/guest", e) < 0) || hide_groups(e) < 0)
@@ -226,6 +224,15 @@ static int enter_groups(const struct call *c, struct err *e)
         return count < 0 ? count : fd_write_file(v2, "cgroup.procs", "0") < 0 ? err_sys(e, "cannot enter the group") : 0;
 }
 
+/* Whatever an ordinary user's engine leaves behind ends with the first process there. A /proc that shows it is needed from here on. */
+static int enter_pids(const struct call *c, struct err *e)
+{
+        proc_hold(c->told);
+        if (unshare(CLONE_NEWNS) < 0 || mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+                return err_sys(e, "cannot mount a /proc for the engine");
+        return 0;
+}
+
 /* Standard streams; then, for who can pass them on, the guest stream and the slot. */
 _Noreturn static void become_engine(struct call *c)
 {
@@ -237,9 +244,7 @@ _Noreturn static void become_engine(struct call *c)
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         setsid();
-        if (c->user)
-                proc_hold(c->told);
-        if (enter_groups(c, &e) == 0 && make_parts(c, &e) == 0 && enter_bundle(c, &e) == 0) {
+        if ((!c->user || enter_pids(c, &e) == 0) && enter_groups(c, &e) == 0 && make_parts(c, &e) == 0 && enter_bundle(c, &e) == 0) {
                 class_run_argv(c->b->want.class, c->b->id, (unsigned)count - 3, c->old, argv);
                 if (exe >= 0 && fd_arrange(c->gvisor ? gvisor : others, (size_t)count) == 0)
                         proc_exec(exe, count, argv);
