@@ -20,8 +20,11 @@ static int open_engine(const struct runtime_class *class, bool user, struct stat
         if (fd >= 0)
                 return fd;
         err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': %s %s", class->name, class->binary,
-                failed == EPERM ? "is no program that root owns and nobody else may write" : "is not installed");
-        return err_hint(e, "%s", failed == EPERM ? "chown root and chmod 755 it, if you trust who made it" : class_hint(class));
+                failed != EPERM ? "is not installed"
+                : user          ? "is no program that nobody else may write"
+                                : "is no program that root owns and nobody else may write");
+        return err_hint(e, "%s",
+                        failed == EPERM ? "chmod 755 it, and for the service chown root, if you trust who made it" : class_hint(class));
 }
 
 static int not_working(const struct runtime_class *class, struct err *e)
