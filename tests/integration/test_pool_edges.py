@@ -545,7 +545,11 @@ def a_key_is_one_sandbox():
         check_equal(claim(s, "p", key=agents[0], headers=key)["sandboxId"], first["sandboxId"], "the same again")
         check(claim(s, "p", key=agents[1], headers=key)["sandboxId"] != first["sandboxId"], "the key of another caller")
         check(claim(s, "p", key=agents[0], headers={"Idempotency-Key": "once-2"})["sandboxId"] != first["sandboxId"], "another key")
-        s.kill("creto-runtimed")
+        for _ in range(2):
+            answer = s.call("POST", "/v1/warm-pools/p/claim", {"env": {"A": "1"}}, key=agents[0], headers=key)
+            check_equal((answer.status, answer.code), (400, "INVALID_SPEC"), "the key of another request")
+            check(first["sandboxId"] in answer.json["error"]["message"] and "new key" in answer.json["error"]["hint"], answer.body)
+            s.kill("creto-runtimed")
         check_equal(claim(s, "p", key=agents[0], headers=key)["sandboxId"], first["sandboxId"], "after a restart")
         check_equal(get(s, "p")["claimedCount"], 3, "claimed")
 
