@@ -180,12 +180,12 @@ static int make_parts(struct call *c, struct err *e)
         return c->root < 0 ? c->root : 0;
 }
 
-/* Engines look for groups here, and make their own where they can. They see the empty hierarchy, and can make none. */
+/* Engines look for groups here, and make their own where they can. They see the hierarchy of version 2, which on some hosts is there already (EBUSY), and can make none. */
 static int hide_groups(struct err *e)
 {
         static const char at[] = "/sys/fs/cgroup";
 
-        if (mount("cgroup2", at, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 ||
+        if ((mount("cgroup2", at, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 && errno != EBUSY) ||
             mount(NULL, at, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
                 return err_sys(e, "cannot hide %s", at);
         return 0;
