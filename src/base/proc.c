@@ -93,7 +93,8 @@ static void tell(int fd, siginfo_t info)
 
 void proc_hold(const int told[2])
 {
-        siginfo_t info = { 0 };
+        siginfo_t info;
+        int end = 0;
         pid_t child = has_parent(told) ? fork() : -1;
 
         if (child == 0)
@@ -101,10 +102,13 @@ void proc_hold(const int told[2])
         if (child < 0 || dup2(told[1], 0) < 0)
                 _exit(127);
         sys_close_range(1, ~0U, 0);
-        while (waitid(P_ALL, 0, &info, WEXITED) == 0 || errno == EINTR)
-                if (info.si_pid == child)
+        for (int r; (r = waitid(P_ALL, 0, &info, WEXITED)) == 0 || errno == EINTR;) {
+                if (r == 0)
+                        end = end_as(&info);
+                if (r == 0 && info.si_pid == child)
                         tell(0, info);
-        _exit(end_as(&info));
+        }
+        _exit(end);
 }
 
 void proc_bury(bool (*known)(void *ctx, pid_t pid), void *ctx)
