@@ -15,16 +15,24 @@ static const struct {
         const char *isolation;
         uint32_t lacks, can;
         const char *old[2], *own[6]; /* options of ours, before the command: an old release's, or a newer one's first */
+        const char *user;            /* and where an ordinary user calls it */
 } engines[CLASS_ENGINES] = {
-        [ENGINE_NONE] = { "none", "namespaces, seccomp and Landlock on the host's kernel", 0, ALL_CANS, { NULL }, { NULL } },
-        [ENGINE_OCI] = { "oci", "as its engine has it, seccomp and Landlock", 0, ALL_CANS, { NULL }, { NULL } },
+        [ENGINE_NONE] = { "none", "namespaces, seccomp and Landlock on the host's kernel", 0, ALL_CANS, { NULL }, { NULL }, NULL },
+        [ENGINE_OCI] = { "oci", "as its engine has it, seccomp and Landlock", 0, ALL_CANS, { NULL }, { NULL }, NULL },
         [ENGINE_CRUN] = { "crun",
                           "namespaces, seccomp and Landlock on the host's kernel",
                           0,
                           ALL_CANS,
                           { NULL },
-                          { "--cgroup-manager=disabled" } },
-        [ENGINE_RUNC] = { "runc", "namespaces, seccomp and Landlock on the host's kernel", 0, ALL_CANS, { NULL }, { "--rootless=true" } },
+                          { "--cgroup-manager=disabled" },
+                          NULL },
+        [ENGINE_RUNC] = { "runc",
+                          "namespaces, seccomp and Landlock on the host's kernel",
+                          0,
+                          ALL_CANS,
+                          { NULL },
+                          { "--rootless=true" },
+                          NULL },
         /* Its processes are not the host's: how many there are is not to be limited there. */
         [ENGINE_GVISOR] = { "gvisor",
                             "a kernel of its own in user space (gVisor)",
@@ -32,7 +40,8 @@ static const struct {
                             1U << CAN_CHANGE_LIMITS | 1U << CAN_EMBED,
                             { "--platform=ptrace", "--platform=systrap" },
                             { "--network=none", "--ignore-cgroups", "--host-uds=create", "--overlay2=none",
-                              "--file-access-mounts=exclusive" } },
+                              "--file-access-mounts=exclusive" },
+                            "--rootless" },
 };
 
 static const struct {
@@ -230,7 +239,7 @@ static const char *engine_name(const struct runtime_class *class)
         return slash ? slash + 1 : class->binary;
 }
 
-void class_run_argv(const struct runtime_class *class, const char *id, unsigned fds, bool old, const char *argv[CLASS_ARGS_MAX])
+void class_run_argv(const struct runtime_class *class, const char *id, unsigned fds, bool old, bool user, const char *argv[CLASS_ARGS_MAX])
 {
         static const char *const counts[] = { "0", "1", "2", "3", "4" };
         static const char *const run[] = { "run", "--detach", "--bundle", "/tmp", "--pid-file", "/tmp/pid" };
@@ -242,6 +251,8 @@ void class_run_argv(const struct runtime_class *class, const char *id, unsigned 
         add(&a, engines[class->engine].old[old ? 0 : 1]);
         for (size_t i = 0; i < sizeof(engines[0].own) / sizeof(engines[0].own[0]); i++)
                 add(&a, engines[class->engine].own[i]);
+        if (user)
+                add(&a, engines[class->engine].user);
         for (unsigned i = 0; i < class->option_count; i++)
                 add(&a, class->options[i]);
         for (size_t i = 0; i < sizeof(run) / sizeof(run[0]); i++)

@@ -85,20 +85,25 @@ TEST(engines_are_called_so)
         static const struct {
                 const char *class;
                 unsigned fds;
-                bool old;
+                bool old, user;
                 const char *argv;
         } calls[] = {
-                { "crun", 2, false,
+                { "crun", 2, false, false,
                   "crun --root /tmp/state --cgroup-manager=disabled run --detach --bundle /tmp --pid-file /tmp/pid --preserve-fds 2 sb-1" },
-                { "runc", 1, false,
+                { "runc", 1, false, false,
                   "runc --root /tmp/state --rootless=true run --detach --bundle /tmp --pid-file /tmp/pid --preserve-fds 1 sb-1" },
-                { "gvisor", 0, false,
+                { "gvisor", 0, false, false,
                   "runsc --root /tmp/state --platform=systrap --network=none --ignore-cgroups --host-uds=create --overlay2=none "
                   "--file-access-mounts=exclusive run --detach --bundle /tmp --pid-file /tmp/pid sb-1" },
-                { "gvisor", 0, true,
+                { "gvisor", 0, true, false,
                   "runsc --root /tmp/state --platform=ptrace --network=none --ignore-cgroups --host-uds=create --overlay2=none "
                   "--file-access-mounts=exclusive run --detach --bundle /tmp --pid-file /tmp/pid sb-1" },
-                { "youki", 2, false,
+                { "crun", 2, false, true,
+                  "crun --root /tmp/state --cgroup-manager=disabled run --detach --bundle /tmp --pid-file /tmp/pid --preserve-fds 2 sb-1" },
+                { "gvisor", 0, true, true,
+                  "runsc --root /tmp/state --platform=ptrace --network=none --ignore-cgroups --host-uds=create --overlay2=none "
+                  "--file-access-mounts=exclusive --rootless run --detach --bundle /tmp --pid-file /tmp/pid sb-1" },
+                { "youki", 2, false, false,
                   "youki --root /tmp/state --log-level=error run --detach --bundle /tmp --pid-file /tmp/pid --preserve-fds 2 sb-1" },
         };
         struct runtime_class youki;
@@ -113,7 +118,7 @@ TEST(engines_are_called_so)
                 const struct runtime_class *class = classes_find(&all, calls[i].class);
 
                 CHECK(class);
-                class_run_argv(class, "sb-1", calls[i].fds, calls[i].old, argv);
+                class_run_argv(class, "sb-1", calls[i].fds, calls[i].old, calls[i].user, argv);
                 CHECK_STR(joined(argv), calls[i].argv);
                 CHECK(!strstr(joined(argv), "kvm"));
         }

@@ -241,7 +241,7 @@ _Noreturn static void become_engine(struct call *c)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         setsid();
         if ((!c->user || enter_pids(c, &e) == 0) && enter_groups(c, &e) == 0 && make_parts(c, &e) == 0 && enter_bundle(c, &e) == 0) {
-                class_run_argv(c->b->want.class, c->b->id, (unsigned)count - 3, c->old, argv);
+                class_run_argv(c->b->want.class, c->b->id, (unsigned)count - 3, c->old, c->user, argv);
                 if (exe >= 0 && fd_arrange(c->gvisor ? gvisor : others, (size_t)count) == 0)
                         proc_exec(exe, count, argv);
                 err_sys(&e, "cannot start the engine");
