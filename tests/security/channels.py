@@ -1,8 +1,8 @@
 """Ways in which two sandboxes could talk without a network; run inside. A word of BITS bits goes from one to the other as a set of things that are done, or not.
 
-    channels.py prepare|send|receive NAME=WORD…
+    channels.py prepare|send|receive[,…] NAME=WORD…
 
-One line for each: NAME, a tab, the word that was received, or what was refused. What has to stay does so in a process of its own, until the sandbox ends."""
+One line for each: NAME, a tab, the word that was received, or what was refused. What has to stay does so in a process of its own, until the sandbox ends, or the same is done again."""
 import ctypes
 import fcntl
 import os
@@ -41,10 +41,10 @@ def shared_files(top, least):
 
 
 def stay(work=lambda: time.sleep(STAY_S)):
-    """Returns in the parent; the child has what is open, and goes when the same channel is used again."""
+    """Returns in the parent; the child has what is open."""
     pid = os.fork()
     if pid:
-        with open(f"/tmp/stays-{current}", "a") as f:
+        with open(f"/tmp/stays-{verb}-{current}", "a") as f:
             f.write(f"{pid}\n")
     else:
         os.setsid()
@@ -56,10 +56,11 @@ def stay(work=lambda: time.sleep(STAY_S)):
 
 
 def end_those_before():
-    if os.path.exists(f"/tmp/stays-{current}"):
-        for pid in open(f"/tmp/stays-{current}").read().split():
-            succeeds(lambda pid=pid: os.kill(int(pid), signal.SIGKILL))
-        os.unlink(f"/tmp/stays-{current}")
+    path = f"/tmp/stays-{verb}-{current}"
+    if os.path.exists(path):
+        for pid in open(path).read().split():
+            succeeds(lambda: os.kill(int(pid), signal.SIGKILL))
+        os.unlink(path)
 
 
 def bits_of(word):
@@ -81,14 +82,14 @@ def succeeds(f):
 # ---- what both see of the host: locks, watches, and the page cache of one file ----
 
 def send_lock(word):
-    files = [os.open(shared_files("/usr/bin", 1)[i], os.O_RDONLY) for i in bits_of(word)]
+    files = [os.open(shared_files("/usr/share", 1)[i], os.O_RDONLY) for i in bits_of(word)]
     for fd in files:
         fcntl.flock(fd, fcntl.LOCK_EX)
     stay()
 
 
 def receive_lock():
-    files = [os.open(path, os.O_RDONLY) for path in shared_files("/usr/bin", 1)]
+    files = [os.open(path, os.O_RDONLY) for path in shared_files("/usr/share", 1)]
     return word_of(lambda i: not succeeds(lambda: fcntl.flock(files[i], fcntl.LOCK_EX | fcntl.LOCK_NB)))
 
 
@@ -234,17 +235,17 @@ CHANNELS = {
 }
 
 
-def one(verb, name, word):
-    prepare, send, receive = CHANNELS[name]
+def one():
+    prepare, send, receive = CHANNELS[current]
     try:
-        if verb == "prepare":
-            end_those_before()
-        return prepare() if verb == "prepare" else send(word) if verb == "send" else receive()
+        end_those_before()
+        return prepare() if verb == "prepare" else send(int(text)) if verb == "send" else receive()
     except OSError as e:
         return e
 
 
 if __name__ == "__main__":
-    for spec in sys.argv[2:]:
-        current, _, text = spec.partition("=")
-        print(f"{current}\t{one(sys.argv[1], current, int(text))}", flush=True)
+    for verb in sys.argv[1].split(","):
+        for spec in sys.argv[2:]:
+            current, _, text = spec.partition("=")
+            print(f"{current}\t{one()}", flush=True)
