@@ -79,17 +79,21 @@ def succeeds(f):
         return False
 
 
-# ---- what both see of the host: locks, watches, and the page cache of one file ----
+# ---- files that both see: locks on them, and watches ----
 
-def send_lock(word):
-    files = [os.open(shared_files("/usr/share", 1)[i], os.O_RDONLY) for i in bits_of(word)]
+SKELETON = ["/", "/etc", "/dev", "/home", "/mnt", "/var", "/etc/passwd", "/etc/group", "/etc/hosts", "/etc/nsswitch.conf", "/dev/null", "/dev/zero", "/dev/full", "/dev/random",
+            "/dev/urandom", "/usr"]
+
+
+def send_lock(paths, word):
+    files = [os.open(paths[i], os.O_RDONLY) for i in bits_of(word)]
     for fd in files:
         fcntl.flock(fd, fcntl.LOCK_EX)
     stay()
 
 
-def receive_lock():
-    files = [os.open(path, os.O_RDONLY) for path in shared_files("/usr/share", 1)]
+def receive_lock(paths):
+    files = [os.open(path, os.O_RDONLY) for path in paths]
     return word_of(lambda i: not succeeds(lambda: fcntl.flock(files[i], fcntl.LOCK_EX | fcntl.LOCK_NB)))
 
 
@@ -122,30 +126,28 @@ def receive_open():
 
 
 
-def cached(path):
-    """Whether its first page is in memory; asking does not bring it there."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.preadv(fd, [bytearray(16)], 0, os.RWF_NOWAIT)
-        return True
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(fd)
+# ---- what one kernel counts for all ----
+
+def counted():
+    """How many terminals there are: of all sandboxes, and of the host."""
+    with open("/proc/sys/kernel/pty/nr", encoding="ascii") as f:
+        return int(f.read())
 
 
-def send_cache(word):
-    for i, path in enumerate(shared_files("/usr/share", 4 * PAGE)):
-        fd = os.open(path, os.O_RDONLY)
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        if word >> i & 1:
-            os.pread(fd, 16, 0)
-        os.close(fd)
+def count_before():
+    with open("/tmp/counted", "w", encoding="ascii") as f:
+        f.write(str(counted()))
 
 
-def receive_cache():
-    files = shared_files("/usr/share", 4 * PAGE)
-    return word_of(lambda i: cached(files[i]))
+def send_count(word):
+    for _ in range(word):
+        os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY)
+    stay()
+
+
+def receive_count():
+    with open("/tmp/counted", encoding="ascii") as f:
+        return counted() - int(f.read())
 
 
 # ---- names: each sandbox has its own ----
@@ -206,7 +208,9 @@ def send_process(word):
             libc.prctl(15, name, 0, 0, 0)  # PR_SET_NAME
             time.sleep(STAY_S)
         stay(work)
-    time.sleep(0.2)
+    end = time.monotonic() + 5
+    while receive_process() != word and time.monotonic() < end:
+        time.sleep(0.02)
 
 
 def receive_process():
@@ -222,9 +226,10 @@ def nothing():
 
 # name: prepare, send, receive
 CHANNELS = {
-    "flock": (nothing, send_lock, receive_lock),
+    "flock": (nothing, lambda word: send_lock(shared_files("/usr/share", 1), word), lambda: receive_lock(shared_files("/usr/share", 1))),
+    "skeleton": (nothing, lambda word: send_lock(SKELETON, word), lambda: receive_lock(SKELETON)),
     "inotify": (lambda: watch(shared_files("/usr/bin", 1)), lambda word: send_open(shared_files("/usr/bin", 1), word), receive_open),
-    "page-cache": (nothing, send_cache, receive_cache),
+    "kernel-counters": (count_before, send_count, receive_count),
     "abstract-sockets": (nothing, send_abstract, receive_abstract),
     "loopback": (nothing, send_tcp, receive_tcp),
     "sysv-shm": (nothing, send_shm, receive_shm),
