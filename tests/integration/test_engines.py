@@ -98,6 +98,20 @@ def engines_that_break():
 
 
 @test
+def an_engine_that_was_slow_once():
+    """Its first answer takes longer than it may, as on a host that has other things to do. It is asked again, and not at every request."""
+    root_only()
+    with Engines({"slow": ANSWERS}) as s:
+        asked = os.path.join(s.dir, "asked")
+        s.write(os.path.join(s.dir, "slow"), f'case "$*" in *--version*) echo >> {asked}; [ $(wc -l < {asked}) -gt 1 ] || sleep 10; echo slow 1; exit 0;; esac\nexec {CRUN} "$@"\n')
+        for _ in range(3):
+            s.refuses("slow", "--version does not answer", "after 5 s")
+        with open(asked, encoding="ascii") as f:
+            check_equal(len(f.readlines()), 1, "how often it was asked")
+        check(poll(lambda: s.call("POST", "/v1/sandboxes", {"spec": {"image": "host", "runtimeClass": "slow"}}).status == 201, 20, 0.5), "it is never asked again")
+
+
+@test
 def an_engine_that_hangs_holds_up_nobody():
     root_only()
     with Engines({"hangs": ANSWERS + "sleep 1000\n"}) as s:
