@@ -2,7 +2,7 @@
 """One suite for every runtime class (driver/cases.py): what a class disclaims by its limits and capabilities is skipped, everything else has to be as it is everywhere. Ends with the
 table of classes and cases.
 
-    tests/conform/test_driver.py [CLASS[/CASE]]"""
+    [CRETO_TEST_CONFIG=FILE.toml] tests/conform/test_driver.py [CLASS[/CASE]]"""
 import os
 import sys
 import time
@@ -11,7 +11,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "../lib"), os.path.join(HERE, "driver")]
 import harness
 from cases import CASES
-from classes import leftovers, runtimes
+from classes import config, leftovers, runtimes
 from harness import IS_ROOT, check, main, need_cli, report, skip, test
 from service import Service
 
@@ -52,7 +52,7 @@ def drivers():
         skip("engines need root")
     only, _, which = (sys.argv[1] if len(sys.argv) > 1 else "").partition("/")
     sys.argv[1:] = []
-    with Service(config="[service]\nprepared = 0\n") as s:
+    with Service(config=config()) as s:
         classes = runtimes(s, only)
         check(classes, "there are no classes")
         before = leftovers(s)

@@ -2,7 +2,7 @@
 """Every attack against every runtime class: what a class disclaims by its limits and capabilities is skipped, with the reason; everything else has to be withstood everywhere. Ends with the
 table of attacks and classes.
 
-    tests/security/test_classes.py [CLASS]
+    [CRETO_TEST_CONFIG=FILE.toml] tests/security/test_classes.py [CLASS]
 
 All of a class happens in one sandbox, beside what ends it where memory is the whole sandbox's, and a second one that it tries to talk to. A class with a kernel of its own meets some
 attacks with that kernel: OWN lists them, with the reason why nothing of the host is in it."""
@@ -23,7 +23,7 @@ sys.path[:0] = [os.path.join(HERE, "../lib"), os.path.join(HERE, "../conform/dri
 import harness
 from attacks import controls, verdict
 from cases import Box
-from classes import leftovers, runtimes
+from classes import config, leftovers, runtimes
 from harness import IS_ROOT, attack_bytes, attack_outside, attack_table, check, check_equal, main, memory_of, need_cli, outcomes, poll, report, skip, test
 from service import Service, UnixConnection
 
@@ -39,9 +39,10 @@ ITS_OWN = {
         "what /proc and /sys show is gVisor's own: of this sandbox, and made up beyond it": [
             "list-sys", "proc1-environ", "proc1-maps", "proc1-auxv", "proc1-fd-list", "proc1-fd-open", "proc1-ns", "proc-cmdline", "kernel-log", "syslog"],
         "namespaces and mounts in them are gVisor's own": [
-            "userns-mount", "unshare-user", "unshare-cgroup", "unshare-time", "clone-mnt", "clone-user", "clone-user-high-bits", "clone3-user"],
+            "userns-mount", "unshare-user", "unshare-cgroup", "unshare-time", "clone-mnt", "clone-user", "clone-user-high-bits", "clone3-user", "unshare-mnt", "clone-cgroup"],
         "the device is gVisor's own": ["device-fuse", "device-tun", "device-any"],
-        "the call is answered by gVisor, which has its own filter towards the host": ["no-filter", "own-listener", "keyctl", "open-by-handle", "netlink-uevent"],
+        "the call is answered by gVisor, which has its own filter towards the host": ["no-filter", "own-listener", "keyctl", "open-by-handle", "netlink-uevent",
+                                                                                                "io-uring"],
         "processes and their priorities are gVisor's own": ["priority", "setpriority-1", "affinity-1"],
     },
     "guest": {
@@ -328,7 +329,7 @@ def classes():
     rows, group = [row for row in attack_table() if row[1] != "T"], groups()
     outside = controls(attack_table())
     os.environ["CRETO_TEST_SECRET"] = SECRET
-    with planted() as specs, SlowService(config="[service]\nprepared = 0\n") as s:
+    with planted() as specs, SlowService(config=config()) as s:
         control = outcomes(attack_outside(["--batch", *specs]).text)
         lost = [x for x in specs if control.get(x, ("", ""))[0] != "won"]
         check(not lost, f"controls: {lost}: these attack nothing")

@@ -163,13 +163,20 @@ static void merge_limits(struct limits *to, const struct limits *from)
         to->wanted |= from->wanted;
 }
 
-int sandbox_claim_check(const struct spec *spec, const struct sandbox_claim *c, struct err *e)
+int sandbox_claim_check(const struct sandboxes *all, const struct spec *spec, const struct sandbox_claim *c, struct err *e)
 {
+        const struct ipc_class *class = class_find(all, spec->runtime);
         struct limits to = spec->limits;
 
         if (strcmp(spec->runtime, "qemu") == 0 && c->limits.wanted) {
                 err_set(e, ERR_INVALID_SPEC, 0, "the limits of a virtual machine are those that it was started with");
                 return err_hint(e, "claim without limits, or from a pool whose template has the ones you need");
+        }
+        uint32_t missing = class ? limits_missing(&c->limits, class->limits) & c->limits.wanted : 0;
+        if (missing) {
+                err_set(e, ERR_NOT_SUPPORTED, 0, "resourceLimits.%s: runtime class '%s' cannot keep it", limit_table[__builtin_ctz(missing)].field,
+                        spec->runtime);
+                return err_hint(e, "leave it out; creto-runtime runtimes says what each class keeps");
         }
         merge_limits(&to, &c->limits);
         return limits_check_change(&spec->limits, &to, e);
