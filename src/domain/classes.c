@@ -199,14 +199,20 @@ void class_describe(const struct runtime_class *class, uint32_t limits, const ch
         snprintf(out->hint, sizeof(out->hint), "%.*s", IPC_CLASS_TEXT_MAX, why ? why->hint : "");
 }
 
+#define SAYS_WHERE "runtime.NAME.binary of /etc/creto-runtime/config.toml says where the engine is"
+#define BACKPORTS "; in Debian 12 better: apt-get install -t bookworm-backports runsc"
+
 const char *class_hint(const struct runtime_class *class)
 {
-        if (class->binary[0] == '/')
-                return "runtime.NAME.binary of /etc/creto-runtime/config.toml says where the engine is";
-        return class->engine == ENGINE_CRUN     ? "apt-get install crun"
-               : class->engine == ENGINE_RUNC   ? "apt-get install runc"
-               : class->engine == ENGINE_GVISOR ? "apt-get install runsc; in Debian 12 better: apt-get install -t bookworm-backports runsc"
-                                                : "";
+        static const char *const hints[CLASS_ENGINES][2] = {
+                [ENGINE_NONE] = { "", "" },
+                [ENGINE_OCI] = { "", SAYS_WHERE },
+                [ENGINE_CRUN] = { "apt-get install crun", SAYS_WHERE "; apt-get install crun puts one into /usr/bin" },
+                [ENGINE_RUNC] = { "apt-get install runc", SAYS_WHERE "; apt-get install runc puts one into /usr/sbin" },
+                [ENGINE_GVISOR] = { "apt-get install runsc" BACKPORTS, SAYS_WHERE "; apt-get install runsc puts one into /usr/bin" },
+        };
+
+        return hints[class->engine][class->binary[0] == '/'];
 }
 
 /* ---- calls ---- */
