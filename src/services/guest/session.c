@@ -443,7 +443,6 @@ void session_bind(struct session *s, const uint8_t claim[GUEST_CLAIM])
                 memcpy(s->asked, claim, GUEST_CLAIM);
         s->binds++;
         put(s, GUEST_BIND, 0, 0, claim, GUEST_CLAIM);
-        session_flush(s);
 }
 
 const uint8_t *session_bound(const struct session *s)
