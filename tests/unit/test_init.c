@@ -1299,6 +1299,40 @@ TEST(one_claim_for_life)
         CHECK(send_frame(&h, GUEST_SHUTDOWN, 0, 0, NULL, 0) == 0);
 }
 
+/* What became of the exec `n`, if it was not started: the code of its failure; else 0. */
+static int bound_exec(struct host *h, uint32_t n)
+{
+        if (begin_sh(h, n, GUEST_EXEC_BOUND, "echo run") < 0 || !WAIT_FOR(h, ended(h, n)))
+                return -1;
+        return chan(h, n)->exited ? 0 : (int)chan(h, n)->fail.code;
+}
+
+/* A command that is a claim's runs where the last BIND of its connection was taken, and nowhere else. */
+TEST(command_of_a_claim)
+{
+        uint8_t claim[GUEST_CLAIM];
+        char path[96];
+        HOST h;
+
+        CHECK(launch_listening(&h, path, sizeof(path)) == 0);
+        CHECK(dial(&h, path) == 0 && hello(&h, 1) == 0 && WAIT_FOR(&h, h.hello_ok));
+        CHECK_INT(bound_exec(&h, 1), ERR_SANDBOX_NOT_READY); /* no BIND yet */
+        memset(claim, 'a', sizeof(claim));
+        CHECK(send_frame(&h, GUEST_BIND, 0, 0, claim, sizeof(claim)) == 0); /* both at once */
+        CHECK_INT(bound_exec(&h, 2), 0);
+        CHECK(h.bounds == 1 && h.bound[0] == 'a');
+        memset(claim, 'b', sizeof(claim));
+        CHECK(send_frame(&h, GUEST_BIND, 0, 0, claim, sizeof(claim)) == 0); /* another's */
+        CHECK_INT(bound_exec(&h, 3), ERR_SANDBOX_NOT_READY);
+        CHECK(h.bounds == 2 && h.bound[0] == 'a');
+        CHECK_INT(bind_to(&h, 'a'), 'a');
+        CHECK_INT(bound_exec(&h, 4), 0);
+        CHECK(dial(&h, path) == 0 && hello(&h, 2) == 0 && WAIT_FOR(&h, h.hello_ok));
+        CHECK_INT(bound_exec(&h, 5), ERR_SANDBOX_NOT_READY); /* this connection has not asked */
+        CHECK(sh(&h, 6, "echo bound"));
+        CHECK(send_frame(&h, GUEST_SHUTDOWN, 0, 0, NULL, 0) == 0);
+}
+
 /* Its answer was never read: the next connection knows. */
 TEST(bound_unheard)
 {
