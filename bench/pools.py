@@ -45,7 +45,7 @@ class Pools:
             raise Missing("the service is started by root")
         from service import Service  # reads CRETO_BUILD
         self.client = os.path.join(tools.dir, "bench-pool")
-        self.service = Service(tcp=True, config=CONFIG)
+        self.service = Service(tcp=True, config=CONFIG, run_on="/dev/shm" if os.path.ismount("/dev/shm") else None)
         self.service.start()
         self.key = self.service.good("POST", "/v1/api-keys", {"name": "bench", "role": "admin"})["key"]
 
