@@ -251,12 +251,16 @@ static void begin_command(void *ctx, struct sandbox *sb)
                 run_begin(call_of(r)->own, sb);
 }
 
-/* It is read before anything is claimed. False where it was answered that it cannot be had. */
-static bool read_run(struct call *c, const struct json_node *body)
+/* It is read before anything is claimed. False where it was answered that it cannot be had: with a key it would be begun twice, or not at all. */
+static bool read_run(struct call *c, const struct json_node *body, const char *key)
 {
         const struct json_node *command = json_get(body, "command"), *detach = json_get(body, "detach");
 
-        return ((!command || json_is_null(command)) && !detach) || run_read(c, body);
+        if ((!command || json_is_null(command)) && !detach)
+                return true;
+        if (key)
+                call_bad_field(c, "Idempotency-Key", "is not taken with a command, which is begun once: claim first, and exec");
+        return !key && run_read(c, body);
 }
 
 static bool has_left(void *ctx)
@@ -285,7 +289,7 @@ static void claim(struct call *c)
                 call_faults(c, &r.faults, &e);
         } else if (check_runtime(&r, pool_info(p), &e) < 0 || call_check_env(&r.spec, &e) < 0) {
                 call_error(c, &e);
-        } else if (read_run(c, body)) {
+        } else if (read_run(c, body, key)) {
                 const struct claim_request req = {
                         .owner = c->who.name,
                         .request_id = request_id(c->request),

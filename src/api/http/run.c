@@ -171,21 +171,13 @@ static void answer_whole(struct run *u)
         answer_end(u, 200, &w);
 }
 
-/* A claim whose command was not begun. */
-static void put_none(struct json_put *j, const struct run *u)
-{
-        if (u->failure.code != ERR_NONE)
-                put_error(j, &u->failure, "{}", request_id(u->request));
-        else
-                json_put_null(j);
-}
-
+/* A claim whose command cannot be begun. */
 static void answer_none(struct run *u)
 {
         struct wbuf w = answer_begin(u);
         struct json_put j = json_put_over(&w);
 
-        put_none(&j, u);
+        put_error(&j, &u->failure, "{}", request_id(u->request));
         answer_end(u, 200, &w);
 }
 
@@ -273,7 +265,7 @@ static void say_end(struct run *u, struct wbuf *w)
         if (u->x)
                 put_exec_end(&j, exec_info(u->x));
         else
-                put_none(&j, u);
+                put_error(&j, &u->failure, "{}", request_id(u->request));
         wbuf_bytes(w, "\n\n", 2);
         u->said_end = true;
 }
@@ -609,8 +601,8 @@ struct run *run_read(struct call *c, const struct json_node *body)
 
 void run_begin(struct run *u, struct sandbox *sb)
 {
-        if (sandbox_exec(sb, &u->order, &u->x, &u->failure) == 0)
-                u->failure.code = ERR_NONE;
+        if (sandbox_exec(sb, &u->order, &u->x, &u->failure) < 0)
+                u->x = NULL;
         free(u->space);
         u->space = NULL;
 }

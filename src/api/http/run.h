@@ -14,8 +14,8 @@ struct run *run_read(struct call *c, const struct json_node *body);
 /* Begins it, once. What forbids that is kept for the answer. */
 void run_begin(struct run *u, struct sandbox *sb);
 
-/* Answers with it. `claim`: the JSON object of the claim that it came with (owned), to which it is added as `exec`, or goes before its events; or NULL. One that
- * came with a claim and was not begun (the same claim was made before) is null. */
+/* Answers with it. `claim`: the JSON object of the claim that it came with (owned), to which it is added as `exec`, or goes before its events; or NULL. A claim
+ * holds, whatever becomes of its command. */
 void run_answer(struct run *u, struct sandbox *sb, char *claim);
 
 /* Answers with the events of one that runs already (borrowed), from these offsets on. */
