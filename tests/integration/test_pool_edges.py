@@ -105,6 +105,9 @@ def what_a_pool_may_be():
             check_equal(sorted(fields(answer)), sorted(wanted), json.dumps(body)[:200])
             message = answer.json["error"]["message"]
             check(message.startswith(tuple(wanted)) and said in message, f"{json.dumps(body)[:200]}: {message}")
+        for image, code in (("dir:/etc", "NOT_SUPPORTED"), ("oci:/srv/x", "NOT_SUPPORTED"), ("Not An Image", "INVALID_SPEC")):
+            answer = s.call("POST", "/v1/warm-pools", {**good, "template": {"image": image}})
+            check(answer.code == code and image in answer.json["error"]["message"], f"a pool that could never have a sandbox: {answer.body}")
         answer = s.call("POST", "/v1/warm-pools", {**good, "template": {"runtimeClass": "kata"}})
         check_equal((answer.status, answer.json["error"]["message"]), (400, "there is no runtime class 'kata'"), "an unknown class")
         for body in (b"", b"[]", b"{", b'{"id":"a","id":"b","template":{}}'):

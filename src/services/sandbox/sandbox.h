@@ -81,6 +81,8 @@ const struct ipc_classes *sandboxes_classes(const struct sandboxes *all);
 void sandboxes_look_classes(struct sandboxes *all, void (*done)(void *ctx), void *ctx);
 /* INVALID_SPEC where there is none of that name, BACKEND_UNAVAILABLE where it is drained. Whether its engine is there, the warden says when it makes one. */
 int sandboxes_class_check(const struct sandboxes *all, const char *class, struct err *e);
+/* Is it a name of an image, of a kind that a service can have? Whether it is there is not known here. */
+int sandboxes_image_check(const char *ref, struct err *e);
 
 unsigned sandboxes_count(const struct sandboxes *all, enum sandbox_state state);
 
