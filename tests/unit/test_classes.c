@@ -197,7 +197,7 @@ TEST(classes_are_described)
 
         classes_init(&all);
         err_set(&e, ERR_BACKEND_UNAVAILABLE, 0, "it is not there");
-        err_hint(&e, "%s", class_hint(classes_find(&all, "crun")));
+        err_hint(&e, "%s", class_hint(classes_find(&all, "crun"), classes_find(&all, "crun")->binary));
         class_describe(classes_find(&all, "crun"), 0x1ff, "", &e, &c);
         CHECK_INT(c.available, 0);
         CHECK_STR(c.reason, "it is not there");

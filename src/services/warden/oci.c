@@ -25,6 +25,7 @@
 #include "services/warden/driver.h"
 #include "services/warden/engine.h"
 #include "services/warden/parts/mnt.h"
+#include "services/warden/shim.h"
 #include "wire/oci.h"
 
 enum {
@@ -48,6 +49,9 @@ void oci_job_free(struct nest_box *b)
         fd_close(&b->job->bundle);
         fd_close(&b->job->stream);
         fd_close(&b->job->socket_dir);
+        fd_close(&b->job->ready);
+        for (int i = 0; i < SHIM_FDS; i++)
+                fd_close(&b->job->shim[i]);
         free(b->job);
         b->job = NULL;
 }
@@ -60,6 +64,8 @@ struct call {
         int exe, boot, slot, sandbox_stream, out;
         int socket_dir; /* as the job's, to be mounted */
         bool gvisor, old;
+        bool shim;                   /* not from us: from a shim */
+        char behind[ENGINE_PATH_MAX]; /* what that calls */
 };
 
 static void call_release(struct call *c)
@@ -88,7 +94,7 @@ static int put_config(int dir, const struct call *c, struct err *e)
                                      .own_network = c->gvisor,
                                      .root_as_it_is = c->gvisor,
                                      .start_as_root = c->gvisor,
-                                     .socket_dir = c->gvisor };
+                                     .socket_dir = c->gvisor && !c->shim };
 
         if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_max < config.nofile)
                 config.nofile = files.rlim_max;
@@ -110,6 +116,8 @@ static int fill_bundle(int at, struct call *c, struct err *e)
         c->out = fd_new_file(at, "out", 0600, NULL, 0);
         if (c->out < 0 || init < 0 || fd_copy(c->n->init_exe, init) < 0)
                 return err_sys(e, "bundle: cannot write its files");
+        if (c->shim && shim_fill(at, c->b, c->behind, c->old, e) < 0)
+                return -(int)e->code;
         return put_config(at, c, e);
 }
 
@@ -144,9 +152,20 @@ static int pack_boot(struct call *c, struct err *e)
 {
         struct boot_config boot;
 
-        nest_fill_boot(c->n, c->b, BOOT_NO_PARENT | (c->gvisor ? BOOT_BIND | BOOT_LISTEN | BOOT_OWN_KERNEL : BOOT_FILTER), &boot);
+        nest_fill_boot(c->n, c->b,
+                       BOOT_NO_PARENT | (c->gvisor ? BOOT_OWN_KERNEL : BOOT_FILTER) |
+                               (c->shim     ? BOOT_STDIO
+                                : c->gvisor ? BOOT_BIND | BOOT_LISTEN
+                                            : 0),
+                       &boot);
         boot.init_id = SPACE_INIT_ID;
-        c->boot = fd_pipe_with(&boot, sizeof(boot));
+        if (c->shim) { /* it comes first on standard input; nothing else is handed on */
+                boot.flags &= ~(uint32_t)(BOOT_LISTEN | BOOT_SLOT);
+                boot.nproc = c->b->want.pids;
+                if (fd_write_all(c->b->job->shim[SHIM_FD_IN], &boot, sizeof(boot)) < 0)
+                        return err_sys(e, "cannot hand on the configuration");
+        }
+        c->boot = fd_pipe_with(&boot, c->shim ? 0 : sizeof(boot));
         return c->boot < 0 ? err_sys(e, "cannot hand on the configuration") : 0;
 }
 
@@ -200,13 +219,15 @@ static int enter_bundle(const struct call *c, struct err *e)
             (c->root >= 0 ? move_to(c->root, "/tmp/rootfs", e) : mnt_host_root("/tmp/rootfs", e)) < 0 ||
             (c->socket_dir >= 0 && move_to(c->socket_dir, "/tmp/guest", e) < 0) || hide_groups(e) < 0)
                 return -(int)e->code;
+        if (c->shim && mount("/tmp/run", "/run", NULL, MS_BIND, NULL) < 0)
+                return err_sys(e, "cannot hide /run");
         return space_lo_up(e) < 0 ? -(int)e->code : chdir("/tmp") < 0 ? err_sys(e, "cannot enter the bundle") : 0;
 }
 
-static int enter_groups(const struct call *c, struct err *e)
+int nest_enter_groups(const struct nest *n, const struct nest_box *b, struct err *e)
 {
-        int doors[CGROUP_TREES_MAX], count = cgroup_doors(&c->n->cgroups, &c->b->group, doors, e);
-        auto_fd v2 = cgroup_clone_fd(&c->n->cgroups, &c->b->group);
+        int doors[CGROUP_TREES_MAX], count = cgroup_doors(&n->cgroups, &b->group, doors, e);
+        auto_fd v2 = cgroup_clone_fd(&n->cgroups, &b->group);
 
         for (int i = 0; i < count; i++)
                 if (write(doors[i], "0", 1) != 1)
@@ -221,18 +242,18 @@ static int enter_groups(const struct call *c, struct err *e)
 /* Standard streams; then, for who can pass them on, the guest stream and the slot. */
 _Noreturn static void become_engine(struct call *c)
 {
-        const int gvisor[] = { c->boot, c->out, c->slot >= 0 ? c->slot : c->out },
+        const int gvisor[] = { c->boot, c->out, c->slot >= 0 && !c->shim ? c->slot : c->out },
                   others[] = { c->boot, c->out, c->out, c->sandbox_stream, c->slot };
-        int count = c->gvisor ? 3 : c->slot >= 0 ? 5 : 4, exe = fd_high(c->exe);
+        int count = c->gvisor || c->shim ? 3 : c->slot >= 0 ? 5 : 4, exe = fd_high(c->exe);
         const char *argv[CLASS_ARGS_MAX];
         struct err e;
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         setsid();
-        if (enter_groups(c, &e) == 0 && make_parts(c, &e) == 0 && enter_bundle(c, &e) == 0) {
+        if (nest_enter_groups(c->n, c->b, &e) == 0 && make_parts(c, &e) == 0 && enter_bundle(c, &e) == 0) {
                 class_run_argv(c->b->want.class, c->b->id, (unsigned)count - 3, c->old, argv);
-                if (exe >= 0 && fd_arrange(c->gvisor ? gvisor : others, (size_t)count) == 0)
-                        proc_exec(exe, count, argv);
+                if (exe >= 0 && fd_arrange(count == 3 ? gvisor : others, (size_t)count) == 0)
+                        proc_exec(exe, count, argv, c->shim ? "TTRPC_ADDRESS=" SHIM_EVENTS : NULL);
                 err_sys(&e, "cannot start the engine");
         }
         fd_write_all(c->out, e.msg, strlen(e.msg));
@@ -262,12 +283,17 @@ static int prepare(struct nest *n, struct nest_box *b, struct call *c, struct er
                 return -(int)e->code;
         if (!n->config.private && nest_keep(n, b, &c->slot, e) < 0)
                 return -(int)e->code;
-        if (c->gvisor)
+        if (c->gvisor && !c->shim)
                 return make_socket_dir(n, b, c, e);
         if (nest_make_stream(n, b->id, ends, e) < 0)
                 return -(int)e->code;
         b->job->stream = ends[0];
         c->sandbox_stream = ends[1];
+        if (!c->shim)
+                return 0;
+        b->job->shim[SHIM_FD_GUEST] = take_fd(&c->sandbox_stream);
+        b->job->shim[SHIM_FD_SLOT] = take_fd(&c->slot);
+        b->job->shim[SHIM_FD_SAID] = fcntl(c->out, F_DUPFD_CLOEXEC, 3);
         return 0;
 }
 
@@ -293,15 +319,18 @@ static int oci_begin(struct nest *n, struct nest_box *b, struct err *e)
                 .n = n, .b = b, .disk = -1, .root = -1, .boot = -1, .slot = -1, .sandbox_stream = -1, .out = -1, .socket_dir = -1
         };
 
-        c.gvisor = b->want.class->engine == ENGINE_GVISOR;
-        c.exe = engine_ready(n, b->want.class, &c.old, e);
+        c.gvisor = class_maker(b->want.class) == ENGINE_GVISOR;
+        c.shim = class_has_shim(b->want.class);
+        c.exe = engine_ready(n, b->want.class, &c.old, c.behind, e);
         if (c.exe < 0)
                 return c.exe;
         b->job = calloc(1, sizeof(*b->job));
         if (b->job)
                 *b->job = (struct nest_job){
-                        .timer = -1, .bundle = -1, .stream = -1, .socket_dir = -1, .end_ms = clock_ms(CLOCK_MONOTONIC) + ENGINE_MS
+                        .timer = -1, .bundle = -1, .stream = -1, .socket_dir = -1, .ready = -1, .end_ms = clock_ms(CLOCK_MONOTONIC) + ENGINE_MS
                 };
+        for (int i = 0; b->job && i < SHIM_FDS; i++)
+                b->job->shim[i] = -1;
         int r = b->job ? start(n, b, &c, e) : err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         call_release(&c);
         return r;
@@ -310,7 +339,7 @@ static int oci_begin(struct nest *n, struct nest_box *b, struct err *e)
 /* ---- going on ---- */
 
 /* The last line of what the engine said is shown, and nothing else is made of it. */
-static int complain(struct nest_box *b, const char *what, struct err *e)
+int oci_complain(struct nest_box *b, const char *what, struct err *e)
 {
         char text[4096] = "", words[WORD_MAX];
 
@@ -332,36 +361,46 @@ static int read_pid(struct nest_box *b)
         return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ? -1 : (int)pid; /* a child of ours */
 }
 
-/* The engine has done its part, or has not. */
-static int engine_step(struct nest *n, struct nest_box *b, struct err *e)
+static int settle(struct nest *n, struct nest_box *b, struct err *e)
 {
-        siginfo_t info = { 0 };
-        char what[64];
-
-        if (waitid((idtype_t)3 /* P_PIDFD */, (id_t)b->pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
-                return 1;
-        if (info.si_code != CLD_EXITED || info.si_status != 0) {
-                snprintf(what, sizeof(what), info.si_code == CLD_EXITED ? "ended with status %d" : "was killed by signal %d",
-                         info.si_status);
-                return complain(b, what, e);
-        }
-        int pid = read_pid(b);
-        int pidfd = pid < 0 ? -1 : sys_pidfd_open(pid);
-        if (pidfd < 0)
-                return complain(b, "ended without a sandbox", e);
-        watch_in(b, EPOLL_CTL_DEL, b->pidfd, e);
-        fd_close(&b->pidfd);
-        b->pid = pid;
-        b->pidfd = pidfd;
-        b->job->done = true;
         const struct limits l = b->limits;
-        if (watch_in(b, EPOLL_CTL_ADD, b->pidfd, e) < 0)
-                return -(int)e->code;
+
+        b->job->done = true;
         if (nest_write_limits(n, b, &l, e) < 0) {
                 e->code = e->code == ERR_SANDBOX_NOT_READY ? ERR_INVALID_SPEC : e->code;
                 return err_hint(e, "the engine's own memory is the sandbox's too: give it more");
         }
         return n->config.private ? 0 : nest_write_record(n, b, e);
+}
+
+/* The engine has done its part, or has not. */
+static int engine_step(struct nest *n, struct nest_box *b, struct err *e)
+{
+        siginfo_t info = { 0 };
+        char what[64];
+        int r;
+
+        if (b->job->ready >= 0)
+                return (r = shim_hear(b, e)) == 0 ? settle(n, b, e) : r;
+        if (waitid((idtype_t)3 /* P_PIDFD */, (id_t)b->pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+                return 1;
+        if (info.si_code != CLD_EXITED || info.si_status != 0) {
+                snprintf(what, sizeof(what), info.si_code == CLD_EXITED ? "ended with status %d" : "was killed by signal %d",
+                         info.si_status);
+                return oci_complain(b, what, e);
+        }
+        bool shim = class_has_shim(b->want.class);
+        int pid = shim ? shim_start(n, b, e) : read_pid(b);
+        int pidfd = pid < 0 ? -1 : sys_pidfd_open(pid);
+        if (pidfd < 0)
+                return shim && pid < 0 ? pid : oci_complain(b, "ended without a sandbox", e);
+        watch_in(b, EPOLL_CTL_DEL, b->pidfd, e);
+        fd_close(&b->pidfd);
+        b->pid = pid;
+        b->pidfd = pidfd;
+        if (watch_in(b, EPOLL_CTL_ADD, b->pidfd, e) < 0 || (shim && watch_in(b, EPOLL_CTL_ADD, b->job->ready, e) < 0))
+                return -(int)e->code;
+        return shim ? 1 : settle(n, b, e);
 }
 
 /* gVisor: the sandbox makes its socket when it is there. */
@@ -374,7 +413,7 @@ static int stream_step(struct nest_box *b, struct err *e)
         if (b->job->stream >= 0)
                 return 0;
         if (fd_readable(b->pidfd, 0))
-                return complain(b, "made a sandbox that ended at once", e);
+                return oci_complain(b, "made a sandbox that ended at once", e);
         return fd_set_timer(b->job->timer, LOOK_MS) < 0 ? err_sys(e, "cannot set a timer") : 1;
 }
 
@@ -385,7 +424,7 @@ static int oci_hear(struct nest *n, struct nest_box *b, struct err *e)
         if (r == 0)
                 r = stream_step(b, e);
         if (r == 1 && clock_ms(CLOCK_MONOTONIC) >= b->job->end_ms)
-                r = complain(b, "takes longer than 20 s", e);
+                r = oci_complain(b, "takes longer than 20 s", e);
         return r;
 }
 
@@ -401,7 +440,8 @@ static int oci_send_off(struct nest *n, struct nest_box *b, int *stream, struct 
 static int oci_check(struct nest *n, const struct runtime_class *class, struct err *e)
 {
         bool old;
-        auto_fd exe = engine_ready(n, class, &old, e);
+        char behind[ENGINE_PATH_MAX];
+        auto_fd exe = engine_ready(n, class, &old, behind, e);
 
         return exe < 0 ? exe : 0;
 }
