@@ -379,6 +379,8 @@ size_t class_runtime_script(const struct runtime_class *class, const char *runti
         struct args a = { options, 0 };
         int n = snprintf(out, CLASS_TEXT_MAX, "#!/bin/sh\nexec %s", runtime);
 
+        if (!runtime[0])
+                return 0;
         add_options(&a, class, old);
         for (unsigned i = 0; i < a.n; i++)
                 n += snprintf(out + n, (size_t)(CLASS_TEXT_MAX - n), " %s", options[i]);

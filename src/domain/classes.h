@@ -117,7 +117,7 @@ static inline bool class_has_shim(const struct runtime_class *class)
 enum class_engine class_maker(const struct runtime_class *class);
 /* The program that its shim calls, if it calls one that is known here; else NULL. */
 const char *class_runtime(const struct runtime_class *class);
-/* What stands between the two, as a script: `runtime` is where the program is. Returns its length. */
+/* What stands between the two, as a script: `runtime` is where the program is, or "". Returns its length. */
 size_t class_runtime_script(const struct runtime_class *class, const char *runtime, bool old, char out[CLASS_TEXT_MAX]);
 /* How creto-shim is called (wire/shim.h). */
 void class_shim_argv(const struct runtime_class *class, const char *id, const char *argv[CLASS_ARGS_MAX]);

@@ -1,6 +1,6 @@
 /*
- * What the warden hands to creto-shim at exec: its descriptors. Its arguments are the id of the container, and the type, field and text of the options (or
- * none of the three). The paths are those of the bundle as the shim sees it.
+ * What the warden hands to creto-shim at exec: its descriptors. Its arguments are the id of the container and, where there are options, their type, the number of the
+ * one field that they have, and its text. The paths are those of the bundle as the shim sees it.
  */
 #pragma once
 
@@ -18,7 +18,7 @@ enum shim_fd {
         SHIM_FD_TASK,  /* the shim's socket, connected */
         SHIM_FD_SINK,  /* listens: the shim tells there what happens */
         SHIM_FD_GUEST, /* the host's end of the guest stream: connected, or listening */
-        SHIM_FD_READY, /* a pipe: one byte, when the container has started */
-        SHIM_FD_SLOT,  /* kept open and never used: it holds the id range. Or it is not there. */
+        SHIM_FD_SLOT,  /* kept open and never used: it holds the id range */
+        SHIM_FD_READY, /* an eventfd, written to when the container has started */
         SHIM_FDS,
 };

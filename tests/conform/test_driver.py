@@ -72,7 +72,7 @@ def drivers():
         skip("engines need root")
     only, _, which = (sys.argv[1] if len(sys.argv) > 1 else "").partition("/")
     sys.argv[1:] = []
-    with Service(config="[service]\nprepared = 0\n") as s:
+    with Service(config="[service]\nprepared = 0\n[runtime.shim]\ndriver = \"containerd\"\nruntime = \"crun\"\n") as s:
         runtimes = [r for r in map(Runtime, s.good("GET", "/v1/runtimes")["runtimes"]) if not only or r.name == only]
         check(runtimes, "there are no classes")
         before = leftovers(s)

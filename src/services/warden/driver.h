@@ -29,7 +29,5 @@ void nest_fill_boot(const struct nest *n, const struct nest_box *b, uint32_t fla
 /* From now on our successor knows of it; *hold keeps its id range for as long as anybody has it. */
 int nest_keep(struct nest *n, struct nest_box *b, int *hold, struct err *e);
 int nest_write_record(const struct nest *n, const struct nest_box *b, struct err *e);
-/* In a child: enters the sandbox's groups. */
-int nest_enter_groups(const struct nest *n, const struct nest_box *b, struct err *e);
 /* A line of 32 random digits. */
 void nest_machine_id(char out[34]);

@@ -57,8 +57,7 @@ struct nest_job {
         int bundle;      /* a tmpfs */
         int stream;      /* the host's end, or -1 where it is still to be had */
         int socket_dir;  /* where creto-init will make its socket, or -1 */
-        int ready;       /* a pipe: creto-shim says that the container has started, or -1 */
-        int shim[SHIM_FDS]; /* what creto-shim will have */
+        int shim[SHIM_FDS]; /* what creto-shim will have, or -1; then SHIM_FD_READY alone */
         bool done;       /* the engine has ended well */
         uint64_t end_ms; /* when it has taken too long */
 };

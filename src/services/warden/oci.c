@@ -2,12 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -20,12 +22,14 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/proc.h"
+#include "base/sock.h"
 #include "base/str.h"
 #include "base/sys.h"
+#include "domain/boot.h"
 #include "services/warden/driver.h"
 #include "services/warden/engine.h"
 #include "services/warden/parts/mnt.h"
-#include "services/warden/shim.h"
+#include "services/warden/program.h"
 #include "wire/oci.h"
 
 enum {
@@ -49,7 +53,6 @@ void oci_job_free(struct nest_box *b)
         fd_close(&b->job->bundle);
         fd_close(&b->job->stream);
         fd_close(&b->job->socket_dir);
-        fd_close(&b->job->ready);
         for (int i = 0; i < SHIM_FDS; i++)
                 fd_close(&b->job->shim[i]);
         free(b->job);
@@ -105,9 +108,28 @@ static int put_config(int dir, const struct call *c, struct err *e)
         return fd < 0 ? err_sys(e, "bundle: cannot write the configuration") : 0;
 }
 
+/* Everything by which a shim, its container and creto-shim meet. */
+static int fill_for_shim(int at, const struct call *c, struct err *e)
+{
+        const struct record_dirs here = { -1, at };
+        char script[CLASS_TEXT_MAX];
+        int *fds = c->b->job->shim;
+
+        if ((fds[SHIM_FD_LOG] = fd_new_fifo(at, "log")) < 0 || (fds[SHIM_FD_IN] = fd_new_fifo(at, "stdin")) < 0 ||
+            (fds[SHIM_FD_OUT] = fd_new_fifo(at, "stdout")) < 0)
+                return err_sys(e, "bundle: cannot make fifos");
+        size_t len = class_runtime_script(c->b->want.class, c->behind, c->old, script);
+        auto_fd fd = fd_new_file(at, "engine", 0755, script, len);
+        if (fd < 0)
+                return err_sys(e, "bundle: cannot write a script");
+        fds[SHIM_FD_SAID] = fcntl(c->out, F_DUPFD_CLOEXEC, 3);
+        fds[SHIM_FD_SINK] = record_listen(&here, "events", e);
+        return fds[SHIM_FD_SINK] < 0 ? fds[SHIM_FD_SINK] : 0;
+}
+
 static int fill_bundle(int at, struct call *c, struct err *e)
 {
-        static const char *const dirs[] = { "rootfs", "disk", "guest" };
+        static const char *const dirs[] = { "rootfs", "disk", "guest", "run" };
 
         for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++)
                 if (mkdirat(at, dirs[i], 0755) < 0)
@@ -116,7 +138,7 @@ static int fill_bundle(int at, struct call *c, struct err *e)
         c->out = fd_new_file(at, "out", 0600, NULL, 0);
         if (c->out < 0 || init < 0 || fd_copy(c->n->init_exe, init) < 0)
                 return err_sys(e, "bundle: cannot write its files");
-        if (c->shim && shim_fill(at, c->b, c->behind, c->old, e) < 0)
+        if (c->shim && fill_for_shim(at, c, e) < 0)
                 return -(int)e->code;
         return put_config(at, c, e);
 }
@@ -152,19 +174,12 @@ static int pack_boot(struct call *c, struct err *e)
 {
         struct boot_config boot;
 
-        nest_fill_boot(c->n, c->b,
-                       BOOT_NO_PARENT | (c->gvisor ? BOOT_OWN_KERNEL : BOOT_FILTER) |
-                               (c->shim     ? BOOT_STDIO
-                                : c->gvisor ? BOOT_BIND | BOOT_LISTEN
-                                            : 0),
-                       &boot);
+        nest_fill_boot(c->n, c->b, BOOT_NO_PARENT | (c->gvisor ? BOOT_BIND | BOOT_LISTEN | BOOT_OWN_KERNEL : BOOT_FILTER), &boot);
         boot.init_id = SPACE_INIT_ID;
-        if (c->shim) { /* it comes first on standard input; nothing else is handed on */
-                boot.flags &= ~(uint32_t)(BOOT_LISTEN | BOOT_SLOT);
-                boot.nproc = c->b->want.pids;
-                if (fd_write_all(c->b->job->shim[SHIM_FD_IN], &boot, sizeof(boot)) < 0)
-                        return err_sys(e, "cannot hand on the configuration");
-        }
+        if (c->shim)
+                boot_on_stdio(&boot, c->b->want.pids);
+        if (c->shim && fd_write_all(c->b->job->shim[SHIM_FD_IN], &boot, sizeof(boot)) < 0)
+                return err_sys(e, "cannot hand on the configuration");
         c->boot = fd_pipe_with(&boot, c->shim ? 0 : sizeof(boot));
         return c->boot < 0 ? err_sys(e, "cannot hand on the configuration") : 0;
 }
@@ -224,7 +239,7 @@ static int enter_bundle(const struct call *c, struct err *e)
         return space_lo_up(e) < 0 ? -(int)e->code : chdir("/tmp") < 0 ? err_sys(e, "cannot enter the bundle") : 0;
 }
 
-int nest_enter_groups(const struct nest *n, const struct nest_box *b, struct err *e)
+static int enter_groups(const struct nest *n, const struct nest_box *b, struct err *e)
 {
         int doors[CGROUP_TREES_MAX], count = cgroup_doors(&n->cgroups, &b->group, doors, e);
         auto_fd v2 = cgroup_clone_fd(&n->cgroups, &b->group);
@@ -250,7 +265,7 @@ _Noreturn static void become_engine(struct call *c)
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         setsid();
-        if (nest_enter_groups(c->n, c->b, &e) == 0 && make_parts(c, &e) == 0 && enter_bundle(c, &e) == 0) {
+        if (enter_groups(c->n, c->b, &e) == 0 && make_parts(c, &e) == 0 && enter_bundle(c, &e) == 0) {
                 class_run_argv(c->b->want.class, c->b->id, (unsigned)count - 3, c->old, argv);
                 if (exe >= 0 && fd_arrange(count == 3 ? gvisor : others, (size_t)count) == 0)
                         proc_exec(exe, count, argv, c->shim ? "TTRPC_ADDRESS=" SHIM_EVENTS : NULL);
@@ -292,8 +307,7 @@ static int prepare(struct nest *n, struct nest_box *b, struct call *c, struct er
         if (!c->shim)
                 return 0;
         b->job->shim[SHIM_FD_GUEST] = take_fd(&c->sandbox_stream);
-        b->job->shim[SHIM_FD_SLOT] = take_fd(&c->slot);
-        b->job->shim[SHIM_FD_SAID] = fcntl(c->out, F_DUPFD_CLOEXEC, 3);
+        b->job->shim[SHIM_FD_SLOT] = c->slot >= 0 ? take_fd(&c->slot) : fcntl(c->out, F_DUPFD_CLOEXEC, 3);
         return 0;
 }
 
@@ -327,10 +341,9 @@ static int oci_begin(struct nest *n, struct nest_box *b, struct err *e)
         b->job = calloc(1, sizeof(*b->job));
         if (b->job)
                 *b->job = (struct nest_job){
-                        .timer = -1, .bundle = -1, .stream = -1, .socket_dir = -1, .ready = -1, .end_ms = clock_ms(CLOCK_MONOTONIC) + ENGINE_MS
+                        .timer = -1, .bundle = -1, .stream = -1, .socket_dir = -1, .shim = { [0 ... SHIM_FDS - 1] = -1 },
+                        .end_ms = clock_ms(CLOCK_MONOTONIC) + ENGINE_MS
                 };
-        for (int i = 0; b->job && i < SHIM_FDS; i++)
-                b->job->shim[i] = -1;
         int r = b->job ? start(n, b, &c, e) : err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         call_release(&c);
         return r;
@@ -339,7 +352,7 @@ static int oci_begin(struct nest *n, struct nest_box *b, struct err *e)
 /* ---- going on ---- */
 
 /* The last line of what the engine said is shown, and nothing else is made of it. */
-int oci_complain(struct nest_box *b, const char *what, struct err *e)
+static int complain(struct nest_box *b, const char *what, struct err *e)
 {
         char text[4096] = "", words[WORD_MAX];
 
@@ -361,6 +374,41 @@ static int read_pid(struct nest_box *b)
         return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ? -1 : (int)pid; /* a child of ours */
 }
 
+/* creto-shim: nobody, and the sandbox's end. */
+_Noreturn static void become_shim(const struct nest *n, const struct nest_box *b, int exe)
+{
+        uint32_t id = space_slot_uid((unsigned)b->slot) + SPACE_INIT_ID;
+        const char *argv[CLASS_ARGS_MAX];
+        struct err e;
+
+        exe = fd_high(exe);
+        class_shim_argv(b->want.class, b->id, argv);
+        setsid();
+        if (enter_groups(n, b, &e) == 0 && setgroups(0, NULL) == 0 && setresgid(id, id, id) == 0 && setresuid(id, id, id) == 0 &&
+            prctl(PR_SET_PDEATHSIG, n->config.private ? SIGKILL : 0) == 0 && fd_arrange(b->job->shim, SHIM_FDS) == 0)
+                proc_exec(exe, SHIM_FDS, argv, NULL);
+        _exit(EXIT_STAGE);
+}
+
+/* The shim has come up. */
+static int start_shim(const struct nest *n, struct nest_box *b, struct err *e)
+{
+        auto_fd exe = program_open("shim");
+        int *fds = b->job->shim;
+
+        if (exe < 0)
+                return err_set(e, ERR_BACKEND_UNAVAILABLE, errno, "cannot open creto-shim");
+        if ((fds[SHIM_FD_TASK] = sock_connect_in(b->job->bundle, "run/containerd/s")) < 0)
+                return complain(b, "ended without a socket", e);
+        fds[SHIM_FD_READY] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        pid_t pid = fork();
+        if (pid == 0)
+                become_shim(n, b, exe);
+        for (int i = 0; i < SHIM_FD_READY; i++)
+                fd_close(&fds[i]);
+        return pid < 0 ? err_sys(e, "cannot start creto-shim") : pid;
+}
+
 static int settle(struct nest *n, struct nest_box *b, struct err *e)
 {
         const struct limits l = b->limits;
@@ -378,27 +426,28 @@ static int engine_step(struct nest *n, struct nest_box *b, struct err *e)
 {
         siginfo_t info = { 0 };
         char what[64];
-        int r;
 
-        if (b->job->ready >= 0)
-                return (r = shim_hear(b, e)) == 0 ? settle(n, b, e) : r;
+        if (b->job->shim[SHIM_FD_READY] >= 0 && !fd_readable(b->job->shim[SHIM_FD_READY], 0))
+                return fd_readable(b->pidfd, 0) ? complain(b, "made no sandbox", e) : 1;
+        if (b->job->shim[SHIM_FD_READY] >= 0)
+                return settle(n, b, e);
         if (waitid((idtype_t)3 /* P_PIDFD */, (id_t)b->pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
                 return 1;
         if (info.si_code != CLD_EXITED || info.si_status != 0) {
                 snprintf(what, sizeof(what), info.si_code == CLD_EXITED ? "ended with status %d" : "was killed by signal %d",
                          info.si_status);
-                return oci_complain(b, what, e);
+                return complain(b, what, e);
         }
         bool shim = class_has_shim(b->want.class);
-        int pid = shim ? shim_start(n, b, e) : read_pid(b);
+        int pid = shim ? start_shim(n, b, e) : read_pid(b);
         int pidfd = pid < 0 ? -1 : sys_pidfd_open(pid);
         if (pidfd < 0)
-                return shim && pid < 0 ? pid : oci_complain(b, "ended without a sandbox", e);
+                return shim && pid < 0 ? pid : complain(b, "ended without a sandbox", e);
         watch_in(b, EPOLL_CTL_DEL, b->pidfd, e);
         fd_close(&b->pidfd);
         b->pid = pid;
         b->pidfd = pidfd;
-        if (watch_in(b, EPOLL_CTL_ADD, b->pidfd, e) < 0 || (shim && watch_in(b, EPOLL_CTL_ADD, b->job->ready, e) < 0))
+        if (watch_in(b, EPOLL_CTL_ADD, b->pidfd, e) < 0 || (shim && watch_in(b, EPOLL_CTL_ADD, b->job->shim[SHIM_FD_READY], e) < 0))
                 return -(int)e->code;
         return shim ? 1 : settle(n, b, e);
 }
@@ -413,7 +462,7 @@ static int stream_step(struct nest_box *b, struct err *e)
         if (b->job->stream >= 0)
                 return 0;
         if (fd_readable(b->pidfd, 0))
-                return oci_complain(b, "made a sandbox that ended at once", e);
+                return complain(b, "made a sandbox that ended at once", e);
         return fd_set_timer(b->job->timer, LOOK_MS) < 0 ? err_sys(e, "cannot set a timer") : 1;
 }
 
@@ -424,7 +473,7 @@ static int oci_hear(struct nest *n, struct nest_box *b, struct err *e)
         if (r == 0)
                 r = stream_step(b, e);
         if (r == 1 && clock_ms(CLOCK_MONOTONIC) >= b->job->end_ms)
-                r = oci_complain(b, "takes longer than 20 s", e);
+                r = complain(b, "takes longer than 20 s", e);
         return r;
 }
 

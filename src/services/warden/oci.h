@@ -9,5 +9,3 @@
 
 /* Gives back what a box has while its engine works. Safe where there is nothing. */
 void oci_job_free(struct nest_box *b);
-/* BACKEND_UNAVAILABLE: what its engine did, and the last line of what that said. */
-int oci_complain(struct nest_box *b, const char *what, struct err *e);
