@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "base/sys.h"
 #include "programs/shim/confine.h"
 #include "programs/shim/relay.h"
 #include "programs/shim/task.h"
@@ -43,7 +44,7 @@ _Noreturn static void fail(const char *why)
 {
         char words[200];
 
-        str_last_line(logged, words, sizeof(words));
+        str_last_line(task.refused ? "" : logged, words, sizeof(words));
         dprintf(SHIM_FD_SAID, "\n%s%s%s\n", why, words[0] ? "; its log: " : "", words);
         _exit(1);
 }
@@ -93,6 +94,7 @@ int main(int argc, char **argv)
                 create.option = argv[4];
         }
         signal(SIGPIPE, SIG_IGN);
+        sys_close_range(SHIM_FDS, ~0U, 0);
         fd_set_nonblock(SHIM_FD_LOG, true);
         relay_init(&relay, SHIM_FD_IN, SHIM_FD_OUT, SHIM_FD_GUEST);
         task_init(&task, &create, SHIM_FD_TASK, SHIM_FD_SINK, clock_ms(CLOCK_MONOTONIC));

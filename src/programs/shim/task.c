@@ -80,6 +80,7 @@ static bool refused(struct task *t, const struct ttrpc_response *r)
         words[len] = '\0';
         for (char *s = words; *s; s++)
                 *s = (char)(*s == '\n' ? ' ' : *s);
+        t->refused = true;
         return end(t, len > 0 ? words : "it is refused");
 }
 

@@ -28,6 +28,7 @@ struct task {
         struct talk shim, events[SINK_MAX];
         int sink;              /* where the shim connects to say what happens */
         char why[SAID_MAX];    /* it has ended */
+        bool refused;          /* and that is what the shim says of it */
 };
 
 /* Takes the shim's socket and the listening one, both made non-blocking, and asks for the first. */
