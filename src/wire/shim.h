@@ -19,6 +19,6 @@ enum shim_fd {
         SHIM_FD_SINK,  /* listens: the shim tells there what happens */
         SHIM_FD_GUEST, /* the host's end of the guest stream: connected, or listening */
         SHIM_FD_SLOT,  /* kept open and never used: it holds the id range */
-        SHIM_FD_READY, /* an eventfd, written to when the container has started */
+        SHIM_FD_READY, /* an eventfd, written to when the container has started, and answers */
         SHIM_FDS,
 };

@@ -32,14 +32,6 @@ static int caller(void)
         return getsockname(listener, (struct sockaddr *)&a, &len) < 0 || connect(fd, (struct sockaddr *)&a, len) < 0 ? -1 : fd;
 }
 
-static void begin(void)
-{
-        listener = listening();
-        if (pipe2(in, O_CLOEXEC | O_NONBLOCK) < 0 || pipe2(out, O_CLOEXEC | O_NONBLOCK) < 0)
-                abort();
-        relay_init(&r, in[1], out[0], listener);
-}
-
 static void finish(void)
 {
         for (int i = 0; i < 2; i++) {
@@ -121,6 +113,21 @@ static bool has_nothing(int fd)
 static bool has_ended(int fd)
 {
         return turns() && read(fd, (uint8_t[1]){ 0 }, 1) == 0;
+}
+
+static void begin(void)
+{
+        uint8_t data[256];
+        size_t n;
+
+        listener = listening();
+        if (pipe2(in, O_CLOEXEC | O_NONBLOCK) < 0 || pipe2(out, O_CLOEXEC | O_NONBLOCK) < 0)
+                abort();
+        relay_init(&r, in[1], out[0], listener);
+        n = hello(data, 0);
+        CHECK(!r.answers && has(in[0], data, n));
+        n = hello_ok(data, 0);
+        CHECK(gives(out[1], data, n) && r.answers);
 }
 
 /* A host program that was greeted. */
@@ -291,6 +298,11 @@ TEST(the_only_host_program)
         CHECK(sock_pair(SOCK_STREAM, ends) == 0);
         fd_set_nonblock(ends[1], true);
         relay_init(&r, in[1], out[0], ends[0]);
+        size_t m = hello(data, 0);
+        CHECK(has(in[0], data, m));
+        m = hello_ok(data, 0);
+        CHECK(gives(out[1], data, m) && has_nothing(ends[1]));
+        n = hello(data, 1);
         CHECK(gives(ends[1], data, n) && has(in[0], data, n));
         n = hello_ok(data, 1);
         CHECK(gives(out[1], data, n) && has(ends[1], data, n));

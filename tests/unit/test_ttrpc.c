@@ -214,6 +214,8 @@ TEST(a_container_from_its_begin_to_its_end)
         CHECK(HEARS(create) && turn() && task.step == TASK_CREATE);
         CHECK(SAYS(created) && turn() && HEARS(start) && task.step == TASK_START);
         CHECK(SAYS(started) && turn() && HEARS(wait) && task.step == TASK_WAIT);
+        CHECK_INT(task_patience(&task, now), TASK_STEP_MS);
+        task.answers = true;
         now += 1000000;
         CHECK(turn() && task_patience(&task, now) == -1);
         CHECK(SAYS(waited) && !turn());
@@ -281,5 +283,15 @@ TEST(a_shim_that_does_not_answer)
         now += TASK_STEP_MS;
         CHECK(!turn());
         CHECK_STR(task.why, "Start: the shim has not answered in 15 s");
+        finish();
+}
+
+TEST(a_container_that_does_not_answer)
+{
+        begin();
+        CHECK(SAYS(created) && turn() && SAYS(started) && turn() && task.step == TASK_WAIT);
+        now += TASK_STEP_MS;
+        CHECK(!turn());
+        CHECK_STR(task.why, "Wait: the container has not answered in 15 s");
         finish();
 }

@@ -53,7 +53,8 @@ static void tell_ready(bool *told)
 {
         const uint64_t one = 1;
 
-        if (*told || task.step != TASK_WAIT)
+        task.answers = relay.answers;
+        if (*told || task.step != TASK_WAIT || !task.answers)
                 return;
         *told = true;
         if (write(SHIM_FD_READY, &one, sizeof(one)) != (ssize_t)sizeof(one))
@@ -75,9 +76,9 @@ _Noreturn static void loop(void)
                         read_log();
                 if (!task_turn(&task, p, clock_ms(CLOCK_MONOTONIC)))
                         fail(task.why);
-                tell_ready(&told);
                 if (!relay_turn(&relay, p + TASK_POLLS))
                         _exit(0);
+                tell_ready(&told);
         }
 }
 

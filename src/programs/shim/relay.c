@@ -7,7 +7,20 @@
 
 #include "base/fd.h"
 
+/* Host programs have greater ones. */
+enum { OWN_EPOCH = 0 };
+
 enum { POLL_LISTENER, POLL_CANDIDATE, POLL_HOST, POLL_FROM, POLL_TO };
+
+static void put_hello(struct relay_way *w)
+{
+        const struct guest_hello h = { .version = GUEST_VERSION, .max_frame = GUEST_FRAME_MAX, .epoch = OWN_EPOCH };
+        struct wbuf payload = wbuf_over(w->data + GUEST_HEADER, RELAY_HELLO - GUEST_HEADER);
+
+        guest_put_hello(&payload, &h);
+        guest_frame_header(w->data, GUEST_HELLO, 0, 0, (uint32_t)payload.len);
+        w->len = w->whole = GUEST_HEADER + payload.len;
+}
 
 void relay_init(struct relay *r, int to, int from, int guest)
 {
@@ -16,6 +29,9 @@ void relay_init(struct relay *r, int to, int from, int guest)
 
         getsockopt(guest, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len);
         *r = (struct relay){ .to = to, .from = from, .listener = listens ? guest : -1, .candidate = -1, .host = listens ? -1 : guest };
+        r->epoch = OWN_EPOCH;
+        r->waiting = true;
+        put_hello(&r->down);
         fd_set_nonblock(to, true);
         fd_set_nonblock(from, true);
         fd_set_nonblock(guest, true);
@@ -144,9 +160,12 @@ static bool is_for_host(struct relay *r, const struct guest_frame *f)
 {
         static struct guest_hello_ok ok;
 
-        if (r->host >= 0 && r->waiting && f->type == GUEST_HELLO_OK && guest_get_hello_ok(f->payload, &ok) == 0 && ok.epoch == r->epoch)
+        bool greeting = f->type == GUEST_HELLO_OK && guest_get_hello_ok(f->payload, &ok) == 0;
+
+        r->answers |= greeting;
+        if (greeting && ok.epoch == r->epoch)
                 r->waiting = false;
-        return r->host >= 0 && !r->waiting;
+        return r->host >= 0 && !r->waiting && !(greeting && ok.epoch == OWN_EPOCH);
 }
 
 static void sort_up(struct relay *r)

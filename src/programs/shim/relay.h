@@ -35,10 +35,11 @@ struct relay {
         size_t hello_len;
         uint64_t epoch;
         bool waiting; /* for the answer to HELLO: what comes before is not for this host program */
+        bool answers; /* the container has answered, to our own first HELLO */
         struct relay_way down, up;
 };
 
-/* `guest` is connected, or listens; all are made non-blocking. */
+/* `guest` is connected, or listens; all are made non-blocking. Greets the container, to see that there is one. */
 void relay_init(struct relay *r, int to, int from, int guest);
 
 /* What it waits for: RELAY_POLLS of them, some with descriptor -1. */

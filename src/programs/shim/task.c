@@ -174,7 +174,7 @@ void task_watch(const struct task *t, struct pollfd *p)
 
 int task_patience(const struct task *t, uint64_t now_ms)
 {
-        if (t->step == TASK_WAIT)
+        if (t->step == TASK_WAIT && t->answers)
                 return -1;
         return now_ms - t->since_ms < TASK_STEP_MS ? (int)(TASK_STEP_MS - (now_ms - t->since_ms)) : 0;
 }
@@ -190,5 +190,5 @@ bool task_turn(struct task *t, const struct pollfd *p, uint64_t now_ms)
                 accept_events(t);
         if (p[POLL_SHIM].revents && !hear_shim(t, now_ms))
                 return false;
-        return task_patience(t, now_ms) != 0 || end(t, "the shim has not answered in 15 s");
+        return task_patience(t, now_ms) != 0 || end(t, t->step == TASK_WAIT ? "the container has not answered in 15 s" : "the shim has not answered in 15 s");
 }

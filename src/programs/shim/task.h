@@ -25,6 +25,7 @@ struct task {
         struct task_create create; /* borrowed */
         enum task_step step;
         uint64_t since_ms; /* that it was asked for */
+        bool answers;      /* the container does: from now on there is no hurry */
         struct talk shim, events[SINK_MAX];
         int sink;              /* where the shim connects to say what happens */
         char why[SAID_MAX];    /* it has ended */
