@@ -1,6 +1,7 @@
 /*
  * creto-vm-host: the one command of the native sandbox around a virtual machine. It makes what the machine boots from, stays as the server of the machine's
- * root (share.c), and becomes QEMU. It has no rights that a command in that sandbox has not, and everything it reads is the daemon's or read-only.
+ * root (share.c), and becomes QEMU, or stays and speaks to another emulator (rest.c). It has no rights that a command in that sandbox has not, and
+ * everything it reads is the daemon's or read-only.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,17 +21,20 @@
 #include "base/fd.h"
 #include "base/sock.h"
 #include "base/str.h"
+#include "domain/vmm.h"
+#include "programs/vm/elf.h"
 #include "programs/vm/initrd.h"
 #include "programs/vm/machine.h"
 #include "programs/vm/pack.h"
+#include "programs/vm/rest.h"
 #include "programs/vm/share.h"
 #include "programs/vm/snapshot.h"
 
-enum { QMP_FD = 6, STATE_FD, SETUP_FD, SHARE_FD, PATH_CAP = 256, EXIT_BAD = 125, EXIT_MISSING = 127 };
+enum { QMP_FD = 6, STATE_FD, SETUP_FD, SHARE_FD, PATH_CAP = 256 };
 
 struct options {
-        const char *accel, *hostname, *mode, *modules, *qemu;
-        uint64_t memory, cpus, disk, inodes, nofile, core, output, pids;
+        const char *vmm, *binary, *accel, *hostname, *mode, *modules;
+        uint64_t memory, cpus, disk, inodes, nofile, core, output, pids, patience;
 };
 
 static const struct {
@@ -38,14 +42,20 @@ static const struct {
         size_t offset;
         bool number;
 } known[] = {
-        { "accel", offsetof(struct options, accel), false },  { "hostname", offsetof(struct options, hostname), false },
-        { "mode", offsetof(struct options, mode), false },    { "modules", offsetof(struct options, modules), false },
-        { "qemu", offsetof(struct options, qemu), false },    { "memory", offsetof(struct options, memory), true },
-        { "cpus", offsetof(struct options, cpus), true },     { "disk", offsetof(struct options, disk), true },
-        { "inodes", offsetof(struct options, inodes), true }, { "nofile", offsetof(struct options, nofile), true },
-        { "core", offsetof(struct options, core), true },     { "output", offsetof(struct options, output), true },
-        { "pids", offsetof(struct options, pids), true },
+        { "vmm", offsetof(struct options, vmm), false },          { "binary", offsetof(struct options, binary), false },
+        { "accel", offsetof(struct options, accel), false },      { "hostname", offsetof(struct options, hostname), false },
+        { "mode", offsetof(struct options, mode), false },        { "modules", offsetof(struct options, modules), false },
+        { "memory", offsetof(struct options, memory), true },     { "cpus", offsetof(struct options, cpus), true },
+        { "disk", offsetof(struct options, disk), true },         { "inodes", offsetof(struct options, inodes), true },
+        { "nofile", offsetof(struct options, nofile), true },     { "core", offsetof(struct options, core), true },
+        { "output", offsetof(struct options, output), true },     { "pids", offsetof(struct options, pids), true },
+        { "patience", offsetof(struct options, patience), true },
 };
+
+static bool is_rest(const struct options *o)
+{
+        return vmm_table[vmm_of(o->vmm)].rest;
+}
 
 __attribute__((noreturn)) static void fail(int status, const char *text)
 {
@@ -101,7 +111,7 @@ static void fill_setup(const struct options *o, struct vm_setup *s)
 
 /* ---- the disk ---- */
 
-static void run(char *const argv[])
+static void run_tool(char *const argv[])
 {
         int status = -1;
         pid_t pid = fork();
@@ -134,9 +144,9 @@ static void make_disk(const char *path, const struct options *o)
 
         close(new_disk(path, o));
         snprintf(inodes, sizeof(inodes), "%llu", (unsigned long long)o->inodes + 16);
-        run((char *[]){ (char *)"/usr/sbin/mke2fs", (char *)"-q", (char *)"-F", (char *)"-t", (char *)"ext4", (char *)"-m", (char *)"0",
-                        (char *)"-N", inodes, (char *)"-O", (char *)"^has_journal", (char *)"-E",
-                        (char *)"root_owner=0:0,nodiscard,lazy_itable_init=1", (char *)path, NULL });
+        run_tool((char *[]){ (char *)"/usr/sbin/mke2fs", (char *)"-q", (char *)"-F", (char *)"-t", (char *)"ext4", (char *)"-m",
+                             (char *)"0", (char *)"-N", inodes, (char *)"-O", (char *)"^has_journal", (char *)"-E",
+                             (char *)"root_owner=0:0,nodiscard,lazy_itable_init=1", (char *)path, NULL });
 }
 
 /* ---- those who stay ---- */
@@ -208,7 +218,7 @@ static void start_snapshot(const char *disk_path, int setup)
         for (int fd = QMP_FD; fd <= SHARE_FD; fd++)
                 close(fd);
         /* QEMU ends as soon as it is told to: what it wrote has its name before that */
-        if (state < 0 || disk < 0 || snapshot_take(setup, qmp, state) < 0 || pack_disk(state, disk) < 0 || rename(STATE_NEW, STATE) < 0)
+        if (state < 0 || disk < 0 || snapshot_take(setup, qmp, state) < 0 || pack_file(state, disk) < 0 || rename(STATE_NEW, STATE) < 0)
                 _exit(EXIT_BAD);
         snapshot_end(qmp);
         _exit(0);
@@ -218,13 +228,16 @@ static void open_state(const char *disk_path, const struct options *o)
 {
         auto_fd disk = new_disk(disk_path, o);
         int state = open(STATE, O_RDONLY | O_CLOEXEC);
+        off_t end = lseek(state, 0, SEEK_END);
 
-        if (state < 0 || unpack_disk(state, disk) < 0 || lseek(state, 0, SEEK_SET) < 0 || fd_move(state, STATE_FD) < 0)
+        if (unpack_file(state, &end, disk, o->disk) < 0 || (is_rest(o) && rest_unpack(state, &end, vmm_of(o->vmm), o->memory) < 0) ||
+            lseek(state, 0, SEEK_SET) < 0 || fd_move(state, STATE_FD) < 0)
                 fail(EXIT_BAD, "no machine to go on with");
 }
 
-static void tell_setup(const struct options *o, int setup)
+static void tell_setup(const void *ctx, int setup)
 {
+        const struct options *o = ctx;
         static struct vm_setup s;
         struct timespec now;
 
@@ -238,58 +251,102 @@ static void tell_setup(const struct options *o, int setup)
 
 /* ---- the start ---- */
 
-static void make_initrd(const struct options *o, char paths[][PATH_CAP + 16])
+enum { KERNEL, INITRD, DISK, GUEST, INIT, ELF, PARTS };
+
+static char here[PATH_CAP];
+
+static void make_initrd(const struct options *o, char paths[PARTS][PATH_CAP + 16])
 {
-        const struct initrd initrd = { .modules = o->modules, .guest = paths[3], .init = paths[4] };
+        const struct initrd initrd = { .modules = o->modules, .guest = paths[GUEST], .init = paths[INIT], .vsock = is_rest(o) };
         struct err e;
 
-        if (initrd_write(paths[1], &initrd, &e) < 0)
+        if (initrd_write(paths[INITRD], &initrd, &e) < 0)
                 fail(EXIT_BAD, e.msg);
 }
 
-int main(int argc, char **argv)
+__attribute__((noreturn)) static void become_qemu(const struct options *o, char paths[PARTS][PATH_CAP + 16], bool saves, bool goes_on)
 {
         static struct machine m;
-        static char here[PATH_CAP], paths[5][PATH_CAP + 16];
-        static const char *const names[] = { "kernel", "initrd", "disk", "guest", "init" };
-        struct options o = { .accel = "tcg", .mode = "boot", .qemu = "/usr/bin/qemu-system-x86_64", .hostname = "vm", .cpus = 1 };
-
-        signal(SIGPIPE, SIG_IGN);
-        for (int i = 1; i < argc; i++)
-                if (!read_option(&o, argv[i]))
-                        fail(EXIT_BAD, argv[i]);
-        if (!getcwd(here, sizeof(here)) || !o.modules)
-                fail(EXIT_BAD, "no directory");
-        if (access(o.qemu, X_OK) < 0)
-                fail(EXIT_MISSING, "QEMU is not installed");
-        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-                snprintf(paths[i], sizeof(paths[i]), "%s/%s", here, names[i]);
-        bool saves = strcmp(o.mode, "save") == 0, goes_on = strcmp(o.mode, "go-on") == 0;
-        if (goes_on) {
-                open_state(paths[2], &o);
-        } else {
-                make_initrd(&o, paths);
-                make_disk(paths[2], &o);
-        }
         int setup = give_socket(SETUP_FD);
-        m = (struct machine){ .qemu = o.qemu,
-                              .name = o.hostname,
-                              .accel = o.accel,
-                              .kernel = paths[0],
-                              .initrd = goes_on ? NULL : paths[1],
-                              .disk = paths[2],
-                              .memory_mib = o.memory >> 20,
-                              .cpus = o.cpus,
+
+        m = (struct machine){ .qemu = o->binary,
+                              .name = o->hostname,
+                              .accel = o->accel,
+                              .kernel = paths[KERNEL],
+                              .initrd = goes_on ? NULL : paths[INITRD],
+                              .disk = paths[DISK],
+                              .memory_mib = o->memory >> 20,
+                              .cpus = o->cpus,
                               .share_fd = SHARE_FD,
                               .setup_fd = SETUP_FD,
                               .qmp_fd = saves ? QMP_FD : -1,
                               .state_fd = goes_on ? STATE_FD : -1 };
         if (saves)
-                start_snapshot(paths[2], setup);
+                start_snapshot(paths[DISK], setup);
         else
-                tell_setup(&o, setup);
+                tell_setup(o, setup);
         start_share(setup);
         machine_argv(&m);
         execv(m.qemu, (char *const *)m.argv);
         fail(EXIT_MISSING, "QEMU cannot be executed");
+}
+
+__attribute__((noreturn)) static void serve_vmm(const struct options *o, char paths[PARTS][PATH_CAP + 16], bool saves, bool goes_on)
+{
+        struct err e;
+        struct rest r = { .vmm = vmm_of(o->vmm),
+                          .binary = o->binary,
+                          .id = o->hostname,
+                          .plan = goes_on ? VMM_PLAN_GO_ON : VMM_PLAN_BOOT,
+                          .saves = saves,
+                          .patience_ms = (int)(o->patience * 1000),
+                          .tell = tell_setup,
+                          .ctx = o,
+                          .machine = { .place = here,
+                                       .kernel = paths[KERNEL],
+                                       .initrd = paths[INITRD],
+                                       .cmdline = rest_cmdline(vmm_of(o->vmm), saves),
+                                       .disk = paths[DISK],
+                                       .memory = o->memory >> 20 << 20,
+                                       .cpus = o->cpus } };
+
+        if (!goes_on && r.vmm == VMM_FIRECRACKER && elf_make(paths[KERNEL], paths[ELF], &e) < 0)
+                fail(EXIT_BAD, e.msg);
+        if (r.vmm == VMM_FIRECRACKER)
+                r.machine.kernel = paths[ELF];
+        if (rest_run(&r, &e) < 0)
+                fail(e.code == ERR_BACKEND_UNAVAILABLE ? EXIT_MISSING : EXIT_VMM, e.msg);
+        _exit(0);
+}
+
+int main(int argc, char **argv)
+{
+        static char paths[PARTS][PATH_CAP + 16];
+        static const char *const names[PARTS] = { "kernel", "initrd", "disk", "guest", "init", "vmlinux" };
+        struct options o = { .vmm = "qemu", .accel = "tcg", .mode = "boot", .hostname = "vm", .cpus = 1, .patience = 10 };
+
+        signal(SIGPIPE, SIG_IGN);
+        for (int i = 1; i < argc; i++)
+                if (!read_option(&o, argv[i]))
+                        fail(EXIT_BAD, argv[i]);
+        if (!getcwd(here, sizeof(here)) || !o.modules || !vmm_is_class(o.vmm))
+                fail(EXIT_BAD, "no directory");
+        if (!o.binary)
+                o.binary = vmm_table[vmm_of(o.vmm)].binary;
+        if (access(o.binary, X_OK) < 0) {
+                dprintf(STDERR_FILENO, "%s is not installed\n", vmm_table[vmm_of(o.vmm)].name);
+                _exit(EXIT_MISSING);
+        }
+        for (size_t i = 0; i < PARTS; i++)
+                snprintf(paths[i], sizeof(paths[i]), "%s/%s", here, names[i]);
+        bool saves = strcmp(o.mode, "save") == 0, goes_on = strcmp(o.mode, "go-on") == 0;
+        if (goes_on) {
+                open_state(paths[DISK], &o);
+        } else {
+                make_initrd(&o, paths);
+                make_disk(paths[DISK], &o);
+        }
+        if (is_rest(&o))
+                serve_vmm(&o, paths, saves, goes_on);
+        become_qemu(&o, paths, saves, goes_on);
 }

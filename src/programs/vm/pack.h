@@ -1,11 +1,15 @@
 /*
- * The disk of a saved machine, behind its state in the same file: what the file of the disk holds between its holes.
+ * Files in one: of each what it holds between its holes, and between blocks of zeros. A saved machine is one such file; in QEMU's case the machine's
+ * state stands before them.
  *
- *   the state, as QEMU wrote it | pieces: u64 offset, u64 length, bytes … | u64 offset of the first piece in this file, u64 their number
+ *   … | pieces of a file: u64 offset, u64 length, bytes … | u64 where the first of them is, u64 their number, u64 the file's size | the next file …
  */
 #pragma once
 
-/* Appends the disk. Returns 0, or -1 with errno. */
-int pack_disk(int state, int disk);
-/* Writes the pieces to a disk that holds nothing yet. Returns 0, or -1 with errno. */
-int unpack_disk(int state, int disk);
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Appends one. Returns 0, or -1 with errno. */
+int pack_file(int state, int file);
+/* The one that ends at *end, and then *end is where it begins. `file` is empty, and gets at most `max` bytes. Returns 0, or -1 with errno. */
+int unpack_file(int state, off_t *end, int file, uint64_t max);
