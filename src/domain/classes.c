@@ -5,6 +5,7 @@
 
 #include "base/str.h"
 #include "domain/limits.h"
+#include "domain/vmm.h"
 
 const char *const class_can_names[CLASS_CANS] = { "killOne", "countAttacks", "hostKernel", "changeLimits", "embed" };
 
@@ -74,11 +75,12 @@ static bool is_word(const char *s)
 
 static int check(const struct runtime_class *class, struct err *e)
 {
-        if (!str_is_id(class->name, CLASS_NAME_MAX) || strcmp(class->name, "native") == 0 || strcmp(class->name, "qemu") == 0 ||
-            strcmp(class->name, "auto") == 0)
-                return err_set(e, ERR_INVALID_SPEC, 0,
-                               "'%s' is no name for a runtime class: 1 to %d of a-z, 0-9 and -, not native, qemu or auto", class->name,
-                               CLASS_NAME_MAX);
+        if (!str_is_id(class->name, CLASS_NAME_MAX) || strcmp(class->name, "native") == 0 || strcmp(class->name, "auto") == 0 ||
+            vmm_is_class(class->name))
+                return err_set(
+                        e, ERR_INVALID_SPEC, 0,
+                        "'%s' is no name for a runtime class: 1 to %d of a-z, 0-9 and -, not native, auto, or one of virtual machines",
+                        class->name, CLASS_NAME_MAX);
         if (class->driver != CLASS_OCI || class->engine == ENGINE_NONE || class->engine >= CLASS_ENGINES)
                 return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': its driver is \"oci\"", class->name);
         if (!class->binary[0] || (class->binary[0] != '/' && strchr(class->binary, '/')) || !is_word(class->binary))
