@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "programs/vm/initrd.h"
-#include "programs/vm/machine.h"
-#include "programs/vm/share.h"
+#include "programs/vm/host/initrd.h"
+#include "programs/vm/host/machine.h"
+#include "programs/vm/host/share.h"
 #include "test.h"
 
 /* ---- the share ---- */
@@ -60,7 +60,7 @@ static void tree_make(struct tree *t)
         t->server = fork();
         if (t->server == 0) {
                 close(ends[0]);
-                share_run(ends[1], open(t->path, O_PATH | O_DIRECTORY | O_CLOEXEC));
+                share_run(ends[1], open(t->path, O_PATH | O_DIRECTORY | O_CLOEXEC), false);
                 _exit(0);
         }
         close(ends[1]);

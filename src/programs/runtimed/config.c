@@ -306,6 +306,14 @@ static const char *set_runtime(struct config *c, const char *name, const char *k
         return NULL;
 }
 
+bool config_kvm(const struct config *c)
+{
+        for (unsigned i = 0; i < VMMS; i++)
+                if (c->vmms[i].kvm)
+                        return true;
+        return false;
+}
+
 static int check_classes(struct config *c, struct err *e)
 {
         struct classes checked;

@@ -49,6 +49,9 @@ struct config {
         bool inherited;        /* the sockets and files were handed over */
 };
 
+/* Some class of virtual machines may use it. */
+bool config_kvm(const struct config *c);
+
 extern const char config_usage[];
 
 /* Opens what it names. */

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/capability.h>
 #include <linux/random.h>
 #include <linux/vm_sockets.h>
@@ -359,10 +360,13 @@ static void loopback_up(void)
 
 /* ---- creto-init ---- */
 
-/* What creto-init does not need no command can have either. */
-static void drop_caps(void)
+/* Nobody of the sandbox is who creto-init is, so that root there can be somebody's user. What it does not need no command can have either. */
+static void become_init(void)
 {
         static const int kept[] = { CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_KILL };
+        const uint32_t bits = 1U << CAP_SETUID | 1U << CAP_SETGID | 1U << CAP_SETPCAP | 1U << CAP_KILL;
+        struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        const struct __user_cap_data_struct data[2] = { { bits, bits, bits }, { 0 } };
 
         for (int cap = 0; cap < CAPS_MAX && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++) {
                 bool keep = false;
@@ -372,6 +376,12 @@ static void drop_caps(void)
                 if (!keep && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
                         fail("cannot drop capability %d", cap);
         }
+        if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setgroups(0, NULL) < 0 || setresgid(VM_INIT_ID, VM_INIT_ID, VM_INIT_ID) < 0 ||
+            setresuid(VM_INIT_ID, VM_INIT_ID, VM_INIT_ID) < 0 || syscall(SYS_capset, &head, data) < 0)
+                fail("cannot become creto-init's user");
+        for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+                if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, kept[i], 0, 0) < 0)
+                        fail("cannot keep capability %d", kept[i]);
 }
 
 struct init_fds {
@@ -424,7 +434,7 @@ static int init_main(void *arg)
         mount_or_fail("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
         setsid();
         give_fds(f);
-        drop_caps();
+        become_init();
         int console = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 80);
         if (console < 0 || dup2(0, STDERR_FILENO) < 0)
                 fail("cannot place descriptors");

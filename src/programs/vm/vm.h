@@ -26,7 +26,7 @@ enum { VM_VSOCK_GUEST = 1024, VM_VSOCK_SHARE, VM_VSOCK_SETUP };
 #define VM_VSOCK "creto_vsock=1"     /* its ports are vsock */
 #define VM_REBOOT "creto_off=reboot" /* which is how this machine is turned off */
 
-enum { VM_SETUP_VERSION = 1, VM_SEED = 64, VM_HOSTNAME_MAX = 64, VM_FUSE_DATA = 128 * 1024, VM_MODULES_MAX = 64 };
+enum { VM_SETUP_VERSION = 1, VM_SEED = 64, VM_HOSTNAME_MAX = 64, VM_FUSE_DATA = 128 * 1024, VM_MODULES_MAX = 64, VM_INIT_ID = 65535 };
 
 struct vm_setup {
         uint32_t size;

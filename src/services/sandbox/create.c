@@ -305,6 +305,8 @@ static void ask_warden(struct sandbox *sb, const struct image_answer *image)
         req.flags = sb->background ? IPC_SPAWN_BACKGROUND : 0;
         for (uint32_t i = 0; i < req.layer_count; i++)
                 memcpy(req.layers[i], image->layers[i], sizeof(req.layers[i]));
+        if (is_machine(sb))
+                machine_spawn(sb, &req);
         sb->in_warden = sb->spawning = true;
         link_spawn(sb->all->link, &req, on_spawned, sb);
 }

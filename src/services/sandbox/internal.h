@@ -35,7 +35,8 @@ struct sandbox {
         struct sandbox_info info;
         struct setup setup;
         struct limits limits;
-        unsigned vcpus; /* of a virtual machine; 0: as limits say */
+        unsigned vcpus;      /* of a virtual machine; 0: as limits say */
+        uint64_t root_known; /* what its image is made of, as a number; 0: not known, or it has none */
         char *spec_json;
         char key[SANDBOX_KEY_MAX + 1];
         char request_id[SANDBOX_REQUEST_MAX + 1];
@@ -168,6 +169,8 @@ void machine_describe(struct sandboxes *all);
 int machine_check(const struct sandboxes *all, const struct spec *spec, struct err *e);
 /* What a sandbox of that class with these limits takes of the host: of a machine, the limits of the native sandbox around it. */
 struct limits limits_outside(const char *runtime, const struct limits *inside);
+/* What is special of the native sandbox around it. */
+void machine_spawn(struct sandbox *sb, struct ipc_spawn *req);
 /* Takes the stream to that one's creto-init. */
 void machine_begin(struct sandbox *sb, int stream);
 

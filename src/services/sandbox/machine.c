@@ -47,10 +47,6 @@ int machine_check(const struct sandboxes *all, const struct spec *spec, struct e
 
         if (vm_available(all->config.vm, vmm, e) < 0)
                 return -(int)e->code;
-        if (strcmp(spec->image, "host") != 0) {
-                err_set(e, ERR_NOT_SUPPORTED, 0, "runtime class '%s' has no images but 'host' in this version", spec->runtime);
-                return err_hint(e, "use image host, or another runtime class");
-        }
         return vm_limits(vmm, &spec->limits, &outside, e);
 }
 
@@ -62,6 +58,27 @@ struct limits limits_outside(const char *runtime, const struct limits *inside)
         if (!vmm_is_class(runtime) || vm_limits(vmm_of(runtime), inside, &out, &e) < 0)
                 return *inside; /* one that cannot be is refused, and takes nothing */
         return out;
+}
+
+/* It has the host's root, for the emulator; an image is beside that, for the machine. */
+void machine_spawn(struct sandbox *sb, struct ipc_spawn *req)
+{
+        uint64_t h = 14695981039346656037ULL;
+
+        for (uint32_t i = 0; i < req->layer_count; i++)
+                for (const char *p = req->layers[i]; *p; p++)
+                        h = (h ^ (uint8_t)*p) * 1099511628211ULL;
+        if (req->layer_count > 0) {
+                req->flags |= IPC_SPAWN_BESIDE;
+                sb->root_known = h;
+        }
+        if (sb->all->config.vm->vmms[vmm_of(sb->setup.runtime)].kvm)
+                req->flags |= IPC_SPAWN_KVM;
+}
+
+static bool has_image(const struct sandbox *sb)
+{
+        return strcmp(sb->setup.image, "host") != 0;
 }
 
 /* ---- what becomes of the machine ---- */
@@ -88,6 +105,8 @@ void machine_begin(struct sandbox *sb, int stream)
                                           .assets = sb->all->config.vm,
                                           .vmm = vmm_of(sb->setup.runtime),
                                           .cpus = sb->vcpus,
+                                          .image = has_image(sb),
+                                          .root = sb->root_known,
                                           .hostname = sb->info.id,
                                           .limits = &sb->limits,
                                           .booting = sb->info.state == SANDBOX_CREATING };

@@ -28,6 +28,8 @@ struct vm {
         const struct vm_assets *assets;
         enum vmm vmm;
         unsigned cpus;
+        bool image;
+        uint64_t root;
         struct limits limits;
         char hostname[80];
         const struct vm_events *events;

@@ -38,12 +38,14 @@ bool template_name(const struct vm *vm, unsigned cpus, char out[VM_TEMPLATE_MAX]
 {
         const struct vm_assets *a = vm->assets;
         const uint64_t *limits = vm->limits.value;
-        const uint64_t shape[] = { limits[LIMIT_MEMORY], limits[LIMIT_DISK], limits[LIMIT_INODES], cpus, vm->vmm, a->vmms[vm->vmm].kvm };
+        const uint64_t shape[] = {
+                limits[LIMIT_MEMORY], limits[LIMIT_DISK], limits[LIMIT_INODES], cpus, vm->vmm, a->vmms[vm->vmm].kvm, vm->root
+        };
         const int files[] = { a->kernel, a->host, a->guest, a->init };
         uint64_t h = 14695981039346656037ULL;
         struct stat st;
 
-        if (!a->templates[0] || stat(a->vmms[vm->vmm].binary, &st) < 0)
+        if (!a->templates[0] || (vm->image && !vm->root) || stat(a->vmms[vm->vmm].binary, &st) < 0)
                 return false;
         mix_file(&h, &st);
         for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "domain/skeleton.h"
 #include "services/vm/internal.h"
 
 /* MACHINE: the channel of the one command, and above those of the steps before it. STATUS_: what creto-vm-host ends with. */
@@ -214,7 +215,7 @@ static int start_machine(struct vm *vm, struct session_exec **out, struct err *e
         } numbers[] = { { "memory", LIMIT_MEMORY }, { "disk", LIMIT_DISK }, { "inodes", LIMIT_INODES }, { "nofile", LIMIT_NOFILE },
                         { "core", LIMIT_CORE },     { "pids", LIMIT_PIDS }, { "output", LIMIT_OUTPUT } };
         enum { NUMBERS = sizeof(numbers) / sizeof(numbers[0]) };
-        enum { TEXTS = 7 };
+        enum { TEXTS = 9 };
         char text[NUMBERS + TEXTS][ARG_MAX_LEN];
         const char *argv[NUMBERS + TEXTS + 2] = { PLACE "/host" };
         const struct vm_emulator *vmm = &vm->assets->vmms[vm->vmm];
@@ -228,6 +229,8 @@ static int start_machine(struct vm *vm, struct session_exec **out, struct err *e
         snprintf(text[NUMBERS + 4], ARG_MAX_LEN, "mode=%s", modes[vm->mode]);
         snprintf(text[NUMBERS + 5], ARG_MAX_LEN, "binary=%s", vmm->binary);
         snprintf(text[NUMBERS + 6], ARG_MAX_LEN, "accel=%s", vmm->kvm ? "kvm" : "tcg");
+        snprintf(text[NUMBERS + 7], ARG_MAX_LEN, "root=%s", vm->image ? NEW_ROOT : "/");
+        snprintf(text[NUMBERS + 8], ARG_MAX_LEN, "home=%s", vm->image ? "/root" : "/home/agent");
         for (unsigned i = 0; i < NUMBERS + TEXTS; i++)
                 argv[i + 1] = text[i];
         if (vm->mode != VM_SAVE)
@@ -475,6 +478,8 @@ int vm_new(const struct vm_config *config, const struct vm_events *events, void 
                            .assets = config->assets,
                            .vmm = config->vmm,
                            .cpus = config->cpus,
+                           .image = config->image,
+                           .root = config->root,
                            .limits = *config->limits,
                            .events = events,
                            .ctx = ctx,

@@ -44,6 +44,8 @@ struct vm_config {
         const struct vm_assets *assets;
         enum vmm vmm;
         unsigned cpus;        /* 0: as its share of processors says */
+        bool image;           /* its root is what stands beside that of the native sandbox */
+        uint64_t root;        /* what that is made of, as a number; 0: not known */
         const char *hostname; /* borrowed until vm_new() returns */
         const struct limits *limits;
         bool booting; /* it has never answered: that it does is waited for so long and no longer */

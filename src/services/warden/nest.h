@@ -35,8 +35,8 @@ struct nest_want {
         uint32_t missing;                  /* limits that are not enforced: bits */
         uint32_t uid, gid;
         char hostname[IPC_HOSTNAME_MAX + 1], home[IPC_HOME_MAX + 1];
-        bool own_ids;    /* the files of its root belong to whom they shall */
-        bool background; /* nobody waits for it */
+        bool own_ids;   /* the files of its root belong to whom they shall */
+        uint32_t flags; /* enum ipc_spawn_flag */
 };
 
 /* A change of a running sandbox for which the kernel may take its time: a child of ours makes it. */
@@ -100,6 +100,7 @@ struct nest_config {
         const char *state_dir;
         bool user;
         bool private;
+        bool kvm;          /* sandboxes may have /dev/kvm */
         unsigned prepared; /* how many embryos to keep */
 };
 

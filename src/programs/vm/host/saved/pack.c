@@ -1,4 +1,4 @@
-#include "programs/vm/pack.h"
+#include "programs/vm/host/saved/pack.h"
 
 #include <errno.h>
 #include <stdbool.h>

@@ -1,4 +1,4 @@
-#include "programs/vm/elf.h"
+#include "programs/vm/host/elf.h"
 
 #include <fcntl.h>
 #include <stdint.h>

@@ -17,6 +17,7 @@ enum {
 struct rest {
         enum vmm vmm;
         const char *binary, *id;
+        const char *root;                      /* of the guest */
         enum vmm_plan plan;                    /* to begin with */
         bool saves;                            /* when the guest is ready it is saved, in the file "state", and that is the end */
         int patience_ms;                       /* for one answer */

@@ -22,18 +22,19 @@
 #include "base/sock.h"
 #include "base/str.h"
 #include "domain/vmm.h"
-#include "programs/vm/elf.h"
-#include "programs/vm/initrd.h"
-#include "programs/vm/machine.h"
-#include "programs/vm/pack.h"
-#include "programs/vm/rest.h"
-#include "programs/vm/share.h"
-#include "programs/vm/snapshot.h"
+#include "programs/vm/host/elf.h"
+#include "programs/vm/host/initrd.h"
+#include "programs/vm/host/kvm.h"
+#include "programs/vm/host/machine.h"
+#include "programs/vm/host/saved/pack.h"
+#include "programs/vm/host/rest.h"
+#include "programs/vm/host/share.h"
+#include "programs/vm/host/saved/snapshot.h"
 
-enum { QMP_FD = 6, STATE_FD, SETUP_FD, SHARE_FD, PATH_CAP = 256 };
+enum { QMP_FD = 6, STATE_FD, SETUP_FD, SHARE_FD, PATH_CAP = 256, KVM_MS = 2000 };
 
 struct options {
-        const char *vmm, *binary, *accel, *hostname, *mode, *modules;
+        const char *vmm, *binary, *accel, *hostname, *mode, *modules, *root, *home;
         uint64_t memory, cpus, disk, inodes, nofile, core, output, pids, patience;
 };
 
@@ -49,7 +50,8 @@ static const struct {
         { "disk", offsetof(struct options, disk), true },         { "inodes", offsetof(struct options, inodes), true },
         { "nofile", offsetof(struct options, nofile), true },     { "core", offsetof(struct options, core), true },
         { "output", offsetof(struct options, output), true },     { "pids", offsetof(struct options, pids), true },
-        { "patience", offsetof(struct options, patience), true },
+        { "patience", offsetof(struct options, patience), true }, { "root", offsetof(struct options, root), false },
+        { "home", offsetof(struct options, home), false },
 };
 
 static bool is_rest(const struct options *o)
@@ -104,7 +106,7 @@ static void fill_setup(const struct options *o, struct vm_setup *s)
                 .writable_count = sizeof(writable) / sizeof(writable[0]),
         };
         snprintf(c->disk_path, sizeof(c->disk_path), "/tmp");
-        snprintf(c->home, sizeof(c->home), "/home/agent");
+        snprintf(c->home, sizeof(c->home), "%s", o->home);
         for (size_t i = 0; i < c->writable_count; i++)
                 snprintf(c->writable[i], BOOT_PATH_MAX, "%s", writable[i]);
 }
@@ -184,17 +186,17 @@ static int give_socket(int target)
 }
 
 /* `setup` stays open in the server: an end that closes might overtake what was said. */
-static void start_share(int setup)
+static void start_share(const struct options *o, int setup)
 {
         int ours = give_socket(SHARE_FD);
 
         if (fork_helper()) {
-                int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+                int root = open(o->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
                 for (int fd = QMP_FD; fd <= SHARE_FD; fd++)
                         close(fd);
                 if (root >= 0)
-                        share_run(ours, root);
+                        share_run(ours, root, o->root[1] != '\0');
                 _exit(0);
         }
         close(ours);
@@ -255,6 +257,15 @@ enum { KERNEL, INITRD, DISK, GUEST, INIT, ELF, PARTS };
 
 static char here[PATH_CAP];
 
+/* Of the two that QEMU has, what the operator has allowed and this host has. */
+static const char *accel(const struct options *o)
+{
+        if (strcmp(o->accel, "kvm") != 0 || kvm_works("/dev/kvm", KVM_MS))
+                return o->accel;
+        dprintf(STDERR_FILENO, "KVM does not work here: processors are emulated\n");
+        return "tcg";
+}
+
 static void make_initrd(const struct options *o, char paths[PARTS][PATH_CAP + 16])
 {
         const struct initrd initrd = { .modules = o->modules, .guest = paths[GUEST], .init = paths[INIT], .vsock = is_rest(o) };
@@ -271,7 +282,7 @@ __attribute__((noreturn)) static void become_qemu(const struct options *o, char 
 
         m = (struct machine){ .qemu = o->binary,
                               .name = o->hostname,
-                              .accel = o->accel,
+                              .accel = accel(o),
                               .kernel = paths[KERNEL],
                               .initrd = goes_on ? NULL : paths[INITRD],
                               .disk = paths[DISK],
@@ -285,7 +296,7 @@ __attribute__((noreturn)) static void become_qemu(const struct options *o, char 
                 start_snapshot(paths[DISK], setup);
         else
                 tell_setup(o, setup);
-        start_share(setup);
+        start_share(o, setup);
         machine_argv(&m);
         execv(m.qemu, (char *const *)m.argv);
         fail(EXIT_MISSING, "QEMU cannot be executed");
@@ -296,6 +307,7 @@ __attribute__((noreturn)) static void serve_vmm(const struct options *o, char pa
         struct err e;
         struct rest r = { .vmm = vmm_of(o->vmm),
                           .binary = o->binary,
+                          .root = o->root,
                           .id = o->hostname,
                           .plan = goes_on ? VMM_PLAN_GO_ON : VMM_PLAN_BOOT,
                           .saves = saves,
@@ -323,7 +335,14 @@ int main(int argc, char **argv)
 {
         static char paths[PARTS][PATH_CAP + 16];
         static const char *const names[PARTS] = { "kernel", "initrd", "disk", "guest", "init", "vmlinux" };
-        struct options o = { .vmm = "qemu", .accel = "tcg", .mode = "boot", .hostname = "vm", .cpus = 1, .patience = 10 };
+        struct options o = { .vmm = "qemu",
+                             .accel = "tcg",
+                             .mode = "boot",
+                             .hostname = "vm",
+                             .cpus = 1,
+                             .root = "/",
+                             .home = "/home/agent",
+                             .patience = 10 };
 
         signal(SIGPIPE, SIG_IGN);
         for (int i = 1; i < argc; i++)

@@ -1,4 +1,4 @@
-#include "programs/vm/machine.h"
+#include "programs/vm/host/machine.h"
 
 #include <stdarg.h>
 #include <stdbool.h>

@@ -2,7 +2,7 @@
  * The initramfs of a virtual machine: a cpio archive ("newc") of two programs, what they are to do, and the modules that the kernel has not got built in.
  * Made anew for each machine, from the modules that belong to its kernel.
  */
-#include "programs/vm/initrd.h"
+#include "programs/vm/host/initrd.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -4,7 +4,7 @@
  *
  * Guests connect: to "v.sock_PORT", as both emulators have it. What the machine's creto-init says goes between that and our standard input and output.
  */
-#include "programs/vm/rest.h"
+#include "programs/vm/host/rest.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,9 +21,9 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/sys.h"
-#include "programs/vm/machine.h"
-#include "programs/vm/pack.h"
-#include "programs/vm/share.h"
+#include "programs/vm/host/machine.h"
+#include "programs/vm/host/saved/pack.h"
+#include "programs/vm/host/share.h"
 #include "programs/vm/vm.h"
 #include "wire/http.h"
 
@@ -333,7 +333,7 @@ static void carry_close(struct carry *c)
         fd_close(&c->setup);
 }
 
-static int start_share(int fd, struct err *e)
+static int start_share(const struct rest *r, int fd, struct err *e)
 {
         pid_t pid = fork();
 
@@ -341,14 +341,14 @@ static int start_share(int fd, struct err *e)
                 return err_sys(e, "cannot start a process");
         if (pid > 0)
                 return 0;
-        int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        int root = open(r->root, O_PATH | O_DIRECTORY | O_CLOEXEC), null = open("/dev/null", O_RDWR | O_CLOEXEC);
         const int low[] = { null, null, -1, fd, root };
         prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
         if (root < 0 || null < 0 || fd_arrange(low, sizeof(low) / sizeof(low[0])) < 0)
                 _exit(EXIT_BAD);
         sys_close_range(5, ~0U, 0);
         fd_set_nonblock(3, false);
-        share_run(3, 4);
+        share_run(3, 4, r->root[1] != '\0');
         _exit(0);
 }
 
@@ -382,7 +382,7 @@ static int on_connect(struct carry *c, unsigned port, struct err *e)
         if (port == SHARE) {
                 if (++c->shares == SHARES_MAX)
                         fd_close(&c->listening[SHARE]);
-                return start_share(fd, e) < 0 ? -(int)e->code : 1;
+                return start_share(c->v->rest, fd, e) < 0 ? -(int)e->code : 1;
         }
         if (port == SETUP && c->setup < 0) {
                 c->setup = take_fd(&fd);
