@@ -11,7 +11,8 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
-from harness import BUILD, ROOT, check, check_equal, main, report, skip, test  # noqa: E402
+from harness import BUILD, IS_ROOT, ROOT, check, check_equal, main, report, skip, test  # noqa: E402
+from service import Service  # noqa: E402
 
 FAKE = os.path.join(ROOT, "tests/lib/fake_vmm.py")
 HOST = os.path.join(BUILD, "src/programs/vm/creto-vm-host")
@@ -185,6 +186,48 @@ def others_that_are_none(vmm):
     with Machine(vmm, wrong="die-after") as m:
         got, err = m.end()
         check(got == 124 and f"{NAMES[vmm]} was killed by signal 9" in err, f"{got} {err}")
+
+
+class Placed:
+    """The fake where a sandbox sees it: in the host's /usr, for as long as it is needed."""
+
+    def __enter__(self):
+        self.dir = tempfile.mkdtemp(prefix="creto-test-", dir="/usr/local/lib")
+        os.chmod(self.dir, 0o755)
+        self.binary = self.dir + "/creto-fake-vmm"
+        shutil.copy(FAKE, self.binary)
+        os.chmod(self.binary, 0o755)
+        return self
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.dir)
+
+    def config(self, vmm, **more):
+        lines = {"binary": self.binary, "accel": "kvm", **more}
+        return f"[runtime.{vmm}]\n" + "".join(f'{k} = "{v}"\n' for k, v in lines.items())
+
+
+@each
+def a_sandbox_of_the_class(vmm):
+    """All but the machine: the daemon, the warden, the sandbox around it with its /dev/kvm, what is written there, the streams; and again from what was saved."""
+    if not IS_ROOT:
+        skip("the service is started as root")
+    if not os.path.exists("/dev/kvm"):
+        skip("no /dev/kvm")
+    spec = {"runtimeClass": vmm, "resourceLimits": {"memoryBytes": 192 * MIB}, "vm": {"hwConfig": {"vcpus": 3}}}
+    with Placed() as fake, Service(config=fake.config(vmm)) as s:
+        for _ in range(2):
+            sb = s.spawn(**spec)
+            check_equal(s.exec(sb, "sh", "-c", "cat; exit 3", stdin="in" * 50000)["stdout"], b"in" * 50000, "a command")
+            check_equal(s.exec(sb, "stat", "-c", "%t:%T %F", "/dev/kvm")["stdout"], b"a:e8 character special file\n", "its /dev/kvm")
+            s.kill("creto-runtimed")  # the streams are the sandbox's: the next daemon finds them
+            check_equal(s.exec(sb, "echo", "still")["stdout"], b"still\n", "after the daemon's death")
+            check_equal(s.good("GET", f"/v1/sandboxes/{sb}")["spec"]["vm"], spec["vm"], "what was asked for")
+            check_equal(s.terminate(sb)["status"], "Terminated", "its end")
+            saved = os.listdir(s.state_dir + "/service/machines")
+            check(len(saved) == 1 and not saved[0].endswith(".new"), f"saved machines: {saved}")
+        native = s.spawn(runtimeClass="native")
+        check_equal(s.exec(native, "stat", "-c", "%F", "/dev/kvm")["stdout"], b"regular empty file\n", "a native sandbox beside it")
 
 
 @test
