@@ -39,6 +39,7 @@ struct sandbox {
         uint64_t root_known; /* what its image is made of, as a number; 0: not known, or it has none */
         char *spec_json;
         char key[SANDBOX_KEY_MAX + 1];
+        uint64_t asked; /* the claim with that key; 0: not known */
         char request_id[SANDBOX_REQUEST_MAX + 1];
         uint64_t ttl_ms, idle_ms;
         enum spec_restart restart;
