@@ -5,6 +5,7 @@
 
 #include "base/str.h"
 #include "domain/limits.h"
+#include "domain/vmm.h"
 
 #define SHIM_RUNC "containerd-shim-runc-v2"
 #define SHIM_KATA "containerd-shim-kata-v2"
@@ -111,11 +112,12 @@ static int check_engine(const struct runtime_class *class, struct err *e)
 
 static int check(const struct runtime_class *class, struct err *e)
 {
-        if (!str_is_id(class->name, CLASS_NAME_MAX) || strcmp(class->name, "native") == 0 || strcmp(class->name, "qemu") == 0 ||
-            strcmp(class->name, "auto") == 0)
-                return err_set(e, ERR_INVALID_SPEC, 0,
-                               "'%s' is no name for a runtime class: 1 to %d of a-z, 0-9 and -, not native, qemu or auto", class->name,
-                               CLASS_NAME_MAX);
+        if (!str_is_id(class->name, CLASS_NAME_MAX) || strcmp(class->name, "native") == 0 || strcmp(class->name, "auto") == 0 ||
+            vmm_is_class(class->name))
+                return err_set(
+                        e, ERR_INVALID_SPEC, 0,
+                        "'%s' is no name for a runtime class: 1 to %d of a-z, 0-9 and -, not native, auto, or one of virtual machines",
+                        class->name, CLASS_NAME_MAX);
         if (check_engine(class, e) < 0)
                 return -(int)e->code;
         if (!is_program(class->binary))

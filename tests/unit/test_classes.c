@@ -361,6 +361,32 @@ TEST(requests_are_judged)
         CHECK_INT(missing, 1 << LIMIT_PIDS);
 }
 
+/* /dev/kvm, and an image that is no root: for native sandboxes, and the first where root has said so. */
+TEST(requests_for_machines_are_judged)
+{
+        struct classes all;
+        struct spawn_rules rules = { .any_dir = true, .ids = 65536, .limits = 0x1ff, .classes = &all };
+        const struct runtime_class *class;
+        static struct ipc_spawn req;
+        uint32_t missing;
+        struct err e;
+
+        classes_init(&all);
+        BAD(req.flags = IPC_SPAWN_KVM, ERR_AUTHORIZATION_DENIED);
+        CHECK(strstr(e.hint, "accel"));
+        rules.kvm = true;
+        CHECK_INT(spawn_check(&rules, &req, 0, &class, &missing, &e), 0);
+        BAD((req.flags = IPC_SPAWN_KVM, strcpy(req.class, "crun")), ERR_INVALID_SPEC);
+        BAD(req.flags = IPC_SPAWN_BESIDE, ERR_INVALID_SPEC);
+        BAD((req.flags = IPC_SPAWN_BESIDE, req.root = IPC_ROOT_LAYERS, req.layer_count = 1, strcpy(req.class, "crun")), ERR_INVALID_SPEC);
+        strcpy(req.class, "native");
+        CHECK_INT(spawn_check(&rules, &req, 0, &class, &missing, &e), 0);
+        good_request(&req);
+        req.flags = IPC_SPAWN_BESIDE;
+        req.root = IPC_ROOT_DIR;
+        CHECK_INT(spawn_check(&rules, &req, 1, &class, &missing, &e), -ERR_INVALID_SPEC);
+}
+
 /* ---- the warden's arguments ---- */
 
 static bool read_args(struct warden_args *args, char **argv)
@@ -386,7 +412,9 @@ TEST(the_warden_is_told_its_places_and_classes)
         CHECK_STR(args.state_dir, "/var/c");
         CHECK_STR(args.image_store, "/var/i");
         CHECK(read_args(&args, ARGS("--peer", "1234", "--class", "youki,oci,/usr/bin/youki,--debug")));
-        CHECK(args.service && args.peer_uid == 1234);
+        CHECK(args.service && args.peer_uid == 1234 && !args.kvm);
+        CHECK(read_args(&args, ARGS("--kvm", "yes")) && args.kvm);
+        CHECK(read_args(&args, ARGS("--kvm", "no")) && !args.kvm);
         CHECK_STR(classes_find(&args.classes, "youki")->options[0], "--debug");
 }
 
@@ -403,6 +431,8 @@ TEST(the_warden_takes_nothing_else)
         CHECK(!read_args(&args, ARGS("--peer", "4294967295")));
         CHECK(!read_args(&args, ARGS("--peer", "5x")));
         CHECK(!read_args(&args, ARGS("--class", "native,oci,/bin/x")));
+        CHECK(!read_args(&args, ARGS("--class", "firecracker,oci,/bin/x")));
+        CHECK(!read_args(&args, ARGS("--kvm", "1")));
         CHECK(!read_args(&args, ARGS("--run-dir", "run")));
         CHECK(!read_args(&args, ARGS("--state-dir", long_path)));
         CHECK(!read_args(&args, ARGS("--unknown", "1")));

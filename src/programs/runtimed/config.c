@@ -34,7 +34,6 @@ static void set_defaults(struct config *c)
                               .jwt_role_claim = "role",
                               .drain_seconds = 5,
                               .prepared = 4,
-                              .qemu_binary = "/usr/bin/qemu-system-x86_64",
                               .qemu_boot_seconds = 60,
                               .max_connections = 12000,
                               .max_execs = 128,
@@ -48,6 +47,8 @@ static void set_defaults(struct config *c)
                                              .disk_overcommit = 20,
                                              .min_free_memory = 256 * MIB,
                                              .min_free_disk = 512 * MIB };
+        for (unsigned i = 0; i < VMMS; i++)
+                snprintf(c->vmms[i].binary, sizeof(c->vmms[i].binary), "%s", vmm_table[i].binary);
         spec_init(&c->defaults);
         classes_init(&c->classes);
 }
@@ -168,7 +169,7 @@ static const struct entry entries[] = {
         { "server", "max_body", SIZE, AT(max_body), 64 * MIB, NULL },
         TEXT_AT("paths", "state_dir", state_dir),
         TEXT_AT("paths", "run_dir", run_dir),
-        TEXT_AT("qemu", "binary", qemu_binary),
+        TEXT_AT("qemu", "binary", vmms[VMM_QEMU].binary),
         TEXT_AT("qemu", "kernel", qemu_kernel),
         { "qemu", "boot_seconds", COUNT, AT(qemu_boot_seconds), 3600, NULL },
         { "service", "on_stop", SPECIAL, 0, 0, set_on_stop },
@@ -269,11 +270,28 @@ static const char *set_path(char out[CLASS_BINARY_MAX + 1], const struct toml_va
                        : "must be a path of at most 255 bytes";
 }
 
+/* Of a class of virtual machines. */
+static const char *set_vmm(struct config_vmm *vmm, const char *key, const struct toml_value *v)
+{
+        if (strcmp(key, "accel") == 0) {
+                vmm->kvm = v->type == TOML_STRING && strcmp(v->string, "kvm") == 0;
+                return vmm->kvm || (v->type == TOML_STRING && strcmp(v->string, "tcg") == 0) ? NULL : "must be \"tcg\" or \"kvm\"";
+        }
+        if (strcmp(key, "binary") != 0)
+                return "there is no such setting";
+        return v->type == TOML_STRING && str_has_prefix(v->string, "/usr/") &&
+                               snprintf(vmm->binary, sizeof(vmm->binary), "%s", v->string) < (int)sizeof(vmm->binary)
+                       ? NULL
+                       : "must be a path in /usr: that is what the sandbox around a machine has";
+}
+
 /* [runtime.NAME]: keys come one by one, and a class is judged when the file has been read. */
 static const char *set_runtime(struct config *c, const char *name, const char *key, const struct toml_value *v)
 {
         struct runtime_class *class = (struct runtime_class *)(uintptr_t)classes_find(&c->classes, name);
 
+        if (vmm_is_class(name))
+                return set_vmm(&c->vmms[vmm_of(name)], key, v);
         if (!class && c->classes.count == CLASSES_MAX)
                 return "is one class too many: there are at most 32";
         if (!class) {
@@ -300,6 +318,14 @@ static const char *set_runtime(struct config *c, const char *name, const char *k
                 if (snprintf(class->options[i], sizeof(class->options[i]), "%s", v->items[i]) >= (int)sizeof(class->options[i]))
                         return "holds a string that is too long";
         return NULL;
+}
+
+bool config_kvm(const struct config *c)
+{
+        for (unsigned i = 0; i < VMMS; i++)
+                if (c->vmms[i].kvm)
+                        return true;
+        return false;
 }
 
 static int check_classes(struct config *c, struct err *e)

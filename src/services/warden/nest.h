@@ -37,8 +37,8 @@ struct nest_want {
         uint64_t pids;                     /* how many commands may be where the class cannot keep that limit */
         uint32_t uid, gid;
         char hostname[IPC_HOSTNAME_MAX + 1], home[IPC_HOME_MAX + 1];
-        bool own_ids;    /* the files of its root belong to whom they shall */
-        bool background; /* nobody waits for it */
+        bool own_ids;   /* the files of its root belong to whom they shall */
+        uint32_t flags; /* enum ipc_spawn_flag */
 };
 
 /* A change of a running sandbox for which the kernel may take its time: a child of ours makes it. */
@@ -103,6 +103,7 @@ struct nest_config {
         const char *state_dir;
         bool user;
         bool private;
+        bool kvm;          /* sandboxes may have /dev/kvm */
         unsigned prepared; /* how many embryos to keep */
 };
 
