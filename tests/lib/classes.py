@@ -2,7 +2,9 @@
 import glob
 import os
 
-BUILT_IN = ("native", "crun", "runc", "gvisor", "qemu")
+BUILT_IN = ("native", "crun", "runc", "gvisor", "qemu", "containerd", "kata", "kata-qemu", "kata-fc", "kata-clh")
+# A class of the operator's: the shim in front of crun (the built-in class "containerd" has runc).
+CONFIG = '[service]\nprepared = 0\n[runtime.shim]\ndriver = "containerd"\nruntime = "crun"\n'
 
 
 class Runtime:
@@ -22,7 +24,7 @@ class Runtime:
 
 def config():
     """Of the service; CRETO_TEST_CONFIG names a file with more classes."""
-    text, more = "[service]\nprepared = 0\n", os.environ.get("CRETO_TEST_CONFIG")
+    text, more = CONFIG, os.environ.get("CRETO_TEST_CONFIG")
     if more:
         with open(more, encoding="utf-8") as f:
             text += f.read()

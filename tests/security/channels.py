@@ -81,20 +81,20 @@ def succeeds(f):
 
 # ---- files that both see: locks on them, and watches ----
 
-SKELETON = ["/", "/etc", "/dev", "/home", "/mnt", "/var", "/etc/passwd", "/etc/group", "/etc/hosts", "/etc/nsswitch.conf", "/dev/null", "/dev/zero", "/dev/full", "/dev/random",
-            "/dev/urandom", "/usr"]
+SKELETON = ["/", "/etc", "/dev", "/home", "/mnt", "/var", "/etc/passwd", "/etc/group", "/etc/hosts", "/etc/nsswitch.conf"]
+DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"]
 
 
 def send_lock(paths, word):
     files = [os.open(paths[i], os.O_RDONLY) for i in bits_of(word)]
     for fd in files:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     stay()
 
 
 def receive_lock(paths):
     files = [os.open(path, os.O_RDONLY) for path in paths]
-    return word_of(lambda i: not succeeds(lambda: fcntl.flock(files[i], fcntl.LOCK_EX | fcntl.LOCK_NB)))
+    return sum((not succeeds(lambda fd=fd: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB))) << i for i, fd in enumerate(files))
 
 
 def watch(paths):
@@ -228,6 +228,7 @@ def nothing():
 CHANNELS = {
     "flock": (nothing, lambda word: send_lock(shared_files("/usr/share", 1), word), lambda: receive_lock(shared_files("/usr/share", 1))),
     "skeleton": (nothing, lambda word: send_lock(SKELETON, word), lambda: receive_lock(SKELETON)),
+    "devices": (nothing, lambda word: send_lock(DEVICES, word), lambda: receive_lock(DEVICES)),
     "inotify": (lambda: watch(shared_files("/usr/bin", 1)), lambda word: send_open(shared_files("/usr/bin", 1), word), receive_open),
     "kernel-counters": (count_before, send_count, receive_count),
     "abstract-sockets": (nothing, send_abstract, receive_abstract),

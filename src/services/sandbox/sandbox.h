@@ -81,6 +81,8 @@ const struct ipc_classes *sandboxes_classes(const struct sandboxes *all);
 void sandboxes_look_classes(struct sandboxes *all, void (*done)(void *ctx), void *ctx);
 /* INVALID_SPEC where there is none of that name, BACKEND_UNAVAILABLE where it is drained. Whether its engine is there, the warden says when it makes one. */
 int sandboxes_class_check(const struct sandboxes *all, const char *class, struct err *e);
+/* Is it a name of an image, of a kind that a service can have? Whether it is there is not known here. */
+int sandboxes_image_check(const char *ref, struct err *e);
 
 unsigned sandboxes_count(const struct sandboxes *all, enum sandbox_state state);
 
@@ -172,6 +174,7 @@ void sandbox_set_member(struct sandbox *sb, void *member);
 struct sandbox_claim {
         const char *owner;
         const char *request_id, *key;           /* may be NULL */
+        uint64_t asked;                         /* tells one request with that key from another */
         const char *const *env, *const *labels; /* K=V, in place of those of the template with the same name */
         size_t env_count, label_count;
         struct limits limits;     /* those whose bit is in `wanted` */
@@ -179,6 +182,9 @@ struct sandbox_claim {
         /* What else belongs to the claim is done here, before it is bound, or NULL. sandbox_claim_bind() follows, or sandbox_terminate(). */
         void (*prepare)(void *ctx);
         void *prepare_ctx;
+        /* Called once, when BIND goes out, or NULL: the command that is begun here goes with it, and is run where BIND was taken. */
+        void (*along)(void *ctx, struct sandbox *sb);
+        void *along_ctx;
 };
 
 /* Ready, nobody's, and its creto-init is there. */
@@ -199,6 +205,8 @@ void sandbox_claim_bind(struct sandbox *sb);
 
 /* The sandbox that was claimed or made with this key, or NULL. */
 struct sandbox *sandboxes_find_key(struct sandboxes *all, const char *owner, const char *key);
+/* It is what a claim of that pool made of that request: the answer to a repeat. */
+bool sandbox_claimed_by(const struct sandbox *sb, const char *pool, uint64_t asked);
 /* Who made or claimed it can ask for its answer again. */
 bool sandbox_has_key(const struct sandbox *sb);
 
