@@ -83,10 +83,14 @@ _Noreturn static void start_again(void)
 
 void engine_settle(void)
 {
-        bool own_socket = boot_has(BOOT_BIND);
+        bool own_socket = boot_has(BOOT_BIND), stdio = boot_has(BOOT_STDIO);
 
         if (boot_has(BOOT_SLOT))
                 move(own_socket ? BOOT_ENGINE_BIND_SLOT : BOOT_ENGINE_SLOT, BOOT_FD_SLOT);
+        if (stdio) {
+                move(0, BOOT_FD_STREAM);
+                move(1, BOOT_FD_OUT);
+        }
         int null = open("/dev/null", O_RDWR);
         if (null < 0)
                 _exit(2);
@@ -99,7 +103,7 @@ void engine_settle(void)
                 become_init();
         if (own_socket)
                 make_socket();
-        else
+        else if (!stdio)
                 move(BOOT_ENGINE_STREAM, BOOT_FD_STREAM);
         if (boot_has(BOOT_ONE_UID) && !boot_has(BOOT_OWN_KERNEL)) /* gVisor does not ask, and would take the capabilities away */
                 start_again();

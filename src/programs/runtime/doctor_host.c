@@ -355,7 +355,7 @@ static bool installed(const struct runtime_class *class)
 {
         char path[CLASS_BINARY_MAX + 32];
 
-        for (unsigned i = 0; class_place(class, i, path, sizeof(path)); i++)
+        for (unsigned i = 0; class_place(class->binary, i, path, sizeof(path)); i++)
                 if (access(path, X_OK) == 0)
                         return true;
         return false;

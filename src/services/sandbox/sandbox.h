@@ -81,6 +81,8 @@ const struct ipc_classes *sandboxes_classes(const struct sandboxes *all);
 void sandboxes_look_classes(struct sandboxes *all, void (*done)(void *ctx), void *ctx);
 /* INVALID_SPEC where there is none of that name, BACKEND_UNAVAILABLE where it is drained. Whether its engine is there, the warden says when it makes one. */
 int sandboxes_class_check(const struct sandboxes *all, const char *class, struct err *e);
+/* Is it a name of an image, of a kind that a service can have? Whether it is there is not known here. */
+int sandboxes_image_check(const char *ref, struct err *e);
 
 unsigned sandboxes_count(const struct sandboxes *all, enum sandbox_state state);
 
@@ -180,6 +182,9 @@ struct sandbox_claim {
         /* What else belongs to the claim is done here, before it is bound, or NULL. sandbox_claim_bind() follows, or sandbox_terminate(). */
         void (*prepare)(void *ctx);
         void *prepare_ctx;
+        /* Called once, when BIND goes out, or NULL: the command that is begun here goes with it, and is run where BIND was taken. */
+        void (*along)(void *ctx, struct sandbox *sb);
+        void *along_ctx;
 };
 
 /* Ready, nobody's, and its creto-init is there. */
@@ -188,8 +193,8 @@ bool sandbox_claimable(const struct sandbox *sb);
 /* RESOURCE_EXHAUSTED where the owner has as many sandboxes as one may have. */
 int sandboxes_may_own_more(const struct sandboxes *all, const char *owner, struct err *e);
 
-/* INVALID_SPEC where the limits of the claim cannot be had from a sandbox with those of `spec`. */
-int sandbox_claim_check(const struct spec *spec, const struct sandbox_claim *c, struct err *e);
+/* INVALID_SPEC where the limits of the claim cannot be had from a sandbox with those of `spec`; NOT_SUPPORTED where its class cannot keep one. */
+int sandbox_claim_check(const struct sandboxes *all, const struct spec *spec, const struct sandbox_claim *c, struct err *e);
 
 /* Makes it the owner's: recorded first, then made what the claim wants it to be, then said to its creto-init, which takes one claim in its life. Answers when that
  * has agreed: whoever finds it bound finds it complete. With an error it is not claimed: where it is still claimable the claim was refused and nothing has changed,
