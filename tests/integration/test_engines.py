@@ -185,7 +185,7 @@ def a_class_is_drained():
         check_equal(s.exec(sandbox, "echo", "on")["stdout"], b"on\n", "one that runs")
         s.terminate(s.spawn(runtimeClass="native"))
         check_equal({r["name"]: r["enabled"] for r in s.good("GET", "/v1/runtimes")["runtimes"]},
-                    {"native": True, "crun": True, "runc": True, "gvisor": True, "mine": False, "qemu": True}, "what is enabled")
+                    {"native": True, "crun": True, "runc": True, "gvisor": True, "mine": False, "qemu": True, "firecracker": True, "cloud-hypervisor": True}, "what is enabled")
         s.good("POST", "/v1/runtimes/mine/enable")
         s.terminate(s.spawn(runtimeClass="mine"))
         check_equal(s.call("POST", "/v1/runtimes/nothing/drain").status, 404, "status of one that is not there")
