@@ -11,6 +11,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+from fake_vmm import Placed  # noqa: E402
 from harness import BUILD, IS_ROOT, ROOT, check, check_equal, main, report, skip, test  # noqa: E402
 from service import Service, wait  # noqa: E402
 
@@ -186,25 +187,6 @@ def others_that_are_none(vmm):
     with Machine(vmm, wrong="die-after") as m:
         got, err = m.end()
         check(got == 124 and f"{NAMES[vmm]} was killed by signal 9" in err, f"{got} {err}")
-
-
-class Placed:
-    """The fake where a sandbox sees it: in the host's /usr, for as long as it is needed."""
-
-    def __enter__(self):
-        self.dir = tempfile.mkdtemp(prefix="creto-test-", dir="/usr/local/lib")
-        os.chmod(self.dir, 0o755)
-        self.binary = self.dir + "/creto-fake-vmm"
-        shutil.copy(FAKE, self.binary)
-        os.chmod(self.binary, 0o755)
-        return self
-
-    def __exit__(self, *_):
-        shutil.rmtree(self.dir)
-
-    def config(self, vmm, **more):
-        lines = {"binary": self.binary, "accel": "kvm", **more}
-        return f"[runtime.{vmm}]\n" + "".join(f'{k} = "{v}"\n' for k, v in lines.items())
 
 
 @each
