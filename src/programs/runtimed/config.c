@@ -252,6 +252,24 @@ static const char *set_entry(struct config *c, const struct entry *n, const stru
         return snprintf((char *)c + n->at, n->cap, "%s", v->string) < (int)n->cap ? NULL : "is too long";
 }
 
+static const char *set_driver(struct runtime_class *class, const struct toml_value *v)
+{
+        if (v->type == TOML_STRING && strcmp(v->string, "oci") == 0)
+                class->driver = CLASS_OCI;
+        else if (v->type == TOML_STRING && strcmp(v->string, "containerd") == 0)
+                class->driver = CLASS_CONTAINERD;
+        else
+                return "must be \"oci\" or \"containerd\"";
+        return NULL;
+}
+
+static const char *set_path(char out[CLASS_BINARY_MAX + 1], const struct toml_value *v)
+{
+        return v->type == TOML_STRING && snprintf(out, CLASS_BINARY_MAX + 1, "%s", v->string) <= CLASS_BINARY_MAX
+                       ? NULL
+                       : "must be a path of at most 255 bytes";
+}
+
 /* Of a class of virtual machines. */
 static const char *set_vmm(struct config_vmm *vmm, const char *key, const struct toml_value *v)
 {
@@ -282,19 +300,15 @@ static const char *set_runtime(struct config *c, const char *name, const char *k
                 snprintf(class->name, sizeof(class->name), "%.*s", CLASS_NAME_MAX, name);
         }
         if (strcmp(key, "driver") == 0)
-                return v->type == TOML_STRING && strcmp(v->string, "oci") == 0 ? NULL : "must be \"oci\"";
+                return set_driver(class, v);
         if (strcmp(key, "engine") == 0) {
                 class->engine = v->type == TOML_STRING ? class_engine_of(v->string) : CLASS_ENGINES;
-                return class->engine < CLASS_ENGINES ? NULL : "must be \"oci\", \"crun\", \"runc\" or \"gvisor\"";
+                return class->engine < CLASS_ENGINES ? NULL : "must be \"oci\", \"crun\", \"runc\", \"gvisor\", \"shim\" or \"kata\"";
         }
-        if (strcmp(key, "binary") == 0) {
-                if (class->engine == ENGINE_OCI && v->type == TOML_STRING)
-                        class->engine = class_engine_at(v->string);
-                return v->type == TOML_STRING &&
-                                       snprintf(class->binary, sizeof(class->binary), "%s", v->string) < (int)sizeof(class->binary)
-                               ? NULL
-                               : "must be a path of at most 255 bytes";
-        }
+        if (strcmp(key, "binary") == 0)
+                return set_path(class->binary, v);
+        if (class_has_shim(class) && (strcmp(key, "runtime") == 0 || strcmp(key, "config") == 0))
+                return set_path(class->behind, v);
         if (strcmp(key, "options") != 0)
                 return "there is no such setting";
         if (v->type != TOML_STRINGS || v->count > CLASS_OPTIONS_MAX)
@@ -320,6 +334,7 @@ static int check_classes(struct config *c, struct err *e)
 
         classes_init(&checked);
         for (unsigned i = 0; i < c->classes.count; i++) {
+                class_complete(&c->classes.of[i]);
                 if (!class_is_built_in(&c->classes.of[i]) && classes_add(&checked, &c->classes.of[i], e) < 0)
                         return err_hint(e, "[runtime.NAME] of the configuration: driver = \"oci\", binary = \"/usr/bin/youki\"");
         }

@@ -362,6 +362,7 @@ static int open_api(struct daemon *d, struct err *e)
                                    .events = d->events,
                                    .keys = d->keys,
                                    .metrics = d->metrics,
+                                   .classes = &c->classes,
                                    .no_auth_on_loopback = c->no_auth_on_loopback,
                                    .requests_per_second = c->requests_per_second,
                                    .burst = c->burst,

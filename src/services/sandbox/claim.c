@@ -65,8 +65,13 @@ static void answered(struct sandbox *sb)
 
 static void send_bind(struct sandbox *sb)
 {
+        void (*along)(void *ctx, struct sandbox *sb) = sb->along;
+
         sb->bind_sent = true;
         session_bind(sb->session, sb->claim);
+        sb->along = NULL;
+        if (along)
+                along(sb->along_ctx, sb);
         session_flush(sb->session);
         watch_set(sb->watch, session_events(sb->session));
 }
@@ -350,6 +355,8 @@ void sandbox_claim(struct sandbox *sb, const struct sandbox_claim *c, sandbox_do
         sb->may_bind = false;
         sb->prepare = c->prepare;
         sb->prepare_ctx = c->prepare_ctx;
+        sb->along = c->along;
+        sb->along_ctx = c->along_ctx;
         sb->limit_asked = c->limits.wanted != 0;
         snprintf(sb->info.owner, sizeof(sb->info.owner), "%s", c->owner);
         snprintf(sb->request_id, sizeof(sb->request_id), "%s", c->request_id ? c->request_id : "");

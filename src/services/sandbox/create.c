@@ -284,6 +284,8 @@ static void on_spawned(void *ctx, const struct link_answer *a)
                 return;
         }
         name_missing(sb, a->spawned->limits_missing);
+        if (sb->session) /* to the one before, which an ATTACH has reached as it ended */
+                sandbox_drop_session(sb);
         sandbox_session_new(sb, a->fd);
 }
 

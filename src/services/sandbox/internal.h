@@ -61,6 +61,8 @@ struct sandbox {
         bool may_bind, bind_sent, limit_asked; /* of a claim under way */
         void (*prepare)(void *ctx);
         void *prepare_ctx;
+        void (*along)(void *ctx, struct sandbox *sb); /* NULL once it was called */
+        void *along_ctx;
         bool unknown;        /* its claim was not answered: nobody has its id */
         uint64_t claim_boot; /* when a claim under way has taken too long; 0: none is */
         struct waiter *claiming;

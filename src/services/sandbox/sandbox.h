@@ -182,6 +182,9 @@ struct sandbox_claim {
         /* What else belongs to the claim is done here, before it is bound, or NULL. sandbox_claim_bind() follows, or sandbox_terminate(). */
         void (*prepare)(void *ctx);
         void *prepare_ctx;
+        /* Called once, when BIND goes out, or NULL: the command that is begun here goes with it, and is run where BIND was taken. */
+        void (*along)(void *ctx, struct sandbox *sb);
+        void *along_ctx;
 };
 
 /* Ready, nobody's, and its creto-init is there. */

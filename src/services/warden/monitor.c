@@ -279,6 +279,7 @@ static struct nest_box *take_order(struct monitor *m, const struct ipc_spawn *re
                 return NULL;
         }
         memcpy(l.value, req->limits, sizeof(l.value));
+        want.pids = l.value[LIMIT_PIDS];
         if (class_lacks(want.class) & (1U << LIMIT_PIDS))
                 l.value[LIMIT_PIDS] = LIMIT_NO_PIDS;
         memcpy(want.hostname, req->hostname, sizeof(want.hostname));
