@@ -40,7 +40,12 @@ static const struct {
                               "--file-access-mounts=exclusive" } },
         /* What it is depends on what is behind it. The shim's own threads are in the sandbox's group, where they would count as its processes. */
         [ENGINE_SHIM] = { "shim", "", 1U << LIMIT_PIDS, ALL_CANS, { NULL }, { NULL } },
-        [ENGINE_KATA] = { "kata", "a kernel of its own in a virtual machine (Kata Containers)", 1U << LIMIT_PIDS, 1U << CAN_EMBED, { NULL }, { NULL } },
+        [ENGINE_KATA] = { "kata",
+                          "a kernel of its own in a virtual machine (Kata Containers)",
+                          1U << LIMIT_PIDS,
+                          1U << CAN_EMBED,
+                          { NULL },
+                          { NULL } },
 };
 
 static const struct {
@@ -253,9 +258,14 @@ enum class_engine class_maker(const struct runtime_class *class)
 
 void class_describe(const struct runtime_class *class, uint32_t limits, const char *version, const struct err *why, struct ipc_class *out)
 {
-        *out = (struct ipc_class){ .available = !why, .limits = limits & ~class_lacks(class), .can = engines[class->engine].can & engines[class_maker(class)].can };
+        *out = (struct ipc_class){ .available = !why,
+                                   .limits = limits & ~class_lacks(class),
+                                   .can = engines[class->engine].can & engines[class_maker(class)].can };
         snprintf(out->name, sizeof(out->name), "%s", class->name);
-        snprintf(out->driver, sizeof(out->driver), "%s", class->driver == CLASS_NATIVE ? "native" : class_has_shim(class) ? "containerd" : "oci");
+        snprintf(out->driver, sizeof(out->driver), "%s",
+                 class->driver == CLASS_NATIVE ? "native"
+                 : class_has_shim(class)       ? "containerd"
+                                               : "oci");
         snprintf(out->engine, sizeof(out->engine), "%s", engines[class->engine].name);
         snprintf(out->binary, sizeof(out->binary), "%s", class->binary);
         snprintf(out->version, sizeof(out->version), "%s", version);

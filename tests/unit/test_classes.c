@@ -130,7 +130,9 @@ TEST(probes)
 
 TEST(classes_as_text)
 {
-        static const char *const good[] = { "a,oci,/x", "youki,oci,/usr/bin/youki,--a,--b=c", "gvisor,gvisor,runsc,--platform=kvm",
+        static const char *const good[] = { "a,oci,/x",
+                                            "youki,oci,/usr/bin/youki,--a,--b=c",
+                                            "gvisor,gvisor,runsc,--platform=kvm",
                                             "x-1,crun,/a,-v",
                                             "a,shim,containerd-shim-runc-v2,runc",
                                             "a,shim,/x,/usr/bin/crun,--a,--b",
@@ -165,9 +167,9 @@ TEST(classes_as_text)
 TEST(classes_that_are_refused)
 {
         static const char *const bad[] = {
-                "native,oci,/x", "auto,oci,/x",       "A,oci,/x",          "a b,oci,/x",      "a,oci,x/y",         "a,oci,/x y",
-                "a,oci,/x;y",    "a,oci,/x,notanopt", "a,oci,/x,--root=/", "a,oci,/x,--root", "a,oci,/x,--a=$(b)", "a,oci,/x,--a=`b`",
-                "a,shim,/x,-",   "a,shim,/x,x/y",     "a,shim,/x,a;b",     "a,shim,x y,runc",   "a,shim,/x,r,--a$b", "a,kata,/x,kata.toml",
+                "native,oci,/x",  "auto,oci,/x",       "A,oci,/x",          "a b,oci,/x",      "a,oci,x/y",         "a,oci,/x y",
+                "a,oci,/x;y",     "a,oci,/x,notanopt", "a,oci,/x,--root=/", "a,oci,/x,--root", "a,oci,/x,--a=$(b)", "a,oci,/x,--a=`b`",
+                "a,shim,/x,-",    "a,shim,/x,x/y",     "a,shim,/x,a;b",     "a,shim,x y,runc", "a,shim,/x,r,--a$b", "a,kata,/x,kata.toml",
                 "a,kata,/x,/a b",
         };
         struct runtime_class class;
@@ -218,7 +220,8 @@ TEST(what_stands_behind_a_shim)
                 const char *class, *script, *argv;
                 bool old;
         } cases[] = {
-                { "a,shim,/x,runc", "#!/bin/sh\nexec /r --rootless=true \"$@\"\n", "creto-shim sb-1 containerd.runc.v1.Options 6 /tmp/engine", false },
+                { "a,shim,/x,runc", "#!/bin/sh\nexec /r --rootless=true \"$@\"\n",
+                  "creto-shim sb-1 containerd.runc.v1.Options 6 /tmp/engine", false },
                 { "a,shim,/x,/opt/crun,--debug", "#!/bin/sh\nexec /r --cgroup-manager=disabled --debug \"$@\"\n",
                   "creto-shim sb-1 containerd.runc.v1.Options 6 /tmp/engine", false },
                 { "a,shim,/x,runsc",

@@ -24,8 +24,8 @@ static int open_engine(const struct runtime_class *class, const char *binary, ch
 
 static int not_working(const struct runtime_class *class, struct err *e)
 {
-        err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': %s %s does not answer as an engine does", class->name,
-                class->binary, class_version_arg(class));
+        err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': %s %s does not answer as an engine does", class->name, class->binary,
+                class_version_arg(class));
         return err_hint(e, "is it the right program? Run it by hand; what it answered is looked at again when the file changes");
 }
 
@@ -50,7 +50,8 @@ int engine_ready(struct nest *n, const struct runtime_class *class, bool *old, c
         if (known->ino != st.st_ino || known->dev != st.st_dev || known->changed_ns != changed) {
                 *known = (struct nest_engine){ .dev = st.st_dev, .ino = st.st_ino, .changed_ns = changed };
                 known->works = proc_ask(exe, version, TRY_MS, known->version, sizeof(known->version)) == 0;
-                known->old = known->works && class_probe_argv(class, argv) && proc_ask(runtime >= 0 ? runtime : exe, argv, TRY_MS, ignored, sizeof(ignored)) != 0;
+                known->old = known->works && class_probe_argv(class, argv) &&
+                             proc_ask(runtime >= 0 ? runtime : exe, argv, TRY_MS, ignored, sizeof(ignored)) != 0;
         }
         *old = known->old;
         return known->works ? take_fd(&exe) : not_working(class, e);

@@ -68,7 +68,7 @@ struct call {
         int exe, boot, slot, sandbox_stream, out;
         int socket_dir; /* as the job's, to be mounted */
         bool gvisor, old;
-        bool shim;                   /* not from us: from a shim */
+        bool shim;                    /* not from us: from a shim */
         char behind[ENGINE_PATH_MAX]; /* what that calls */
 };
 
@@ -336,10 +336,12 @@ static int oci_begin(struct nest *n, struct nest_box *b, struct err *e)
                 return c.exe;
         b->job = calloc(1, sizeof(*b->job));
         if (b->job)
-                *b->job = (struct nest_job){
-                        .timer = -1, .bundle = -1, .stream = -1, .socket_dir = -1, .shim = { [0 ... SHIM_FDS - 1] = -1 },
-                        .end_ms = clock_ms(CLOCK_MONOTONIC) + ENGINE_MS
-                };
+                *b->job = (struct nest_job){ .timer = -1,
+                                             .bundle = -1,
+                                             .stream = -1,
+                                             .socket_dir = -1,
+                                             .shim = { [0 ... SHIM_FDS - 1] = -1 },
+                                             .end_ms = clock_ms(CLOCK_MONOTONIC) + ENGINE_MS };
         int r = b->job ? start(n, b, &c, e) : err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         call_release(&c);
         return r;
