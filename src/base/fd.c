@@ -61,7 +61,7 @@ int fd_read_all(int fd, void *data, size_t len)
 
 ssize_t fd_read_file(int dir, const char *path, char *out, size_t cap)
 {
-        auto_fd fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
+        auto_fd fd = openat(dir, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC); /* what is a pipe by now holds up nobody */
         size_t len = 0;
 
         if (fd < 0)
@@ -130,6 +130,11 @@ int fd_new_file(int dir, const char *path, mode_t mode, const void *data, size_t
         auto_fd fd = openat(dir, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW | O_APPEND, mode);
 
         return fd < 0 || (len > 0 && fd_write_all(fd, data, len) < 0) ? -1 : take_fd(&fd);
+}
+
+int fd_new_fifo(int dir, const char *path)
+{
+        return mkfifoat(dir, path, 0600) < 0 ? -1 : openat(dir, path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 }
 
 int fd_pipe_with(const void *data, size_t len)

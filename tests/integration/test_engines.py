@@ -1,6 +1,5 @@
 #!/usr/bin/python3
 """OCI engines that are missing, wrong, or break: each is a named error with a hint, and nothing is left. The engines here are scripts, and crun behind scripts."""
-import glob
 import os
 import shutil
 import subprocess
@@ -9,11 +8,13 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-from harness import CLI, IS_ROOT, USER, check, check_equal, creto, descendants, main, poll, skip, test
+from harness import CLI, USER, check, check_equal, creto, main, poll, skip, test
+from engines import Engines, nothing_more, root_only
 from service import RUNTIMED, Service
 
 ANSWERS = 'case "$*" in *--version*) echo fake 1; exit 0;; esac\n'
 PID_FILE = 'for a; do [ "$prev" != --pid-file ] || file=$a; prev=$a; done\n'
+BUILT_IN = ("native", "crun", "runc", "gvisor", "containerd", "kata", "kata-qemu", "kata-fc", "kata-clh", "qemu")
 CRUN = shutil.which("crun") or "/usr/bin/crun"
 # class: the script after its first line, or None for a file that is not there; words of the error
 BROKEN = {
@@ -29,55 +30,15 @@ BROKEN = {
     "wordy": (ANSWERS + PID_FILE + "echo 12x > $file\n", ["ended without a sandbox"]),
     "large": (ANSWERS + PID_FILE + "echo 99999999999999999999 > $file\n", ["ended without a sandbox"]),
     "coward": (f'{CRUN} "$@" || exit; case "$*" in *--version*) exit 0;; esac; exit 4\n', ["ended with status 4"]),
+    "breeder": (ANSWERS + "for i in 1 2 3; do setsid sleep 1000 & done; exit 7\n", ["ended with status 7"]),
+    "glutton": (ANSWERS + "head -c 100000000 /dev/zero > /tmp/all || exit 8\n", ["ended with status 8"]),
+    "pipe": (ANSWERS + PID_FILE + "mkfifo $file\n", ["ended without a sandbox"]),
+    "link": (ANSWERS + PID_FILE + "ln -s /proc/self/stat $file\n", ["ended without a sandbox"]),
+    "folder": (ANSWERS + PID_FILE + "mkdir $file\n", ["ended without a sandbox"]),
+    "quiet-pipe": (ANSWERS + "rm /tmp/out; mkfifo /tmp/out; exit 9\n", ["ended with status 9"]),
+    "babbler": ("head -c 3000000 /dev/urandom; exit 0\n", ["ended with"]),
     "thief": (f'{CRUN} "$@" || exit; case "$*" in *--version*) exit 0;; esac\n' + PID_FILE + "echo 1 > $file\n", ["ended without a sandbox"]),
 }
-
-
-def root_only():
-    if not IS_ROOT:
-        skip("engines need root")
-
-
-class Engines(Service):
-    """A service whose operator has classes of his own."""
-
-    def __init__(self, scripts):
-        super().__init__()
-        self.dir = os.path.join(self.top, "engines")
-        os.mkdir(self.dir, 0o755)
-        lines = ["[service]", "prepared = 0"]
-        for name, script in scripts.items():
-            path = os.path.join(self.dir, name)
-            if script is not None:
-                self.write(path, script)
-            lines += [f"[runtime.{name}]", 'driver = "oci"', f'binary = "{path}"', 'engine = "crun"']
-        self.config = os.path.join(self.top, "config.toml")
-        with open(self.config, "w") as f:
-            f.write("\n".join(lines) + "\n")
-
-    @staticmethod
-    def write(path, script):
-        with open(path + ".new", "w") as f:
-            f.write("#!/bin/sh\n" + script)
-        os.chmod(path + ".new", 0o755)
-        os.rename(path + ".new", path)
-
-    def refuses(self, runtime, *words):
-        a = self.call("POST", "/v1/sandboxes", {"spec": {"image": "host", "runtimeClass": runtime}})
-        check_equal((a.status, a.code), (503, "BACKEND_UNAVAILABLE"), f"{runtime}: {a.body[:300]!r}")
-        text = a.body.decode()
-        for word in (runtime, *words):
-            check(word in text, f"'{word}' is not said: {text}")
-        check(a.json["error"]["hint"] and len(text) < 900 and all(" " <= c <= "~" or c == "\n" for c in text), text)
-
-    def left(self):
-        """Groups and processes of the warden's, and files of sandboxes."""
-        return (glob.glob(f"/sys/fs/cgroup/*/creto-{self.warden}-*"), len(descendants(self.warden)),
-                [n for d in ("sandboxes", "guest") for n in os.listdir(os.path.join(self.run_dir, d))])
-
-
-def nothing_more(left, before):
-    return left[0] == before[0] and left[1] <= before[1] and left[2] == before[2]
 
 
 @test
@@ -93,8 +54,42 @@ def engines_that_break():
         sandbox = s.spawn(runtimeClass="native")
         check_equal(s.exec(sandbox, "echo", "on")["stdout"], b"on\n", "a class that is well")
         listed = {r["name"]: r for r in s.good("GET", "/v1/runtimes")["runtimes"]}
+        check(all(" " <= c <= "~" for c in listed["babbler"]["version"]), listed["babbler"])
         check("not installed" in listed["missing"]["reason"] and listed["missing"]["hint"] and not listed["missing"]["available"], listed["missing"])
         check_equal((listed["fails"]["available"], listed["fails"]["version"]), (True, "fake 1"), "one that answers")
+
+
+@test
+def programs_that_are_no_engines():
+    """Right programs for something else; and what a class of ours lacks is said with the command that installs it."""
+    root_only()
+    programs = {"shell": "/bin/sh", "truth": "/bin/true", "list": "/bin/ls", "python": sys.executable}
+    s = Service(config="[service]\nprepared = 0\n" + "".join(f'[runtime.{n}]\ndriver = "oci"\nbinary = "{os.path.realpath(p)}"\nengine = "{e}"\n' for e in ("crun", "gvisor") for n, p in
+                                                                 ((f"{n}-{e}", p) for n, p in programs.items())) +
+                '[runtime.gvisor]\nbinary = "/nowhere/runsc"\n[runtime.crun]\nbinary = "/nowhere/crun"\n')
+    s.refuses, s.left = Engines.refuses.__get__(s), Engines.left.__get__(s)
+    with s:
+        before = s.left()
+        for name in programs:
+            for engine in ("crun", "gvisor"):
+                s.refuses(f"{name}-{engine}", "engine")
+        s.refuses("gvisor", "is not installed", "apt-get install", "runsc")
+        s.refuses("crun", "is not installed", "apt-get install crun")
+        check(poll(lambda: nothing_more(s.left(), before), 20), f"they leave {s.left()}, before {before}")
+
+
+@test
+def an_engine_that_was_slow_once():
+    """Its first answer takes longer than it may, as on a host that has other things to do. It is asked again, and not at every request."""
+    root_only()
+    with Engines({"slow": ANSWERS}) as s:
+        asked = os.path.join(s.dir, "asked")
+        s.write(os.path.join(s.dir, "slow"), f'case "$*" in *--version*) echo >> {asked}; [ $(wc -l < {asked}) -gt 1 ] || sleep 10; echo slow 1; exit 0;; esac\nexec {CRUN} "$@"\n')
+        for _ in range(3):
+            s.refuses("slow", "--version does not answer", "after 5 s")
+        with open(asked, encoding="ascii") as f:
+            check_equal(len(f.readlines()), 1, "how often it was asked")
+        check(poll(lambda: s.call("POST", "/v1/sandboxes", {"spec": {"image": "host", "runtimeClass": "slow"}}).status == 201, 20, 0.5), "it is never asked again")
 
 
 @test
@@ -185,7 +180,7 @@ def a_class_is_drained():
         check_equal(s.exec(sandbox, "echo", "on")["stdout"], b"on\n", "one that runs")
         s.terminate(s.spawn(runtimeClass="native"))
         check_equal({r["name"]: r["enabled"] for r in s.good("GET", "/v1/runtimes")["runtimes"]},
-                    {"native": True, "crun": True, "runc": True, "gvisor": True, "mine": False, "qemu": True}, "what is enabled")
+                    {name: name != "mine" for name in BUILT_IN + ("mine",)}, "what is enabled")
         s.good("POST", "/v1/runtimes/mine/enable")
         s.terminate(s.spawn(runtimeClass="mine"))
         check_equal(s.call("POST", "/v1/runtimes/nothing/drain").status, 404, "status of one that is not there")
@@ -195,6 +190,10 @@ def a_class_is_drained():
 def classes_that_the_configuration_may_not_have():
     root_only()
     for lines, word in (('[runtime.native]\nbinary = "/x"\n', "native"), ('[runtime.a]\nbinary = "x/y"\n', "absolute"), ('[runtime.a]\ndriver = "oci"\n', "binary"), ('[runtime.a]\nbinary = "/x"\ndriver = "vm"\n', "oci"),
+                        ('[runtime.a]\ndriver = "containerd"\nruntime = "x/y"\n', "runtime"), ('[runtime.a]\ndriver = "containerd"\nruntime = 1\n', "runtime.a.runtime"),
+                        ('[runtime.a]\ndriver = "containerd"\nengine = "crun"\n', "crun"), ('[runtime.a]\nbinary = "/x"\nengine = "shim"\n', "shim"),
+                        ('[runtime.kata]\nconfig = "x.toml"\n', "config"), ('[runtime.a]\nbinary = "/x"\nruntime = "runc"\n', "runtime.a.runtime"),
+                        ('[runtime.a]\ndriver = "containerd"\noptions = ["--a;b"]\n', "--a;b"),
                         ('[runtime.a]\nbinary = "/x"\noptions = ["--root=/"]\n', "--root=/"), ('[runtime.a]\nbinary = "/x"\nfoo = 1\n', "runtime.a.foo"),
                         ('[runtime.A]\nbinary = "/x"\n', "'A'")):
         s = Service(config=lines)
@@ -213,10 +212,13 @@ def daemon_words(s, *more):
 def a_unit_of_its_own_learns_of_classes():
     """--warden-arguments: words for creto-warden, and nothing that a shell takes for anything else."""
     root_only()
-    s = Service(config='[runtime.youki]\ndriver = "oci"\nbinary = "/usr/bin/youki"\noptions = ["--a=b"]\n[runtime.gvisor]\noptions = ["--platform=kvm"]\n')
+    s = Service(config='[runtime.youki]\ndriver = "oci"\nbinary = "/usr/bin/youki"\noptions = ["--a=b"]\n[runtime.gvisor]\noptions = ["--platform=kvm"]\n'
+                '[runtime.shim]\ndriver = "containerd"\nruntime = "runsc"\noptions = ["--debug"]\n[runtime.k]\nbinary = "containerd-shim-kata-v2"\ndriver = "containerd"\n'
+                '[runtime.kata-fc]\nconfig = "/etc/kata.toml"\n')
     try:
         p = subprocess.run(daemon_words(s, "--warden-arguments"), capture_output=True, timeout=20, check=True)
-        check_equal(sorted(p.stdout.decode().splitlines()), ["--class gvisor,gvisor,runsc,--platform=kvm", "--class youki,oci,/usr/bin/youki,--a=b"], "arguments")
+        check_equal(sorted(p.stdout.decode().splitlines()), ["--class gvisor,gvisor,runsc,--platform=kvm", "--class k,kata,containerd-shim-kata-v2,-", "--class kata-fc,kata,containerd-shim-kata-v2,/etc/kata.toml",
+                                                                 "--class shim,shim,containerd-shim-runc-v2,runsc,--debug", "--class youki,oci,/usr/bin/youki,--a=b"], "arguments")
     finally:
         shutil.rmtree(s.top)
 

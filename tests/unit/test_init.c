@@ -151,6 +151,10 @@ static void be_init(int stream, int config, uint32_t flags)
         int a = fcntl(stream, F_DUPFD, 20), b = fcntl(config, F_DUPFD, 20), program = open(init_path(), O_PATH | O_CLOEXEC);
         for (int i = 0; i < 3; i++)
                 dup2(null, i);
+        if (flags & BOOT_STDIO) {
+                dup2(a, 0);
+                dup2(a, 1);
+        }
         dup2(a, 3);
         dup2(b, 4);
         if (program < 0)
@@ -158,8 +162,8 @@ static void be_init(int stream, int config, uint32_t flags)
         if (flags & BOOT_NOTIFY)
                 dup2(listen_for_calls(), 5);
         int p = fcntl(program, F_DUPFD_CLOEXEC, 40);
-        syscall(SYS_close_range, flags & BOOT_NOTIFY ? 6 : 5, 39, 0);
-        char *argv[] = { (char *)"creto-init", NULL }, *env[] = { NULL };
+        syscall(SYS_close_range, flags & BOOT_STDIO ? 3 : flags & BOOT_NOTIFY ? 6 : 5, 39, 0);
+        char *argv[] = { (char *)"creto-init", flags & BOOT_STDIO ? (char *)"oci" : NULL, NULL }, *env[] = { NULL };
         syscall(SYS_execveat, p, "", argv, env, AT_EMPTY_PATH);
         _exit(92);
 }
@@ -1271,6 +1275,31 @@ static int bind_to(struct host *h, int c)
                 return 0;
         memset(claim, h->bound[0], sizeof(claim));
         return memcmp(claim, h->bound, sizeof(claim)) == 0 ? h->bound[0] : 0;
+}
+
+/* As a container's: its configuration comes first, then the stream; another host program greets with a greater epoch, and its end is the end. */
+TEST(over_standard_streams)
+{
+        struct boot_config c;
+        int pair[2], status;
+        HOST h;
+
+        host_init(&h);
+        tune_config(&c, BOOT_ONE_UID | BOOT_STDIO | BOOT_NO_PARENT);
+        CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+        h.fd = pair[0];
+        CHECK(write(h.fd, &c, sizeof(c)) == (ssize_t)sizeof(c) && launch_with(&h, pair[1], &c) == 0);
+        close(pair[1]);
+        CHECK(hello(&h, 0) == 0 && WAIT_FOR(&h, h.hello_ok));
+        h.hello_ok = false;
+        CHECK(hello(&h, 1) == 0 && WAIT_FOR(&h, h.hello_ok));
+        CHECK(sh(&h, 1, "cat; echo out"));
+        CHECK_STR(chan(&h, 1)->text[0], "out\n"); /* a command has nothing of those */
+        CHECK(ping(&h));
+        close(h.fd);
+        h.fd = -1;
+        CHECK(waitpid(h.middle, &status, 0) == h.middle && WIFEXITED(status));
+        h.middle = 0;
 }
 
 TEST(one_claim_for_life)

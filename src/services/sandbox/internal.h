@@ -35,6 +35,8 @@ struct sandbox {
         struct sandbox_info info;
         struct setup setup;
         struct limits limits;
+        unsigned vcpus;      /* of a virtual machine; 0: as limits say */
+        uint64_t root_known; /* what its image is made of, as a number; 0: not known, or it has none */
         char *spec_json;
         char key[SANDBOX_KEY_MAX + 1];
         uint64_t asked; /* the claim with that key; 0: not known */
@@ -110,6 +112,8 @@ struct sandboxes {
 struct sandbox *sandbox_new(struct sandboxes *all, const char *id, const char *owner);
 void sandbox_forget(struct sandbox *sb); /* of memory and of the store; nothing of it may be left on the host */
 void sandbox_free(struct sandbox *sb);
+/* What it takes of the host is counted from now on, or no more. */
+void sandbox_promise(struct sandbox *sb, bool promised);
 void sandbox_set_state(struct sandbox *sb, enum sandbox_state state);
 void sandbox_log(struct sandbox *sb, bool bad, const char *text);
 void sandbox_event(struct sandbox *sb, const char *name, const char *request_id, const char *detail);
@@ -162,12 +166,14 @@ uint64_t sandboxes_epoch(struct sandboxes *all);
 
 /* ---- machine.c: sandboxes that are virtual machines ---- */
 bool is_machine(const struct sandbox *sb);
-/* Puts their class into the list that the warden has sent, which makes nothing but native sandboxes for it. */
+/* Puts their classes into the list that the warden has sent, which makes nothing but native sandboxes for them. */
 void machine_describe(struct sandboxes *all);
 /* Can there be such a machine? */
 int machine_check(const struct sandboxes *all, const struct spec *spec, struct err *e);
-/* The limits of the native sandbox around it. */
-void machine_limits(const struct sandbox *sb, struct limits *out);
+/* What a sandbox of that class with these limits takes of the host: of a machine, the limits of the native sandbox around it. */
+struct limits limits_outside(const char *runtime, const struct limits *inside);
+/* What is special of the native sandbox around it. */
+void machine_spawn(struct sandbox *sb, struct ipc_spawn *req);
 /* Takes the stream to that one's creto-init. */
 void machine_begin(struct sandbox *sb, int stream);
 
