@@ -11,6 +11,8 @@
 #include "base/err.h"
 #include "wire/ipc.h"
 
+#define CLASS_OVERHEAD_MAX (1ULL << 40)
+
 enum {
         CLASS_NAME_MAX = 32, /* [a-z0-9-] */
         CLASSES_MAX = 32,
@@ -18,6 +20,8 @@ enum {
         CLASS_OPTIONS_MAX = 8,
         CLASS_OPTION_MAX = 95,
         CLASS_ARGS_MAX = 32,
+        CLASS_REQUIRES_MAX = 4,
+        CLASS_REQUIRE_MAX = 95,
         CLASS_TEXT_MAX = 1200, /* class_format() */
 };
 
@@ -52,6 +56,10 @@ struct runtime_class {
         char binary[CLASS_BINARY_MAX + 1]; /* absolute; or a name to be looked for where packages put programs */
         unsigned option_count;
         char options[CLASS_OPTIONS_MAX][CLASS_OPTION_MAX + 1];
+        /* What only who places sandboxes has to know: */
+        uint64_t overhead; /* bytes of memory that each needs beside its limit */
+        unsigned require_count;
+        char requires[CLASS_REQUIRES_MAX][CLASS_REQUIRE_MAX + 1]; /* paths that have to be there: "/dev/kvm" */
 };
 
 struct classes {

@@ -4,13 +4,12 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "domain/classes.h"
 
 typedef int set_fn(struct spec *s, const char *name, const char *value, struct err *e);
 
 void spec_init(struct spec *s)
 {
-        *s = (struct spec){ .image = "host", .runtime = "auto" };
+        *s = (struct spec){ .image = "host", .runtime = CLASS_AUTO };
         limits_default(&s->limits);
 }
 
@@ -43,6 +42,14 @@ static int set_runtime(struct spec *s, const char *name, const char *value, stru
         }
         s->runtime = value;
         return 0;
+}
+
+static int set_trust(struct spec *s, const char *name, const char *value, struct err *e)
+{
+        s->trust = trust_of(value);
+        if (s->trust != TRUST_UNSAID)
+                return 0;
+        return err_set(e, ERR_INVALID_SPEC, 0, "--%s: '%.64s' is not trusted, standard, untrusted or confidential", name, value);
 }
 
 static int set_env(struct spec *s, const char *name, const char *value, struct err *e)
@@ -146,6 +153,7 @@ static const struct {
 } options[] = {
         { "image", true, set_image },
         { "runtime", true, set_runtime },
+        { "trust", true, set_trust },
         { "memory", true, set_limit },
         { "memory-swap", true, set_limit },
         { "cpu", true, set_limit },

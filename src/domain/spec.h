@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "domain/choice.h"
 #include "domain/limits.h"
 
 enum {
@@ -36,7 +37,8 @@ struct spec_prewarm {
 /* Strings are borrowed from who filled it in. */
 struct spec {
         const char *image;   /* default "host" */
-        const char *runtime; /* default "auto" */
+        const char *runtime; /* default CLASS_AUTO */
+        enum trust trust;
         struct limits limits;
         const char *env[SPEC_ENV_MAX + 1]; /* NAME=value, NULL-ended */
         size_t env_count;

@@ -70,6 +70,11 @@ static void read_runtime(struct reader *r, const char *field, const struct json_
         set(r, field, "runtime", string(r, field, v));
 }
 
+static void read_trust(struct reader *r, const char *field, const struct json_node *v)
+{
+        set(r, field, "trust", string(r, field, v));
+}
+
 static void read_cwd(struct reader *r, const char *field, const struct json_node *v)
 {
         set(r, field, "cwd", string(r, field, v));
@@ -369,6 +374,7 @@ static const struct {
 } fields[] = {
         { "image", read_image },
         { "runtimeClass", read_runtime },
+        { "trustLevel", read_trust },
         { "resourceLimits", read_limits },
         { "resources", read_limits },
         { "env", read_env },
@@ -524,11 +530,13 @@ static void put_prewarm(struct json_put *j, const struct spec_prewarm *p)
         json_put_end(j);
 }
 
-void spec_json_put(struct json_put *j, const struct spec *s, const char *runtime)
+void spec_json_put(struct json_put *j, const struct spec *s)
 {
         json_put_object(j);
         put_text(j, "image", s->image);
-        put_text(j, "runtimeClass", runtime);
+        put_text(j, "runtimeClass", s->runtime);
+        if (s->trust != TRUST_UNSAID) /* a spec without reads as it did before there was such a field */
+                put_text(j, "trustLevel", trust_names[s->trust]);
         put_limits(j, &s->limits);
         put_pairs(j, "env", s->env, s->env_count);
         put_pairs(j, "labels", s->labels, s->label_count);

@@ -48,13 +48,13 @@ class Answer:
 
 
 class Service:
-    def __init__(self, *arguments, tcp=False, config=None):
+    def __init__(self, *arguments, tcp=False, config=None, runtime="native"):
         self.top = tempfile.mkdtemp(prefix="creto-service-", dir="/var/tmp")
         os.chmod(self.top, 0o711)
         self.run_dir, self.state_dir = os.path.join(self.top, "run"), os.path.join(self.top, "state")
         self.socket = os.path.join(self.run_dir, "runtime.sock")
         self.port = free_port() if tcp else None
-        self.arguments = list(arguments)
+        self.arguments = [*arguments, *(["--default-runtime-class", runtime] if runtime else [])]
         self.process = None
         self.config = None
         if config is not None:

@@ -90,6 +90,7 @@ int creto_open(const struct creto_open_options *options, struct creto_runtime **
         rt->image_fd = options->image_fd >= 0 ? fcntl(options->image_fd, F_DUPFD_CLOEXEC, 3) : -1;
         rt->auth_fd = options->auth_fd >= 0 ? fcntl(options->auth_fd, F_DUPFD_CLOEXEC, 3) : -1;
         rt->dropped = options->flags & CRETO_DROP_ROOT;
+        rt->is_root = geteuid() == 0;
         struct driver_config config = { rt->run_dir, rt->state_dir, rt->image_store, options->prepared };
         if (options->prepared > IPC_PREPARED_MAX)
                 err_set(&e, ERR_INVALID_SPEC, 0, "at most %d sandboxes are prepared ahead, not %u", IPC_PREPARED_MAX, options->prepared);
@@ -188,7 +189,6 @@ static void fill_request(const struct spec *spec, const struct creto_sandbox *sb
         req->limits_wanted = spec->limits.wanted;
         memcpy(req->limits, spec->limits.value, sizeof(req->limits));
         req->root = root >= 0 ? IPC_ROOT_DIR : sb->image.layer_count > 0 ? IPC_ROOT_LAYERS : IPC_ROOT_HOST;
-        snprintf(req->class, sizeof(req->class), "%s", strcmp(spec->runtime, "auto") == 0 ? "native" : spec->runtime);
         req->layer_count = sb->image.layer_count;
         for (uint32_t i = 0; i < req->layer_count; i++)
                 memcpy(req->layers[i], sb->image.layers[i], sizeof(req->layers[i]));
@@ -198,14 +198,19 @@ static int start_sandbox(struct creto_runtime *rt, const struct spec *spec, stru
 {
         static struct ipc_spawn req;
         struct ipc_spawned spawned;
-        int stream, root;
+        int stream, root, r;
 
         if (image_resolve(rt, spec->image, spec->pull, &sb->image, &root, e) < 0)
                 return -(int)e->code;
         fill_request(spec, sb, root, &req);
         choose_id(sb, rt->driver.hello.mode == IPC_MODE_USER, &req);
-        if (driver_spawn(&rt->driver, &req, root, &spawned, &stream, e) < 0)
-                return -(int)e->code;
+        do {
+                snprintf(req.class, sizeof(req.class), "%s", sb->choice.name);
+                r = driver_spawn(&rt->driver, &req, root, &spawned, &stream, e);
+        } while (r < 0 && place_fall_back(rt, spec, &sb->choice, e));
+        if (r < 0)
+                return r;
+        choice_notice(&sb->choice, sb->notice, sizeof(sb->notice));
         name_missing(sb, spawned.limits_missing);
         return session_new(stream, 1, &sb->session, e);
 }
@@ -240,10 +245,8 @@ int creto_spawn(struct creto_runtime *rt, const struct creto_option *options, si
         spec_init(spec);
         for (size_t i = 0; i < count && r == 0; i++)
                 r = spec_set(spec, options[i].name, options[i].value, &e);
-        if (r == 0 && strcmp(spec->runtime, "qemu") == 0) {
-                err_set(&e, ERR_NOT_SUPPORTED, 0, "runtime class 'qemu' needs the service");
-                r = err_hint(&e, "start creto-runtimed, then: creto-runtime spawn --runtime qemu");
-        }
+        if (r == 0)
+                r = place_choose(rt, spec, &sb->choice, &e);
         if (r < 0)
                 goto done;
         sb->limits = spec->limits;
@@ -275,6 +278,21 @@ const char *creto_sandbox_id(const struct creto_sandbox *sb)
 const char *creto_sandbox_missing(const struct creto_sandbox *sb)
 {
         return sb->missing;
+}
+
+const char *creto_sandbox_class(const struct creto_sandbox *sb)
+{
+        return sb->choice.name;
+}
+
+const char *creto_sandbox_requested_class(const struct creto_sandbox *sb)
+{
+        return sb->choice.requested;
+}
+
+const char *creto_sandbox_notice(const struct creto_sandbox *sb)
+{
+        return sb->notice;
 }
 
 int creto_sandbox_usage(struct creto_sandbox *sb, struct creto_usage *usage, struct creto_error *err)

@@ -296,8 +296,7 @@ static int run_in(struct creto_sandbox *sb, const struct invocation *inv)
 {
         const struct cli_exec x = { .argv = inv->command, .tty = inv->tty, .interactive = inv->interactive };
 
-        if (creto_sandbox_missing(sb)[0])
-                fprintf(stderr, "creto-runtime: notice: these defaults are weaker here: %s\n", creto_sandbox_missing(sb));
+        cli_tell_spawned(sb);
         return cli_exec(sb, &x);
 }
 
@@ -310,7 +309,10 @@ int cmd_run(int argc, char **argv)
         struct creto_error e;
         int status;
 
-        if (parse(argc, argv, &inv, &e) < 0 || judge(&inv, &e) < 0)
+        if (parse(argc, argv, &inv, &e) < 0)
+                return cli_error(&e);
+        cli_default_class(inv.options, &inv.count, OPTIONS_MAX);
+        if (judge(&inv, &e) < 0)
                 return cli_error(&e);
         if (inv.image && !cli_host && creto_open_sources(inv.image, &open_options, &e) < 0)
                 return cli_error(&e);

@@ -343,7 +343,7 @@ static int may_claim(struct pool *p, const struct claim_request *req, struct err
                                CLAIM_FILES_BYTES_MAX);
         if (sandboxes_may_own_more(p->all->config.sandboxes, req->owner, e) < 0)
                 return -(int)e->code;
-        return sandbox_claim_check(&p->spec, &bind, e);
+        return sandbox_claim_check(p->info.runtime, &p->spec, &bind, e);
 }
 
 /* What waits in memory has a limit: what is sent with a claim is not small. */

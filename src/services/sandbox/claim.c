@@ -163,11 +163,11 @@ static void merge_limits(struct limits *to, const struct limits *from)
         to->wanted |= from->wanted;
 }
 
-int sandbox_claim_check(const struct spec *spec, const struct sandbox_claim *c, struct err *e)
+int sandbox_claim_check(const char *class, const struct spec *spec, const struct sandbox_claim *c, struct err *e)
 {
         struct limits to = spec->limits;
 
-        if (strcmp(spec->runtime, "qemu") == 0 && c->limits.wanted) {
+        if (strcmp(class, "qemu") == 0 && c->limits.wanted) {
                 err_set(e, ERR_INVALID_SPEC, 0, "the limits of a virtual machine are those that it was started with");
                 return err_hint(e, "claim without limits, or from a pool whose template has the ones you need");
         }
@@ -196,13 +196,14 @@ static struct image_answer image_of(const struct setup *s)
 static int admit_change(struct sandbox *sb, const struct limits *to, struct err *e)
 {
         struct sandboxes *all = sb->all;
+        const struct limits before = class_promise(all, sb->choice.name, &sb->limits), after = class_promise(all, sb->choice.name, to);
         const char *resource;
 
         host_look(all);
-        admission_remove(&all->promised, &sb->limits);
+        admission_remove(&all->promised, &before);
         all->promised.of_owner = 0;
-        int r = admission_check(&all->config.rules, &all->host, &all->promised, to, &resource, e);
-        admission_add(&all->promised, r == 0 ? to : &sb->limits);
+        int r = admission_check(&all->config.rules, &all->host, &all->promised, &after, &resource, e);
+        admission_add(&all->promised, r == 0 ? &after : &before);
         return r;
 }
 

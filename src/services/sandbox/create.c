@@ -220,8 +220,29 @@ void sandbox_attach(struct sandbox *sb)
 
 /* ---- ready ---- */
 
+static void tell_spawned(struct sandbox *sb)
+{
+        char detail[512];
+        struct wbuf w = wbuf_over(detail, sizeof(detail) - 1);
+        struct json_put j = json_put_over(&w);
+
+        json_put_object(&j);
+        json_put_key(&j, "runtimeClass");
+        json_put_string(&j, sb->choice.name);
+        json_put_key(&j, "requestedRuntimeClass");
+        json_put_string(&j, sb->choice.requested);
+        if (sb->choice.why[0]) {
+                json_put_key(&j, "reason");
+                json_put_string(&j, sb->choice.why);
+        }
+        json_put_end(&j);
+        detail[w.bad ? 0 : w.len] = '\0';
+        sandbox_event(sb, "SandboxSpawned", sb->request_id, detail[0] ? detail : NULL);
+}
+
 void sandbox_ready(struct sandbox *sb)
 {
+        double ms = (double)(clock_ms(CLOCK_MONOTONIC) - sb->born_ms);
         enum sandbox_state next;
 
         if (!lifecycle_step(sb->info.state, SANDBOX_EV_CREATED, &next))
@@ -234,9 +255,9 @@ void sandbox_ready(struct sandbox *sb)
         sandbox_set_state(sb, next);
         record_put(sb, NULL, NULL);
         if (!sb->background)
-                sb->all->config.count(sb->all->config.ctx, SANDBOX_COUNT_SPAWNED, sb->info.runtime,
-                                      (double)(clock_ms(CLOCK_MONOTONIC) - sb->born_ms) / 1000);
-        sandbox_event(sb, "SandboxSpawned", sb->request_id, NULL);
+                sb->all->config.count(sb->all->config.ctx, SANDBOX_COUNT_SPAWNED, sb->info.runtime, ms / 1000);
+        class_was_cold(sb->all, sb->info.runtime, ms);
+        tell_spawned(sb);
         sandbox_touch(sb);
         waiters_tell(sb, &sb->creating, NULL);
         claim_greeted(sb);
@@ -275,6 +296,10 @@ static void on_spawned(void *ctx, const struct link_answer *a)
                 e = *a->error;
                 if (e.code == ERR_IMAGE_NOT_FOUND)
                         image_cache_drop(sb->all->images, sb->setup.image);
+                if (!a->lost && class_fall_back(sb, &e))
+                        return;
+                if (!a->lost)
+                        class_say_fallback(sb, &e);
                 sandbox_failed(sb, &e);
                 return;
         }
@@ -293,7 +318,7 @@ static void ask_warden(struct sandbox *sb, const struct image_answer *image)
         struct limits limits = sb->limits;
 
         if (is_machine(sb))
-                machine_limits(sb, &limits);
+                machine_limits(&sb->limits, &limits);
         memset(&req, 0, sizeof(req));
         snprintf(req.id, sizeof(req.id), "%s", sb->info.id);
         snprintf(req.hostname, sizeof(req.hostname), "%.*s", IPC_HOSTNAME_MAX, sb->info.id);
@@ -303,7 +328,7 @@ static void ask_warden(struct sandbox *sb, const struct image_answer *image)
         memcpy(req.limits, limits.value, sizeof(req.limits));
         req.root = image ? IPC_ROOT_LAYERS : IPC_ROOT_HOST;
         req.layer_count = image ? image->layer_count : 0;
-        snprintf(req.class, sizeof(req.class), "%s", is_machine(sb) ? "native" : sb->setup.runtime);
+        snprintf(req.class, sizeof(req.class), "%s", is_machine(sb) ? "native" : sb->choice.name);
         req.flags = sb->background ? IPC_SPAWN_BACKGROUND : 0;
         for (uint32_t i = 0; i < req.layer_count; i++)
                 memcpy(req.layers[i], image->layers[i], sizeof(req.layers[i]));
@@ -381,8 +406,7 @@ void sandbox_remake(struct sandbox *sb)
         sb->attach_tries = 0;
         sb->born_ms = clock_ms(CLOCK_MONOTONIC);
         if (!sb->promised)
-                admission_add(&sb->all->promised, &sb->limits);
-        sb->promised = true;
+                sandbox_promise(sb);
         sandbox_set_state(sb, next);
         record_put(sb, on_recorded, sb);
 }
@@ -403,7 +427,7 @@ char *sandbox_spec_text(const struct spec *spec, size_t *len)
         struct wbuf w = text_new();
         struct json_put j = json_put_over(&w);
 
-        spec_json_put(&j, spec, strcmp(spec->runtime, "auto") == 0 ? "native" : spec->runtime);
+        spec_json_put(&j, spec);
         return text_take(&w, len);
 }
 
@@ -430,27 +454,43 @@ static int leave_a_place(struct sandboxes *all, const struct limits *l, const ch
         return err_hint(e, "end sandboxes, or let the pool be smaller");
 }
 
-static int admit(struct sandboxes *all, const struct sandbox_request *req, struct err *e)
+static int choose(struct sandboxes *all, const struct sandbox_request *req, struct choice *out, struct err *e)
+{
+        if (req->choice)
+                *out = *req->choice;
+        if ((req->choice ? sandboxes_class_check(all, out->name, e) : sandboxes_choose(all, req->spec, out, e)) < 0)
+                return -(int)e->code;
+        return class_is_machine(out->name) ? machine_check(all, req->spec->image, &req->spec->limits, e) : 0;
+}
+
+static int admit(struct sandboxes *all, const struct sandbox_request *req, const struct limits *promise, struct err *e)
 {
         const char *resource;
 
-        if (strcmp(req->spec->runtime, "qemu") == 0 && machine_check(all, req->spec, e) < 0)
-                return -(int)e->code;
-        if (sandboxes_class_check(all, req->spec->runtime, e) < 0)
-                return -(int)e->code;
         host_look(all);
         all->promised.of_owner = req->pool ? 0 : sandboxes_of_owner(all, req->owner);
-        if (admission_check(&all->config.rules, &all->host, &all->promised, &req->spec->limits, &resource, e) == 0 &&
-            (!req->background || leave_a_place(all, &req->spec->limits, &resource, e) == 0))
+        if (admission_check(&all->config.rules, &all->host, &all->promised, promise, &resource, e) == 0 &&
+            (!req->background || leave_a_place(all, promise, &resource, e) == 0))
                 return 0;
         all->config.count(all->config.ctx, SANDBOX_COUNT_REFUSED, resource, 1);
         return -(int)e->code;
 }
 
+/* Takes `spec`. */
 static struct sandbox *begin(struct sandboxes *all, const struct sandbox_request *req, char *spec, size_t len, struct err *e)
 {
-        char id[IPC_ID_MAX + 1];
+        char id[IPC_ID_MAX + 1], notice[CHOICE_NOTICE_MAX + 1];
+        struct choice choice;
 
+        if (choose(all, req, &choice, e) < 0) {
+                free(spec);
+                return NULL;
+        }
+        const struct limits promise = class_promise(all, choice.name, &req->spec->limits);
+        if (admit(all, req, &promise, e) < 0) {
+                free(spec);
+                return NULL;
+        }
         make_id(id);
         struct sandbox *sb = sandbox_new(all, id, req->owner);
         if (!sb) {
@@ -458,6 +498,7 @@ static struct sandbox *begin(struct sandboxes *all, const struct sandbox_request
                 err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
                 return NULL;
         }
+        class_set(sb, &choice);
         sb->spec_json = spec;
         sb->info.spec = spec;
         sb->info.spec_len = len;
@@ -471,20 +512,19 @@ static struct sandbox *begin(struct sandboxes *all, const struct sandbox_request
                 sandbox_free(sb);
                 return NULL;
         }
-        admission_add(&all->promised, &sb->limits);
+        admission_add(&all->promised, &promise);
         sb->promised = true;
+        choice_notice(&choice, notice, sizeof(notice));
+        if (notice[0] && !req->pool)
+                sandbox_log(sb, false, notice);
         return sb;
 }
 
 static void create_now(struct sandboxes *all, const struct sandbox_request *req, char *spec, size_t len, sandbox_done_fn *done, void *ctx)
 {
-        struct sandbox *sb = NULL;
         struct err e;
+        struct sandbox *sb = begin(all, req, spec, len, &e);
 
-        if (admit(all, req, &e) < 0)
-                free(spec);
-        else
-                sb = begin(all, req, spec, len, &e);
         if (sb && !waiter_add(&sb->creating, done, ctx)) {
                 err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
                 sandbox_failed(sb, &e);
@@ -503,10 +543,6 @@ int sandbox_create_pooled(struct sandboxes *all, const struct sandbox_request *r
 
         if (!spec)
                 return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
-        if (admit(all, req, e) < 0) {
-                free(spec);
-                return -(int)e->code;
-        }
         struct sandbox *sb = begin(all, req, spec, len, e);
         if (!sb)
                 return -(int)e->code;

@@ -8,9 +8,14 @@
 #include "services/sandbox/internal.h"
 #include "services/vm/vm.h"
 
+bool class_is_machine(const char *class)
+{
+        return strcmp(class, "qemu") == 0;
+}
+
 bool is_machine(const struct sandbox *sb)
 {
-        return strcmp(sb->setup.runtime, "qemu") == 0;
+        return class_is_machine(sb->choice.name);
 }
 
 void machine_describe(struct sandboxes *all)
@@ -33,7 +38,7 @@ void machine_describe(struct sandboxes *all)
         snprintf(c->hint, sizeof(c->hint), "%.*s", IPC_CLASS_TEXT_MAX, a->kernel < 0 ? a->why.hint : "apt-get install qemu-system-x86");
 }
 
-int machine_check(const struct sandboxes *all, const struct spec *spec, struct err *e)
+int machine_check(const struct sandboxes *all, const char *image, const struct limits *l, struct err *e)
 {
         const struct vm_assets *a = all->config.vm;
         struct limits outside;
@@ -42,19 +47,19 @@ int machine_check(const struct sandboxes *all, const struct spec *spec, struct e
                 *e = a->why;
                 return -(int)e->code;
         }
-        if (strcmp(spec->image, "host") != 0) {
+        if (strcmp(image, "host") != 0) {
                 err_set(e, ERR_NOT_SUPPORTED, 0, "runtime class 'qemu' has no images but 'host' in this version");
                 return err_hint(e, "use image host, or another runtime class");
         }
-        return vm_limits(&spec->limits, &outside, e);
+        return vm_limits(l, &outside, e);
 }
 
-void machine_limits(const struct sandbox *sb, struct limits *out)
+void machine_limits(const struct limits *l, struct limits *out)
 {
         struct err e;
 
-        if (vm_limits(&sb->limits, out, &e) < 0)
-                *out = sb->limits; /* it was checked when it was asked for */
+        if (vm_limits(l, out, &e) < 0)
+                *out = *l; /* it was checked when it was asked for */
 }
 
 /* ---- what becomes of the machine ---- */
@@ -66,7 +71,8 @@ static void on_stream(void *ctx, int fd)
 
 static void on_failed(void *ctx, const struct err *e)
 {
-        sandbox_failed(ctx, e);
+        if (!class_fall_back(ctx, e))
+                sandbox_failed(ctx, e);
 }
 
 static void on_lost(void *ctx, const struct err *e)

@@ -188,8 +188,7 @@ void sandbox_set_state(struct sandbox *sb, enum sandbox_state state)
         if (!sb->info.ended_ms)
                 sb->info.ended_ms = time_wall_ms();
         if (sb->promised && !sb->in_warden) {
-                admission_remove(&all->promised, &sb->limits);
-                sb->promised = false;
+                sandbox_unpromise(sb);
         }
         if (++all->ended > SANDBOX_ENDED_MAX + SANDBOX_ENDED_MAX / 8) {
                 all->ended = 0;
@@ -334,11 +333,6 @@ static void on_list(void *ctx, const struct link_answer *a)
                 settle(all);
 }
 
-static void classes_known(void *ctx)
-{
-        (void)ctx;
-}
-
 static void nothing(void *ctx)
 {
         (void)ctx;
@@ -356,7 +350,6 @@ static void on_up(void *ctx, const struct ipc_hello_ok *hello)
         all->config.log(all->config.ctx, false, NULL, "creto-warden answers");
         sandboxes_look_classes(all, nothing, NULL);
         link_list(all->link, 0, on_list, all);
-        sandboxes_look_classes(all, classes_known, all);
 }
 
 static void on_down(void *ctx, const char *why)

@@ -96,7 +96,8 @@ static int put_spec(struct json_put *j, const struct spec *s, bool has_image, st
 {
         json_put_object(j);
         put_text(j, "image", has_image ? s->image : NULL);
-        put_text(j, "runtimeClass", strcmp(s->runtime, "auto") == 0 ? NULL : s->runtime);
+        put_text(j, "runtimeClass", strcmp(s->runtime, CLASS_AUTO) == 0 ? NULL : s->runtime);
+        put_text(j, "trustLevel", s->trust == TRUST_UNSAID ? NULL : trust_names[s->trust]);
         if (put_binding(j, s, e) < 0)
                 return -(int)e->code;
         put_text(j, "workingDir", s->cwd);
@@ -144,7 +145,7 @@ int remote_spec(const struct creto_option *options, size_t count, struct spec *s
 
 static bool is_of_template(const char *name)
 {
-        static const char *const names[] = { "image", "pull", "cwd", "user", "tty", "interactive", "timeout", "allow-fallback" };
+        static const char *const names[] = { "image", "pull", "cwd", "user", "tty", "interactive", "timeout", "allow-fallback", "trust" };
 
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
                 if (strcmp(names[i], name) == 0)
@@ -175,7 +176,7 @@ int remote_put_claim(struct json_put *j, const struct creto_option *options, siz
         for (size_t i = 0; i < count && r == 0; i++)
                 r = set_claim_option(s, &options[i], e);
         if (r == 0) {
-                put_text(j, "runtimeClass", strcmp(s->runtime, "auto") == 0 ? NULL : s->runtime);
+                put_text(j, "runtimeClass", strcmp(s->runtime, CLASS_AUTO) == 0 ? NULL : s->runtime);
                 r = put_binding(j, s, e);
         }
         free(s);
