@@ -50,8 +50,8 @@ static void check_requires(struct sandboxes *all)
                         if (access(is->requires[k], F_OK) == 0)
                                 continue;
                         c->available = 0;
-                        snprintf(c->reason, sizeof(c->reason), "runtime class '%s': %s is not here", c->name, is->requires[k]);
-                        snprintf(c->hint, sizeof(c->hint), "it is in runtime.%s.requires of the configuration", c->name);
+                        snprintf(c->reason, sizeof(c->reason), "runtime class '%s': %s is not here", is->name, is->requires[k]);
+                        snprintf(c->hint, sizeof(c->hint), "it is in runtime.%s.requires of the configuration", is->name);
                 }
         }
 }
