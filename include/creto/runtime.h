@@ -61,6 +61,8 @@ struct creto_open_options {
         int image_fd, auth_fd; /* as creto_open_sources() fills them, or -1. Borrowed */
         const char *state_dir; /* NULL: /var/lib/creto-runtime as root, $XDG_DATA_HOME/creto-runtime otherwise */
         const char *run_dir;   /* NULL: /run/creto-runtime */
+        /* NULL, or what the option runsc-path of creto_spawn() will name: opened here, before root is dropped. */
+        const char *engine_path;
 };
 
 /* Opens what `image` names on this machine (the directory of dir: and oci:, the file of an archive), or for a registry the file of credentials that skopeo

@@ -53,6 +53,8 @@ int fd_pipe_with(const void *data, size_t len);
 int fd_set_timer(int timer, uint64_t ms);
 /* Opens a program that root owns and nobody else may write. Returns a descriptor, or -1 with errno: EPERM where it is none. */
 int fd_open_trusted(const char *path, struct stat *st);
+/* Whether it is such a program; *st is filled where it is any file. */
+bool fd_is_trusted(int fd, struct stat *st);
 
 /* Copies the file behind `from`, from its beginning, to where `to` stands. Returns 0, or -1 with errno. */
 int fd_copy(int from, int to);

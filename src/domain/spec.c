@@ -52,6 +52,17 @@ static int set_trust(struct spec *s, const char *name, const char *value, struct
         return err_set(e, ERR_INVALID_SPEC, 0, "--%s: '%.64s' is not trusted, standard, untrusted or confidential", name, value);
 }
 
+/* Which runsc that is means a class that has one. */
+static int set_engine(struct spec *s, const char *name, const char *value, struct err *e)
+{
+        if (*value == '\0' || strlen(value) > 4095)
+                return err_set(e, ERR_INVALID_SPEC, 0, "--%s: '%.64s' is no path of 1 to 4095 bytes", name, value);
+        s->engine_path = value;
+        if (strcmp(s->runtime, CLASS_AUTO) == 0 && s->trust == TRUST_UNSAID)
+                s->runtime = "gvisor";
+        return 0;
+}
+
 static int set_env(struct spec *s, const char *name, const char *value, struct err *e)
 {
         const char *equals = strchr(value, '=');
@@ -180,7 +191,7 @@ static const struct {
         { "delegate", true, not_yet },
         { "idle-timeout", true, not_yet },
         { "volume", true, not_yet },
-        { "runsc-path", true, not_yet },
+        { "runsc-path", true, set_engine },
 };
 
 enum { OPTIONS = sizeof(options) / sizeof(options[0]) };

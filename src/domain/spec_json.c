@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "domain/offers.h"
+
 struct reader {
         struct spec *s;
         char *arena;
@@ -73,6 +75,16 @@ static void read_runtime(struct reader *r, const char *field, const struct json_
 static void read_trust(struct reader *r, const char *field, const struct json_node *v)
 {
         set(r, field, "trust", string(r, field, v));
+}
+
+static void read_offer(struct reader *r, const char *field, const struct json_node *v)
+{
+        const char *token = string(r, field, v);
+
+        if (token && !offer_is_token(token))
+                fault(r, field, "is no word that an engine was offered under");
+        else if (token)
+                r->s->engine_offer = token;
 }
 
 static void read_cwd(struct reader *r, const char *field, const struct json_node *v)
@@ -375,6 +387,7 @@ static const struct {
         { "image", read_image },
         { "runtimeClass", read_runtime },
         { "trustLevel", read_trust },
+        { "engineOffer", read_offer },
         { "resourceLimits", read_limits },
         { "resources", read_limits },
         { "env", read_env },

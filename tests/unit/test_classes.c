@@ -224,7 +224,7 @@ static void good_request(struct ipc_spawn *req)
 TEST(requests_are_judged)
 {
         struct classes all;
-        const struct spawn_rules rules = { .any_dir = false, .ids = 65536, .limits = 0x1ff, .classes = &all };
+        const struct spawn_rules rules = { .any_file = false, .ids = 65536, .limits = 0x1ff, .classes = &all };
         const struct runtime_class *class;
         static struct ipc_spawn req;
         uint32_t missing;

@@ -89,12 +89,14 @@ int creto_open(const struct creto_open_options *options, struct creto_runtime **
         }
         rt->image_fd = options->image_fd >= 0 ? fcntl(options->image_fd, F_DUPFD_CLOEXEC, 3) : -1;
         rt->auth_fd = options->auth_fd >= 0 ? fcntl(options->auth_fd, F_DUPFD_CLOEXEC, 3) : -1;
+        rt->engine_fd = -1;
         rt->dropped = options->flags & CRETO_DROP_ROOT;
         rt->is_root = geteuid() == 0;
         struct driver_config config = { rt->run_dir, rt->state_dir, rt->image_store, options->prepared };
         if (options->prepared > IPC_PREPARED_MAX)
                 err_set(&e, ERR_INVALID_SPEC, 0, "at most %d sandboxes are prepared ahead, not %u", IPC_PREPARED_MAX, options->prepared);
-        else if (choose_dirs(rt, options, &e) == 0 && driver_start(&rt->driver, &config, &e) == 0 &&
+        else if ((!options->engine_path || place_open_engine(options->engine_path, &rt->engine_fd, &e) == 0) &&
+                 choose_dirs(rt, options, &e) == 0 && driver_start(&rt->driver, &config, &e) == 0 &&
                  !((options->flags & CRETO_DROP_ROOT) && drop_root(&e) < 0)) {
                 *out = rt;
                 return 0;
@@ -116,6 +118,7 @@ void creto_close(struct creto_runtime *rt)
         driver_stop(&rt->driver);
         fd_close(&rt->image_fd);
         fd_close(&rt->auth_fd);
+        fd_close(&rt->engine_fd);
         free(rt);
 }
 
@@ -205,8 +208,11 @@ static int start_sandbox(struct creto_runtime *rt, const struct spec *spec, stru
         fill_request(spec, sb, root, &req);
         choose_id(sb, rt->driver.hello.mode == IPC_MODE_USER, &req);
         do {
+                int engine = spec->engine_path && !sb->choice.why[0] ? rt->engine_fd : -1; /* not of a class that stands in */
+
                 snprintf(req.class, sizeof(req.class), "%s", sb->choice.name);
-                r = driver_spawn(&rt->driver, &req, root, &spawned, &stream, e);
+                req.flags = engine >= 0 ? IPC_SPAWN_ENGINE : 0;
+                r = driver_spawn(&rt->driver, &req, root, engine, &spawned, &stream, e);
         } while (r < 0 && place_fall_back(rt, spec, &sb->choice, e));
         if (r < 0)
                 return r;
@@ -245,6 +251,8 @@ int creto_spawn(struct creto_runtime *rt, const struct creto_option *options, si
         spec_init(spec);
         for (size_t i = 0; i < count && r == 0; i++)
                 r = spec_set(spec, options[i].name, options[i].value, &e);
+        if (r == 0 && spec->engine_path && rt->engine_fd < 0)
+                r = place_open_engine(spec->engine_path, &rt->engine_fd, &e);
         if (r == 0)
                 r = place_choose(rt, spec, &sb->choice, &e);
         if (r < 0)

@@ -124,7 +124,8 @@ void cli_default_class(struct creto_option *options, size_t *count, size_t max)
         const char *class = getenv("CRETO_RUNTIME_CLASS");
 
         for (size_t i = 0; i < *count; i++)
-                if (strcmp(options[i].name, "runtime") == 0 || strcmp(options[i].name, "trust") == 0)
+                if (strcmp(options[i].name, "runtime") == 0 || strcmp(options[i].name, "trust") == 0 ||
+                    strcmp(options[i].name, "runsc-path") == 0)
                         return;
         if (class && class[0] && *count < max)
                 options[(*count)++] = (struct creto_option){ "runtime", class };

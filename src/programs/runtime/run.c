@@ -25,7 +25,7 @@ struct invocation {
         struct creto_option options[OPTIONS_MAX];
         size_t count;
         bool tty, interactive;
-        const char *image;
+        const char *image, *engine;
         const char *const *command;
 };
 
@@ -60,6 +60,8 @@ static int add(struct invocation *inv, const char *name, const char *value, stru
                 inv->interactive = true;
         if (strcmp(name, "image") == 0)
                 inv->image = value;
+        if (strcmp(name, "runsc-path") == 0)
+                inv->engine = value;
         return 0;
 }
 
@@ -316,6 +318,7 @@ int cmd_run(int argc, char **argv)
                 return cli_error(&e);
         if (inv.image && !cli_host && creto_open_sources(inv.image, &open_options, &e) < 0)
                 return cli_error(&e);
+        open_options.engine_path = inv.engine;
         signal(SIGPIPE, SIG_IGN);
         if ((cli_host ? creto_connect(cli_host, cli_key, &rt, &e) : creto_open(&open_options, &rt, &e)) < 0)
                 return cli_error(&e);

@@ -317,6 +317,8 @@ static int check_new(struct pools *all, const struct pool_request *req, const ch
 
         if (pool_id_check(req->id, e) < 0 || pool_settings_check(&req->settings, e) < 0)
                 return -(int)e->code;
+        if (req->spec->engine_offer)
+                return err_set(e, ERR_INVALID_SPEC, 0, "template.engineOffer: an engine is offered for one sandbox, and a pool makes more");
         if ((p = pools_find(all, req->id))) {
                 *same = p;
                 if (strcmp(p->spec_json, spec) == 0 && same_settings(&p->info.settings, &req->settings))

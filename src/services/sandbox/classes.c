@@ -210,6 +210,8 @@ bool class_fall_back(struct sandbox *sb, const struct err *why)
         if (why->code != ERR_BACKEND_UNAVAILABLE || !sb->allow_fallback || sb->info.pool[0] || sb->info.state != SANDBOX_CREATING ||
             !try_next(sb, text))
                 return false;
+        sb->offered = false; /* the next class has an engine of its own */
+        sb->offer[0] = '\0';
         choice_notice(&sb->choice, text, sizeof(text));
         sandbox_log(sb, true, text);
         record_put(sb, NULL, NULL);

@@ -231,6 +231,10 @@ static void tell_spawned(struct sandbox *sb)
         json_put_string(&j, sb->choice.name);
         json_put_key(&j, "requestedRuntimeClass");
         json_put_string(&j, sb->choice.requested);
+        if (sb->offered) {
+                json_put_key(&j, "engine");
+                json_put_string(&j, "offered");
+        }
         if (sb->choice.why[0]) {
                 json_put_key(&j, "reason");
                 json_put_string(&j, sb->choice.why);
@@ -304,6 +308,7 @@ static void on_spawned(void *ctx, const struct link_answer *a)
                 return;
         }
         sb->listed = true;
+        sb->offer[0] = '\0';
         if (sb->info.state != SANDBOX_CREATING) { /* ended meanwhile; TERMINATE follows behind our SPAWN */
                 close(a->fd);
                 return;
@@ -330,6 +335,7 @@ static void ask_warden(struct sandbox *sb, const struct image_answer *image)
         req.layer_count = image ? image->layer_count : 0;
         snprintf(req.class, sizeof(req.class), "%s", is_machine(sb) ? "native" : sb->choice.name);
         req.flags = sb->background ? IPC_SPAWN_BACKGROUND : 0;
+        memcpy(req.offer, sb->offer, sizeof(req.offer));
         for (uint32_t i = 0; i < req.layer_count; i++)
                 memcpy(req.layers[i], image->layers[i], sizeof(req.layers[i]));
         sb->in_warden = sb->spawning = true;
@@ -374,6 +380,13 @@ static void on_image(void *ctx, const struct image_answer *image, const struct e
 
 void sandbox_make(struct sandbox *sb)
 {
+        struct err e;
+
+        if (sb->offered && !sb->offer[0]) {
+                err_set(&e, ERR_BACKEND_UNAVAILABLE, 0, "the engine that was offered for it is gone with the service that knew its word");
+                sandbox_failed(sb, &e);
+                return;
+        }
         image_find(sb->all->images, sb->setup.image, sb->pull, on_image, sb);
 }
 
@@ -454,8 +467,19 @@ static int leave_a_place(struct sandboxes *all, const struct limits *l, const ch
         return err_hint(e, "end sandboxes, or let the pool be smaller");
 }
 
+/* An engine that is taken once makes one sandbox, once. */
+static int check_offer(const struct sandbox_request *req, struct err *e)
+{
+        if (!req->spec->engine_offer || (!req->pool && req->spec->restart == SPEC_RESTART_NEVER))
+                return 0;
+        err_set(e, ERR_INVALID_SPEC, 0, "spec.engineOffer: an engine is offered for one sandbox, made once");
+        return err_hint(e, "leave out restartPolicy; for more than one, a class of its own ([runtime.NAME] of the configuration)");
+}
+
 static int choose(struct sandboxes *all, const struct sandbox_request *req, struct choice *out, struct err *e)
 {
+        if (check_offer(req, e) < 0)
+                return -(int)e->code;
         if (req->choice)
                 *out = *req->choice;
         if ((req->choice ? sandboxes_class_check(all, out->name, e) : sandboxes_choose(all, req->spec, out, e)) < 0)
@@ -508,6 +532,8 @@ static struct sandbox *begin(struct sandboxes *all, const struct sandbox_request
         snprintf(sb->info.pool, sizeof(sb->info.pool), "%s", req->pool ? req->pool : "");
         sandbox_set_key(sb, req->key ? req->key : "");
         snprintf(sb->request_id, sizeof(sb->request_id), "%s", req->request_id ? req->request_id : "");
+        sb->offered = req->spec->engine_offer != NULL;
+        snprintf(sb->offer, sizeof(sb->offer), "%s", sb->offered ? req->spec->engine_offer : "");
         if (setup_make(sb, req->spec, NULL, e) < 0) {
                 sandbox_free(sb);
                 return NULL;

@@ -42,6 +42,8 @@ struct sandbox {
         uint64_t ttl_ms, idle_ms;
         enum spec_restart restart;
         bool pull, allow_fallback;
+        bool offered;                     /* made by an engine that root offered for it */
+        char offer[IPC_OFFER_HEX + 1];    /* the word, until it is made */
         uint64_t born_ms;                 /* CLOCK_MONOTONIC, of this daemon's request */
         uint64_t expires_boot, idle_boot; /* CLOCK_BOOTTIME; 0: none */
         bool promised;                    /* counted by admission */

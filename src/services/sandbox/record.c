@@ -76,6 +76,8 @@ static void put_record(struct json_put *j, const struct sandbox *sb)
         put_number(j, "expires", s->expires_ms);
         put_number(j, "expiresBoot", sb->expires_boot);
         put_number(j, "pausedBoot", sb->paused_boot);
+        json_put_key(j, "offered");
+        json_put_bool(j, sb->offered);
         put_string(j, "class", sb->choice.name);
         put_string(j, "requestedClass", sb->choice.requested);
         put_string(j, "classWhy", sb->choice.why);
@@ -242,6 +244,7 @@ static void load_class(struct sandbox *sb, const struct json_node *root)
                 snprintf(c.requested, sizeof(c.requested), "%s", c.name);
         json_str(json_get(root, "classWhy"), c.why, sizeof(c.why));
         class_set(sb, &c);
+        json_bool(json_get(root, "offered"), &sb->offered);
 }
 
 static bool same_boot(const struct sandbox *sb, const struct json_node *root)

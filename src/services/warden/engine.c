@@ -1,6 +1,7 @@
 #include "services/warden/engine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "base/fd.h"
@@ -23,6 +24,15 @@ static int open_engine(const struct runtime_class *class, struct stat *st, struc
         return err_hint(e, "%s", failed == EPERM ? "chown root and chmod 755 it, if you trust who made it" : class_hint(class));
 }
 
+/* Looked at now: it may have been given away since it was opened. */
+static int take_offered(int offered, struct stat *st, struct err *e)
+{
+        if (fd_is_trusted(offered, st))
+                return fcntl(offered, F_DUPFD_CLOEXEC, 3);
+        err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "the engine that was offered is no program that root owns and nobody else may write");
+        return err_hint(e, "chown root and chmod 755 it, if you trust who made it");
+}
+
 static int not_working(const struct runtime_class *class, struct err *e)
 {
         err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': %s --version does not answer as an engine does", class->name,
@@ -30,9 +40,9 @@ static int not_working(const struct runtime_class *class, struct err *e)
         return err_hint(e, "is it the right program? Run it by hand; what it answered is looked at again when the file changes");
 }
 
-int engine_ready(struct nest *n, const struct runtime_class *class, bool *old, struct err *e)
+int engine_ready(struct nest *n, const struct runtime_class *class, int offered, bool *old, struct err *e)
 {
-        struct nest_engine *known = &n->engines[class - n->config.classes->of];
+        struct nest_engine this_one = { .works = false }, *known = offered >= 0 ? &this_one : &n->engines[class - n->config.classes->of];
         const char *version[] = { class->binary, "--version", NULL }, *argv[CLASS_ARGS_MAX];
         char ignored[64];
         struct stat st;
@@ -41,7 +51,7 @@ int engine_ready(struct nest *n, const struct runtime_class *class, bool *old, s
                 err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s' needs root", class->name);
                 return err_hint(e, "use the service, or sudo; class native does without");
         }
-        auto_fd exe = open_engine(class, &st, e);
+        auto_fd exe = offered >= 0 ? take_offered(offered, &st, e) : open_engine(class, &st, e);
         if (exe < 0)
                 return exe;
         uint64_t changed = (uint64_t)st.st_ctim.tv_sec * 1000000000 + (uint64_t)st.st_ctim.tv_nsec;

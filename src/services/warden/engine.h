@@ -5,6 +5,6 @@
 
 #include "services/warden/nest.h"
 
-/* The class's engine, where it can be used now: a descriptor of its file. *old: it is a release without what newer ones have (domain/classes.h). BACKEND_UNAVAILABLE with a hint, or
+/* The class's engine, or the one that was offered (borrowed; -1: none), where it can be used now: a descriptor of its file. *old: it is a release without what newer ones have (domain/classes.h). BACKEND_UNAVAILABLE with a hint, or
  * NOT_SUPPORTED where this warden has no use for one. */
-int engine_ready(struct nest *n, const struct runtime_class *class, bool *old, struct err *e);
+int engine_ready(struct nest *n, const struct runtime_class *class, int offered, bool *old, struct err *e);

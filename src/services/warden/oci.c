@@ -290,7 +290,7 @@ static int oci_begin(struct nest *n, struct nest_box *b, struct err *e)
         };
 
         c.gvisor = b->want.class->engine == ENGINE_GVISOR;
-        c.exe = engine_ready(n, b->want.class, &c.old, e);
+        c.exe = engine_ready(n, b->want.class, b->engine, &c.old, e);
         if (c.exe < 0)
                 return c.exe;
         b->job = calloc(1, sizeof(*b->job));
@@ -397,7 +397,7 @@ static int oci_send_off(struct nest *n, struct nest_box *b, int *stream, struct 
 static int oci_check(struct nest *n, const struct runtime_class *class, struct err *e)
 {
         bool old;
-        auto_fd exe = engine_ready(n, class, &old, e);
+        auto_fd exe = engine_ready(n, class, -1, &old, e);
 
         return exe < 0 ? exe : 0;
 }

@@ -42,7 +42,7 @@ int remote_spawn(struct creto_runtime *rt, const struct creto_option *options, s
         char key[IDEMPOTENCY_KEY_CAP];
         struct call c;
 
-        int r = spec ? remote_spec(options, count, spec, &body, e) : err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        int r = spec ? remote_spec(rt->remote, options, count, spec, &body, e) : err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         if (r == 0)
                 sb->timeout_ms = (uint32_t)spec->timeout_ms;
         free(spec);
