@@ -105,6 +105,9 @@ def what_a_pool_may_be():
             check_equal(sorted(fields(answer)), sorted(wanted), json.dumps(body)[:200])
             message = answer.json["error"]["message"]
             check(message.startswith(tuple(wanted)) and said in message, f"{json.dumps(body)[:200]}: {message}")
+        for image, code in (("dir:/etc", "NOT_SUPPORTED"), ("oci:/srv/x", "NOT_SUPPORTED"), ("Not An Image", "INVALID_SPEC")):
+            answer = s.call("POST", "/v1/warm-pools", {**good, "template": {"image": image}})
+            check(answer.code == code and image in answer.json["error"]["message"], f"a pool that could never have a sandbox: {answer.body}")
         answer = s.call("POST", "/v1/warm-pools", {**good, "template": {"runtimeClass": "kata"}})
         check_equal((answer.status, answer.json["error"]["message"]), (400, "there is no runtime class 'kata'"), "an unknown class")
         for body in (b"", b"[]", b"{", b'{"id":"a","id":"b","template":{}}'):
@@ -545,7 +548,11 @@ def a_key_is_one_sandbox():
         check_equal(claim(s, "p", key=agents[0], headers=key)["sandboxId"], first["sandboxId"], "the same again")
         check(claim(s, "p", key=agents[1], headers=key)["sandboxId"] != first["sandboxId"], "the key of another caller")
         check(claim(s, "p", key=agents[0], headers={"Idempotency-Key": "once-2"})["sandboxId"] != first["sandboxId"], "another key")
-        s.kill("creto-runtimed")
+        for _ in range(2):
+            answer = s.call("POST", "/v1/warm-pools/p/claim", {"env": {"A": "1"}}, key=agents[0], headers=key)
+            check_equal((answer.status, answer.code), (400, "INVALID_SPEC"), "the key of another request")
+            check(first["sandboxId"] in answer.json["error"]["message"] and "new key" in answer.json["error"]["hint"], answer.body)
+            s.kill("creto-runtimed")
         check_equal(claim(s, "p", key=agents[0], headers=key)["sandboxId"], first["sandboxId"], "after a restart")
         check_equal(get(s, "p")["claimedCount"], 3, "claimed")
 

@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import warden as w
 from client import Client
 from harness import CLI, IS_ROOT, USER, check, check_equal, main, skip, test
-from service import Service, wait
+from service import Events, Service, wait
 
 OWN_UID = 0x7fff0000
 RUNSC = "/usr/bin/runsc"
@@ -83,6 +83,7 @@ def what_was_opened_is_what_runs_once():
     with Place() as p:
         s = p.service
         first, other = p.engine("first"), p.engine("other")
+        events = Events(s, "GET", "/v1/events")
         token = p.offer(first)
         os.rename(other, first)  # another file has its name now
         sb = p.spawn(token)
@@ -95,8 +96,9 @@ def what_was_opened_is_what_runs_once():
         plain = s.call("POST", "/v1/sandboxes", {"spec": {"runtimeClass": "gvisor"}})
         check_equal(plain.status, 201, plain.body)
         check(not p.ran("other"), "others have the installed one")
-        said = s.good("GET", f"/v1/sandboxes/{sb.json['sandboxId']}/logs")
-        check(b"SandboxSpawned" in said and b"offered" in said, f"the event says so: {said}")
+        told, _, event = next(iter(events))
+        events.close()
+        check_equal((told, event["details"]), ("SandboxSpawned", {"runtimeClass": "gvisor", "requestedRuntimeClass": "gvisor", "engine": "offered"}), "the event says so")
 
 
 @test

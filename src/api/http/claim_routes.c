@@ -232,7 +232,8 @@ static void claim(struct call *c)
         static struct reading r; /* large, and set up again for each */
         struct pool *p = call_pool(c);
         const struct json_node *body = p ? call_object(c, true) : NULL;
-        size_t cap = request_body(c->request).len + 1;
+        const struct bytes text = request_body(c->request);
+        size_t cap = text.len + 1;
         const char *key;
         struct err e;
 
@@ -253,6 +254,7 @@ static void claim(struct call *c)
                         .owner = c->who.name,
                         .request_id = request_id(c->request),
                         .key = key,
+                        .asked = str_hash(text.data, text.len) | 1,
                         .spec = &r.spec,
                         .files = r.files,
                         .file_count = r.file_count,

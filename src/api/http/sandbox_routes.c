@@ -429,6 +429,8 @@ static void log_line(void *ctx, const struct event *e)
         text_printf(w, "%s %s", when, e->name);
         if (json_str(json_get(details, "execId"), code, sizeof(code)))
                 text_printf(w, " %s", code);
+        if (json_str(json_get(details, "runtimeClass"), code, sizeof(code)))
+                text_printf(w, " %s", code);
         if (json_i64(json_get(details, "exitCode"), &exit_code))
                 text_printf(w, " exit=%lld", (long long)exit_code);
         text_printf(w, "\n");

@@ -14,6 +14,7 @@ enum {
         FOREGROUND_MAX = 32,
         CLAIM_TRIES = 5,
         WAITING_BYTES_MAX = 64 << 20 /* what claims that wait keep in memory, in all pools */,
+        WAITING_BYTES_EACH = 16 << 20 /* of one owner */,
         TICK_MS = 1000,
         SETTLE_MS = 10,
         REFILL_MS = 2 /* after a claim: its answer goes out first */

@@ -315,7 +315,7 @@ static int check_new(struct pools *all, const struct pool_request *req, const ch
 {
         struct pool *p;
 
-        if (pool_id_check(req->id, e) < 0 || pool_settings_check(&req->settings, e) < 0)
+        if (pool_id_check(req->id, e) < 0 || pool_settings_check(&req->settings, e) < 0 || sandboxes_image_check(req->spec->image, e) < 0)
                 return -(int)e->code;
         if (req->spec->engine_offer)
                 return err_set(e, ERR_INVALID_SPEC, 0, "template.engineOffer: an engine is offered for one sandbox, and a pool makes more");

@@ -323,6 +323,11 @@ static int may_claim(const struct sandbox *sb, const struct sandbox_claim *c, st
         return sandboxes_may_own_more(sb->all, c->owner, e);
 }
 
+bool sandbox_claimed_by(const struct sandbox *sb, const char *pool, uint64_t asked)
+{
+        return strcmp(sb->info.pool, pool) == 0 && sb->info.claimed_ms != 0 && (sb->asked == 0 || sb->asked == asked);
+}
+
 void sandbox_claim(struct sandbox *sb, const struct sandbox_claim *c, sandbox_done_fn *done, void *ctx)
 {
         enum sandbox_state next;
@@ -347,6 +352,7 @@ void sandbox_claim(struct sandbox *sb, const struct sandbox_claim *c, sandbox_do
         snprintf(sb->info.owner, sizeof(sb->info.owner), "%s", c->owner);
         snprintf(sb->request_id, sizeof(sb->request_id), "%s", c->request_id ? c->request_id : "");
         sandbox_set_key(sb, c->key ? c->key : "");
+        sb->asked = c->asked;
         sb->info.claimed_ms = time_wall_ms();
         sb->claim_boot = clock_ms(CLOCK_BOOTTIME) + CLAIM_MS;
         if (sb->ttl_ms) {

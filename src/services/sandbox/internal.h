@@ -38,6 +38,7 @@ struct sandbox {
         struct limits limits;
         char *spec_json;
         char key[SANDBOX_KEY_MAX + 1];
+        uint64_t asked; /* the claim with that key; 0: not known */
         char request_id[SANDBOX_REQUEST_MAX + 1];
         uint64_t ttl_ms, idle_ms;
         enum spec_restart restart;

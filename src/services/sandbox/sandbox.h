@@ -97,6 +97,8 @@ struct sandbox_class_facts {
         double cold_ms;                    /* from the request to Ready, the last ones more than those before; below 0: none yet */
 };
 void sandboxes_class_facts(const struct sandboxes *all, const char *class, struct sandbox_class_facts *out);
+/* Is it a name of an image, of a kind that a service can have? Whether it is there is not known here. */
+int sandboxes_image_check(const char *ref, struct err *e);
 
 unsigned sandboxes_count(const struct sandboxes *all, enum sandbox_state state);
 
@@ -190,6 +192,7 @@ void sandbox_set_member(struct sandbox *sb, void *member);
 struct sandbox_claim {
         const char *owner;
         const char *request_id, *key;           /* may be NULL */
+        uint64_t asked;                         /* tells one request with that key from another */
         const char *const *env, *const *labels; /* K=V, in place of those of the template with the same name */
         size_t env_count, label_count;
         struct limits limits;     /* those whose bit is in `wanted` */
@@ -217,6 +220,8 @@ void sandbox_claim_bind(struct sandbox *sb);
 
 /* The sandbox that was claimed or made with this key, or NULL. */
 struct sandbox *sandboxes_find_key(struct sandboxes *all, const char *owner, const char *key);
+/* It is what a claim of that pool made of that request: the answer to a repeat. */
+bool sandbox_claimed_by(const struct sandbox *sb, const char *pool, uint64_t asked);
 /* Who made or claimed it can ask for its answer again. */
 bool sandbox_has_key(const struct sandbox *sb);
 
