@@ -1,11 +1,12 @@
 /*
- * domain/choice: which class a request gets, in every combination of what is asked, laid down and there.
+ * domain/choice: which class a request gets, in every combination of what is asked, laid down and there. And domain/offers: engines that root offers.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "domain/choice.h"
 #include "domain/limits.h"
+#include "domain/offers.h"
 #include "test.h"
 
 /* The host of a test: "native runc -gvisor !crun", where - is not available and ! is drained. */
@@ -348,4 +349,59 @@ TEST(levels_have_names)
                 CHECK_INT(trust_of(trust_names[i]), i);
         CHECK_INT(trust_of(""), TRUST_UNSAID);
         CHECK_INT(trust_of("Trusted"), TRUST_UNSAID);
+}
+
+/* ---- offers ---- */
+
+static const char *token_of(unsigned i)
+{
+        static char token[IPC_OFFER_HEX + 1];
+
+        snprintf(token, sizeof(token), "%032x", i);
+        return token;
+}
+
+TEST(an_offer_is_taken_once)
+{
+        struct offers o = { 0 };
+
+        CHECK(offers_add(&o, token_of(1), 10, 0));
+        CHECK(!offers_add(&o, token_of(1), 11, 0));
+        CHECK_INT(offers_take(&o, token_of(2), 0), -1);
+        CHECK_INT(offers_take(&o, token_of(1), OFFER_MS - 1), 10);
+        CHECK_INT(offers_take(&o, token_of(1), 0), -1);
+        CHECK_INT(offers_take(&o, "", 0), -1);
+        CHECK_INT(offers_expire(&o, UINT64_MAX), -1);
+}
+
+TEST(offers_expire_and_are_few)
+{
+        struct offers o = { 0 };
+
+        for (unsigned i = 0; i < OFFERS_MAX; i++)
+                CHECK(offers_add(&o, token_of(i), 10 + (int)i, i));
+        CHECK(!offers_add(&o, token_of(99), 99, 0));
+        CHECK_INT(offers_take(&o, token_of(0), OFFER_MS), -1); /* its time is over, and it is still there to be closed */
+        CHECK(!offers_add(&o, token_of(99), 99, OFFER_MS));
+        CHECK_INT(offers_expire(&o, OFFER_MS), 10);
+        CHECK_INT(offers_expire(&o, OFFER_MS), -1);
+        CHECK(offers_add(&o, token_of(99), 99, OFFER_MS));
+        for (unsigned i = 1; i < OFFERS_MAX; i++)
+                CHECK_INT(offers_expire(&o, OFFER_MS + OFFERS_MAX), 10 + (int)i);
+        CHECK_INT(offers_take(&o, token_of(99), OFFER_MS + OFFERS_MAX), 99);
+}
+
+TEST(what_is_no_token)
+{
+        static const char *const bad[] = { "",
+                                           "0",
+                                           "0123456789abcdef0123456789abcde",
+                                           "0123456789abcdef0123456789abcdef0",
+                                           "0123456789ABCDEF0123456789abcdef",
+                                           "0123456789abcdef 123456789abcdef" };
+        struct offers o = { 0 };
+
+        for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+                CHECK(!offer_is_token(bad[i]) && !offers_add(&o, bad[i], 3, 0) && offers_take(&o, bad[i], 0) == -1);
+        CHECK(offer_is_token("0123456789abcdef0123456789abcdef"));
 }
