@@ -310,6 +310,22 @@ def the_command_line_of_a_service():
 
 
 @test
+def names_are_completed():
+    needs()
+    if not shutil.which("bash"):
+        skip("no bash")
+    with Host() as s, tempfile.TemporaryDirectory() as d:
+        c = Client(s)
+        os.symlink(CLI, f"{d}/creto-runtime")
+        for words, wanted in (("drain --runtime", {"native", "crun", "runc", "gvisor", "qemu"}), ("run --runtime", {"gvisor"}), ("spawn --trust", {"trusted", "standard", "untrusted", "confidential"}),
+                              ("run", {"--trust", "--allow-fallback", "--runsc-path"})):
+            line = ["creto-runtime", *words.split()]
+            script = f". <(creto-runtime completion bash); COMP_WORDS=({' '.join(line)} ''); COMP_CWORD={len(line)}; _creto_runtime; echo \"${{COMPREPLY[@]}}\""
+            p = subprocess.run(["bash", "-c", script], env={**c.env, "PATH": f"{d}:{os.environ['PATH']}"}, capture_output=True, text=True, timeout=30, check=False)
+            check(wanted <= set(p.stdout.split()), f"{words}: {p}")
+
+
+@test
 def the_command_line_without_a_service():
     env = {k: v for k, v in os.environ.items() if k != "CRETO_RUNTIME_CLASS"}
     kernel = os.uname().release

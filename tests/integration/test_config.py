@@ -307,6 +307,15 @@ def started_by_systemd():
 
 
 @test
+def what_sandboxes_inherit_of_the_unit():
+    """The kernel hands it on to engines and to commands."""
+    with open(os.path.join(ROOT, "deploy/systemd/creto-warden.service.in")) as f:
+        keys = {line.split("=")[0] for line in f if re.match(r"[A-Z]\w+=", line)}
+    for key in ("MemoryDenyWriteExecute", "NoNewPrivileges", "SystemCallFilter", "RestrictNamespaces", "PrivateDevices", "ProtectKernelTunables", "ProtectControlGroups", "PrivateMounts"):
+        check(key not in keys, f"{key} in the warden's unit ends engines or commands")
+
+
+@test
 def units_are_right():
     verify = shutil.which("systemd-analyze")
     if not verify:
