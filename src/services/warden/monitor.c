@@ -642,10 +642,8 @@ static bool handle(struct monitor *m, void *tag)
                 return on_zygote(m);
         if (tag == &tag_image)
                 return on_image_done(m);
-        if (tag == &tag_door) {
-                offer_hear(&m->door);
-                return true;
-        }
+        if (tag == &tag_door)
+                return offer_hear(&m->door);
         if (tag == &tag_stop) {
                 m->stopped = true;
                 return false;

@@ -114,15 +114,10 @@ static struct nest_box *add_box(struct nest *n, const struct limits *l)
 
         if (!b)
                 return NULL;
-        *b = (struct nest_box){ .state = NEST_WAITING,
-                                .pidfd = -1,
-                                .sock = -1,
-                                .slot = -1,
-                                .root = -1,
-                                .engine = -1,
-                                .limits = *l,
-                                .errand.sock = -1,
-                                .next = n->boxes };
+        *b = (struct nest_box){
+                .state = NEST_WAITING, .pidfd = -1, .sock = -1, .slot = -1, .root = -1, .limits = *l, .errand.sock = -1, .next = n->boxes
+        };
+        b->engine = -1;
         memset(&b->usage, 0xff, sizeof(b->usage));
         n->count[NEST_WAITING]++;
         n->boxes = b;

@@ -18,17 +18,12 @@ int offer_open(struct offer_door *d, const char *run_dir, struct err *e)
         return d->sock < 0 ? err_sys(e, "cannot listen at '%.200s'", path) : 0;
 }
 
-static void forget_old(struct offer_door *d, uint64_t now)
-{
-        for (int fd; (fd = offers_expire(&d->offers, now)) >= 0;)
-                fd_close(&fd);
-}
-
-void offer_hear(struct offer_door *d)
+bool offer_hear(struct offer_door *d)
 {
         uint64_t now = clock_ms(CLOCK_BOOTTIME);
 
-        forget_old(d, now);
+        for (int fd; (fd = offers_expire(&d->offers, now)) >= 0;)
+                fd_close(&fd);
         for (unsigned i = 0; i < HEARD_AT_ONCE; i++) {
                 char token[IPC_OFFER_HEX + 1] = "";
                 uid_t sender;
@@ -37,10 +32,11 @@ void offer_hear(struct offer_door *d)
                 auto_fd engine = passed;
 
                 if (n < 0 && errno != EMSGSIZE)
-                        return;
+                        break;
                 if (n == IPC_OFFER_HEX && sender == 0 && engine >= 0 && offers_add(&d->offers, token, engine, now))
                         take_fd(&engine);
         }
+        return true;
 }
 
 int offer_take(struct offer_door *d, const char *token, struct err *e)

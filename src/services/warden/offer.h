@@ -12,7 +12,7 @@ struct offer_door {
 };
 
 int offer_open(struct offer_door *d, const char *run_dir, struct err *e);
-/* When its socket is readable. */
-void offer_hear(struct offer_door *d);
+/* When its socket is readable. True: the warden goes on. */
+bool offer_hear(struct offer_door *d);
 /* What was offered under that word; the caller's. */
 int offer_take(struct offer_door *d, const char *token, struct err *e);
