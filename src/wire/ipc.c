@@ -105,7 +105,7 @@ int ipc_get_spawn(struct rbuf *r, struct ipc_spawn *m)
         m->flags = rbuf_u32(r);
         rbuf_str(r, m->class, sizeof(m->class));
         rbuf_str(r, m->offer, sizeof(m->offer));
-        return m->flags & ~IPC_SPAWN_FLAGS ? -1 : done(r);
+        return m->flags > IPC_SPAWN_FLAGS ? -1 : done(r);
 }
 
 void ipc_put_spawned(struct wbuf *w, const struct ipc_spawned *m)

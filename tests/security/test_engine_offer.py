@@ -16,7 +16,7 @@ from service import Events, Service, wait
 
 OWN_UID = 0x7fff0000
 RUNSC = "/usr/bin/runsc"
-ENGINE = 2  # the flag of SPAWN
+ENGINE = 8  # the flag of SPAWN
 
 
 def needs():

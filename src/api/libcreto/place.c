@@ -9,12 +9,13 @@
 #include "api/libcreto/handles.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "domain/vmm.h"
 
-static bool is_installed(const struct runtime_class *class)
+static bool is_installed(const char *program)
 {
         char path[CLASS_BINARY_MAX + 32];
 
-        for (unsigned i = 0; class_place(class, i, path, sizeof(path)); i++)
+        for (unsigned i = 0; class_place(program, i, path, sizeof(path)); i++)
                 if (access(path, F_OK) == 0)
                         return true;
         return false;
@@ -31,7 +32,8 @@ static void look(void *ctx, const char *name, struct choice_class *out)
         *out = (struct choice_class){ .known = class != NULL, .limits = class ? ~class_lacks(class) : 0 };
         if (!class)
                 return;
-        out->available = class->driver == CLASS_NATIVE || (rt->is_root && is_installed(class));
+        out->available = class->driver == CLASS_NATIVE ||
+                         (rt->is_root && is_installed(class->binary) && (!class_runtime(class) || is_installed(class_runtime(class))));
         snprintf(out->reason, sizeof(out->reason), rt->is_root ? "%s is not installed" : "%s needs root", class->binary);
 }
 
@@ -66,9 +68,9 @@ int place_choose(struct creto_runtime *rt, const struct spec *spec, struct choic
         const struct choice_wish wish = { spec->runtime, spec->trust, spec->allow_fallback, spec->limits.wanted };
         const struct choice_world w = world(rt);
 
-        if (strcmp(spec->runtime, "qemu") == 0) {
-                err_set(e, ERR_NOT_SUPPORTED, 0, "runtime class 'qemu' needs the service");
-                return err_hint(e, "start creto-runtimed, then: creto-runtime spawn --runtime qemu");
+        if (vmm_is_class(spec->runtime)) {
+                err_set(e, ERR_NOT_SUPPORTED, 0, "runtime class '%s' needs the service", spec->runtime);
+                return err_hint(e, "start creto-runtimed, then: creto-runtime spawn --runtime %s", spec->runtime);
         }
         return choice_make(&w, &wish, out, e);
 }

@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "domain/vmm.h"
 
 /* The fixed unprivileged user of docs/formats/ids.md, and of the warden's space.h. */
 enum { OWN_UID = 0x7fff0000, AGENT_UID = 1000 };
@@ -251,6 +252,8 @@ int creto_spawn(struct creto_runtime *rt, const struct creto_option *options, si
         spec_init(spec);
         for (size_t i = 0; i < count && r == 0; i++)
                 r = spec_set(spec, options[i].name, options[i].value, &e);
+        if (r == 0)
+                r = spec_check_hw(spec, &e);
         if (r == 0 && spec->engine_path && rt->engine_fd < 0)
                 r = place_open_engine(spec->engine_path, &rt->engine_fd, &e);
         if (r == 0)

@@ -69,6 +69,14 @@ static void pack_claim(struct packer *p, struct claim *c, const struct claim_req
         }
 }
 
+static void go_along(void *ctx, struct sandbox *sb)
+{
+        struct claim *c = ctx;
+
+        c->begun = true;
+        c->along(c->ctx, sb);
+}
+
 static struct claim *claim_new(struct pool *p, const struct claim_request *req, claim_done_fn *done, void *ctx)
 {
         struct claim scratch = { 0 };
@@ -84,6 +92,7 @@ static struct claim *claim_new(struct pool *p, const struct claim_request *req, 
                              .file_count = req->file_count,
                              .done = done,
                              .left = req->left,
+                             .along = req->along,
                              .ctx = ctx,
                              .born_us = clock_us(CLOCK_MONOTONIC) };
         pack_claim(&pack, c, req);
@@ -95,6 +104,8 @@ static struct claim *claim_new(struct pool *p, const struct claim_request *req, 
         c->bind.idle_ms = req->spec->idle_ms;
         c->bind.prepare = req->file_count > 0 ? claim_place_files : NULL;
         c->bind.prepare_ctx = c;
+        c->bind.along = req->along ? go_along : NULL;
+        c->bind.along_ctx = c;
         return c;
 }
 
@@ -223,7 +234,7 @@ static void on_claimed(void *ctx, struct sandbox *sb, const struct err *e)
                 claim_finish(c, &why);
                 return;
         }
-        if (c->failed || why.code == ERR_RESOURCE_EXHAUSTED || ++c->tries == CLAIM_TRIES || p->info.state != POOL_ACTIVE ||
+        if (c->failed || c->begun || why.code == ERR_RESOURCE_EXHAUSTED || ++c->tries == CLAIM_TRIES || p->info.state != POOL_ACTIVE ||
             p->all->stopped) {
                 claim_finish(c, &why);
                 return;
@@ -344,7 +355,7 @@ static int may_claim(struct pool *p, const struct claim_request *req, struct err
                                CLAIM_FILES_BYTES_MAX);
         if (sandboxes_may_own_more(p->all->config.sandboxes, req->owner, e) < 0)
                 return -(int)e->code;
-        return sandbox_claim_check(p->info.runtime, &p->spec, &bind, e);
+        return sandbox_claim_check(p->all->config.sandboxes, p->info.runtime, &p->spec, &bind, e);
 }
 
 /* What an owner has waiting, in all pools. */

@@ -65,10 +65,12 @@ struct claim {
         bool failed;         /* a file could not be placed, for this reason */
         struct err why;
         bool cold;
+        bool begun; /* its command, which is not begun a second time elsewhere */
         unsigned tries;
         uint64_t born_us, us;
         claim_done_fn *done;
         bool (*left)(void *ctx);
+        void (*along)(void *ctx, struct sandbox *sb);
         void *ctx;
 };
 

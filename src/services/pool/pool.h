@@ -126,6 +126,8 @@ struct claim_request {
         size_t file_count;
         bool fallback;
         bool (*left)(void *ctx); /* nobody waits for the answer any more; with the ctx of pool_claim(); or NULL */
+        /* Begins the claim's command, which goes with it to the sandbox: at most once, and with the ctx of pool_claim(); or NULL. */
+        void (*along)(void *ctx, struct sandbox *sb);
 };
 
 /* `us`: from the request to the answer of creto-init. */

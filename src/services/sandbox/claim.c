@@ -65,8 +65,13 @@ static void answered(struct sandbox *sb)
 
 static void send_bind(struct sandbox *sb)
 {
+        void (*along)(void *ctx, struct sandbox *sb) = sb->along;
+
         sb->bind_sent = true;
         session_bind(sb->session, sb->claim);
+        sb->along = NULL;
+        if (along)
+                along(sb->along_ctx, sb);
         session_flush(sb->session);
         watch_set(sb->watch, session_events(sb->session));
 }
@@ -163,12 +168,14 @@ static void merge_limits(struct limits *to, const struct limits *from)
         to->wanted |= from->wanted;
 }
 
-int sandbox_claim_check(const char *class, const struct spec *spec, const struct sandbox_claim *c, struct err *e)
+int sandbox_claim_check(const struct sandboxes *all, const char *class, const struct spec *spec, const struct sandbox_claim *c,
+                        struct err *e)
 {
+        const struct ipc_class *is = class_find(all, class);
         struct limits to = spec->limits;
 
-        if (strcmp(class, "qemu") == 0 && c->limits.wanted) {
-                err_set(e, ERR_INVALID_SPEC, 0, "the limits of a virtual machine are those that it was started with");
+        if (is && !(is->can & 1U << CAN_CHANGE_LIMITS) && c->limits.wanted) {
+                err_set(e, ERR_INVALID_SPEC, 0, "a sandbox of runtime class '%s' keeps the limits that it was started with", class);
                 return err_hint(e, "claim without limits, or from a pool whose template has the ones you need");
         }
         merge_limits(&to, &c->limits);
@@ -348,6 +355,8 @@ void sandbox_claim(struct sandbox *sb, const struct sandbox_claim *c, sandbox_do
         sb->may_bind = false;
         sb->prepare = c->prepare;
         sb->prepare_ctx = c->prepare_ctx;
+        sb->along = c->along;
+        sb->along_ctx = c->along_ctx;
         sb->limit_asked = c->limits.wanted != 0;
         snprintf(sb->info.owner, sizeof(sb->info.owner), "%s", c->owner);
         snprintf(sb->request_id, sizeof(sb->request_id), "%s", c->request_id ? c->request_id : "");

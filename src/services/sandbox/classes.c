@@ -11,6 +11,7 @@
 #include "base/str.h"
 #include "base/text.h"
 #include "domain/classes.h"
+#include "domain/vmm.h"
 #include "services/sandbox/internal.h"
 #include "wire/json.h"
 
@@ -157,29 +158,11 @@ void class_set(struct sandbox *sb, const struct choice *choice)
 struct limits class_promise(const struct sandboxes *all, const char *class, const struct limits *l)
 {
         const struct runtime_class *is = classes_find(all->config.table, class);
-        struct limits out = *l;
+        struct limits out = limits_outside(class, l);
 
-        if (class_is_machine(class))
-                machine_limits(l, &out);
         if (is && out.value[LIMIT_MEMORY] != LIMIT_UNLIMITED)
                 out.value[LIMIT_MEMORY] += is->overhead;
         return out;
-}
-
-void sandbox_promise(struct sandbox *sb)
-{
-        const struct limits l = class_promise(sb->all, sb->choice.name, &sb->limits);
-
-        admission_add(&sb->all->promised, &l);
-        sb->promised = true;
-}
-
-void sandbox_unpromise(struct sandbox *sb)
-{
-        const struct limits l = class_promise(sb->all, sb->choice.name, &sb->limits);
-
-        admission_remove(&sb->all->promised, &l);
-        sb->promised = false;
 }
 
 /* Of the next class that may: can it be had with this spec? */
@@ -190,10 +173,14 @@ static bool try_next(struct sandbox *sb, const char *why)
         struct err e;
 
         while (choice_next(&w, sb->limits.wanted, why, &next)) {
-                if (!class_is_machine(next.name) || machine_check(sb->all, sb->info.image, &sb->limits, &e) == 0) {
-                        sandbox_unpromise(sb);
+                int r = vmm_is_class(next.name) ? machine_check(sb->all, next.name, &sb->limits, &e)
+                        : sb->vcpus             ? machine_needed(next.name, &e)
+                                                : 0;
+
+                if (r == 0) {
+                        sandbox_promise(sb, false);
                         class_set(sb, &next);
-                        sandbox_promise(sb);
+                        sandbox_promise(sb, true);
                         return true;
                 }
                 why = e.msg;

@@ -314,16 +314,16 @@ static void on_spawned(void *ctx, const struct link_answer *a)
                 return;
         }
         name_missing(sb, a->spawned->limits_missing);
+        if (sb->session) /* to the one before, which an ATTACH has reached as it ended */
+                sandbox_drop_session(sb);
         sandbox_session_new(sb, a->fd);
 }
 
 static void ask_warden(struct sandbox *sb, const struct image_answer *image)
 {
         static struct ipc_spawn req;
-        struct limits limits = sb->limits;
+        const struct limits limits = limits_outside(sb->choice.name, &sb->limits);
 
-        if (is_machine(sb))
-                machine_limits(&sb->limits, &limits);
         memset(&req, 0, sizeof(req));
         snprintf(req.id, sizeof(req.id), "%s", sb->info.id);
         snprintf(req.hostname, sizeof(req.hostname), "%.*s", IPC_HOSTNAME_MAX, sb->info.id);
@@ -338,6 +338,8 @@ static void ask_warden(struct sandbox *sb, const struct image_answer *image)
         memcpy(req.offer, sb->offer, sizeof(req.offer));
         for (uint32_t i = 0; i < req.layer_count; i++)
                 memcpy(req.layers[i], image->layers[i], sizeof(req.layers[i]));
+        if (is_machine(sb))
+                machine_spawn(sb, &req);
         sb->in_warden = sb->spawning = true;
         link_spawn(sb->all->link, &req, on_spawned, sb);
 }
@@ -418,8 +420,7 @@ void sandbox_remake(struct sandbox *sb)
         sb->info.ended_ms = 0;
         sb->attach_tries = 0;
         sb->born_ms = clock_ms(CLOCK_MONOTONIC);
-        if (!sb->promised)
-                sandbox_promise(sb);
+        sandbox_promise(sb, true);
         sandbox_set_state(sb, next);
         record_put(sb, on_recorded, sb);
 }
@@ -484,7 +485,9 @@ static int choose(struct sandboxes *all, const struct sandbox_request *req, stru
                 *out = *req->choice;
         if ((req->choice ? sandboxes_class_check(all, out->name, e) : sandboxes_choose(all, req->spec, out, e)) < 0)
                 return -(int)e->code;
-        return class_is_machine(out->name) ? machine_check(all, req->spec->image, &req->spec->limits, e) : 0;
+        if (vmm_is_class(out->name))
+                return machine_check(all, out->name, &req->spec->limits, e);
+        return req->spec->hw_config ? machine_needed(out->name, e) : 0;
 }
 
 static int admit(struct sandboxes *all, const struct sandbox_request *req, const struct limits *promise, struct err *e)
@@ -538,8 +541,7 @@ static struct sandbox *begin(struct sandboxes *all, const struct sandbox_request
                 sandbox_free(sb);
                 return NULL;
         }
-        admission_add(&all->promised, &promise);
-        sb->promised = true;
+        sandbox_promise(sb, true);
         choice_notice(&choice, notice, sizeof(notice));
         if (notice[0] && !req->pool)
                 sandbox_log(sb, false, notice);

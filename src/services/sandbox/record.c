@@ -276,7 +276,7 @@ static void load_state(struct sandbox *sb, const struct json_node *root)
         if (s->state == SANDBOX_TERMINATED || s->state == SANDBOX_FAILED)
                 return;
         sb->in_warden = true; /* its list says whether it is so */
-        sandbox_promise(sb);
+        sandbox_promise(sb, true);
         if (!same_boot(sb, root))
                 return;
         sb->expires_boot = get_number(root, "expiresBoot");

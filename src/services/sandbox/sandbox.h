@@ -200,6 +200,9 @@ struct sandbox_claim {
         /* What else belongs to the claim is done here, before it is bound, or NULL. sandbox_claim_bind() follows, or sandbox_terminate(). */
         void (*prepare)(void *ctx);
         void *prepare_ctx;
+        /* Called once, when BIND goes out, or NULL: the command that is begun here goes with it, and is run where BIND was taken. */
+        void (*along)(void *ctx, struct sandbox *sb);
+        void *along_ctx;
 };
 
 /* Ready, nobody's, and its creto-init is there. */
@@ -209,7 +212,8 @@ bool sandbox_claimable(const struct sandbox *sb);
 int sandboxes_may_own_more(const struct sandboxes *all, const char *owner, struct err *e);
 
 /* INVALID_SPEC where the limits of the claim cannot be had from a sandbox of that class with those of `spec`. */
-int sandbox_claim_check(const char *class, const struct spec *spec, const struct sandbox_claim *c, struct err *e);
+int sandbox_claim_check(const struct sandboxes *all, const char *class, const struct spec *spec, const struct sandbox_claim *c,
+                        struct err *e);
 
 /* Makes it the owner's: recorded first, then made what the claim wants it to be, then said to its creto-init, which takes one claim in its life. Answers when that
  * has agreed: whoever finds it bound finds it complete. With an error it is not claimed: where it is still claimable the claim was refused and nothing has changed,

@@ -45,3 +45,5 @@ int remote_spec(const struct remote *rm, const struct creto_option *options, siz
 int remote_offer(const struct remote *rm, const char *path, char token[IPC_OFFER_HEX + 1], struct err *e);
 /* What a claim binds, as members of the object that is being written. INVALID_SPEC for options that belong to a template. */
 int remote_put_claim(struct json_put *j, const struct creto_option *options, size_t count, struct err *e);
+/* `command`, and that it is left to be attached to. */
+int remote_put_command(struct json_put *j, const struct creto_exec_options *o, uint32_t timeout_ms, struct err *e);
