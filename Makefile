@@ -58,7 +58,7 @@ build: $(BUILD)/build.ninja
 
 run: deps-run
 	@$(MAKE) --no-print-directory build
-	@$(RUNTIME) run -- python3 -c "$$HELLO"
+	@$(RUNTIME) run --runtime native -- python3 -c "$$HELLO"
 
 test: deps
 	@$(MAKE) --no-print-directory build

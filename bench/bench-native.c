@@ -47,11 +47,13 @@ enum limits { DEFAULT_LIMITS, NO_GROUPS };
 
 static struct creto_sandbox *spawn(struct creto_runtime *rt, enum limits limits)
 {
-        static const struct creto_option none[] = { { "memory", "unlimited" }, { "cpu", "unlimited" }, { "pids", "unlimited" } };
+        static const struct creto_option none[] = {
+                { "runtime", "native" }, { "memory", "unlimited" }, { "cpu", "unlimited" }, { "pids", "unlimited" }
+        };
         struct creto_sandbox *sb;
         struct creto_error e;
 
-        if (creto_spawn(rt, none, limits == NO_GROUPS ? 3 : 0, &sb, &e) < 0)
+        if (creto_spawn(rt, none, limits == NO_GROUPS ? 4 : 1, &sb, &e) < 0)
                 fail("spawn", &e);
         return sb;
 }

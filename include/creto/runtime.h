@@ -61,6 +61,8 @@ struct creto_open_options {
         int image_fd, auth_fd; /* as creto_open_sources() fills them, or -1. Borrowed */
         const char *state_dir; /* NULL: /var/lib/creto-runtime as root, $XDG_DATA_HOME/creto-runtime otherwise */
         const char *run_dir;   /* NULL: /run/creto-runtime */
+        /* NULL, or what the option runsc-path of creto_spawn() will name: opened here, before root is dropped. */
+        const char *engine_path;
 };
 
 /* Opens what `image` names on this machine (the directory of dir: and oci:, the file of an archive), or for a registry the file of credentials that skopeo
@@ -110,6 +112,12 @@ const char *creto_sandbox_id(const struct creto_sandbox *sb);
 
 /* What this mode of this host does not enforce although it is a default ("memory, cpu, pids"), or "". */
 const char *creto_sandbox_missing(const struct creto_sandbox *sb);
+
+/* Of one that creto_spawn() made: the runtime class that it has, the one that was asked for (a class, or "auto"), and where the two differ, or a stronger one than it has was not to be
+ * had, why; else "". */
+const char *creto_sandbox_class(const struct creto_sandbox *sb);
+const char *creto_sandbox_requested_class(const struct creto_sandbox *sb);
+const char *creto_sandbox_notice(const struct creto_sandbox *sb);
 
 enum creto_exec_flag {
         CRETO_EXEC_TTY = 1,
@@ -429,7 +437,8 @@ struct creto_runtime_class {
         int available, enabled;
         char reason[256]; /* why not; may be empty */
         char driver[32], isolation[256], version[256];
-        char hint[256]; /* what would make it available */
+        char hint[256];  /* what would make it available */
+        char serves[80]; /* "default, standard": what leads to it; may be empty */
 };
 
 int creto_runtime_list(struct creto_runtime *rt, struct creto_runtime_class **out, size_t *count, char **json, struct creto_error *err);

@@ -143,6 +143,10 @@ static int check(const struct runtime_class *class, struct err *e)
                     strcmp(class->options[i], "--root") == 0)
                         return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': '%s' is no option that can be given here", class->name,
                                        class->options[i]);
+        for (unsigned i = 0; i < class->require_count; i++)
+                if (class->requires[i][0] != '/')
+                        return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': '%s' of requires is not an absolute path", class->name,
+                                       class->requires[i]);
         return 0;
 }
 

@@ -11,6 +11,8 @@
 #include "base/err.h"
 #include "wire/ipc.h"
 
+#define CLASS_OVERHEAD_MAX (1ULL << 40)
+
 enum {
         CLASS_NAME_MAX = 32, /* [a-z0-9-] */
         CLASSES_MAX = 32,
@@ -18,6 +20,8 @@ enum {
         CLASS_OPTIONS_MAX = 8,
         CLASS_OPTION_MAX = 95,
         CLASS_ARGS_MAX = 32,
+        CLASS_REQUIRES_MAX = 4,
+        CLASS_REQUIRE_MAX = 95,
         CLASS_TEXT_MAX = 1400, /* class_format() */
 };
 
@@ -56,6 +60,10 @@ struct runtime_class {
                     1]; /* of a shim: the OCI runtime that it calls, as `binary`; of Kata's: its configuration file, or "" */
         unsigned option_count;
         char options[CLASS_OPTIONS_MAX][CLASS_OPTION_MAX + 1];
+        /* What only who places sandboxes has to know: */
+        uint64_t overhead; /* bytes of memory that each needs beside its limit */
+        unsigned require_count;
+        char requires[CLASS_REQUIRES_MAX][CLASS_REQUIRE_MAX + 1]; /* paths that have to be there: "/dev/kvm" */
 };
 
 struct classes {

@@ -20,10 +20,13 @@ int spawn_check(const struct spawn_rules *rules, const struct ipc_spawn *req, si
                 return err_set(e, ERR_INVALID_SPEC, 0, "user %u and group %u are not both below %u", req->uid, req->gid, rules->ids - 1);
         if (req->home[0] != '/' && req->home[0] != '\0')
                 return err_set(e, ERR_INVALID_SPEC, 0, "the home directory is not an absolute path");
-        if ((req->root == IPC_ROOT_LAYERS) != (req->layer_count > 0) || (req->root == IPC_ROOT_DIR ? 1U : 0U) != nfds)
+        if ((req->root == IPC_ROOT_LAYERS) != (req->layer_count > 0) ||
+            (req->root == IPC_ROOT_DIR) + (req->flags & IPC_SPAWN_ENGINE ? 1U : 0U) != nfds)
                 return err_set(e, ERR_INVALID_SPEC, 0, "the root does not fit its kind");
-        if (req->root == IPC_ROOT_DIR && !rules->any_dir)
+        if (req->root == IPC_ROOT_DIR && !rules->any_file)
                 return err_set(e, ERR_AUTHORIZATION_DENIED, 0, "only root may name a directory as root");
+        if ((req->flags & IPC_SPAWN_ENGINE) && !rules->any_file)
+                return err_set(e, ERR_AUTHORIZATION_DENIED, 0, "only root may name an engine");
         if (!found) {
                 err_set(e, ERR_INVALID_SPEC, 0, "there is no runtime class '%.*s'", CLASS_NAME_MAX, req->class);
                 return err_hint(e, "creto-runtime runtimes lists them");
@@ -34,6 +37,10 @@ int spawn_check(const struct spawn_rules *rules, const struct ipc_spawn *req, si
         if (req->flags & IPC_SPAWN_KVM && !rules->kvm) {
                 err_set(e, ERR_AUTHORIZATION_DENIED, 0, "creto-warden gives /dev/kvm to no sandbox");
                 return err_hint(e, "[runtime.qemu] accel = \"kvm\" in the configuration; a warden of a unit of its own needs --kvm yes");
+        }
+        if (((req->flags & IPC_SPAWN_ENGINE) || req->offer[0]) && found->engine != ENGINE_GVISOR) {
+                err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s' takes no other runsc than its own: it has none", found->name);
+                return err_hint(e, "--runsc-path is for gvisor and for classes with engine = \"gvisor\"");
         }
         for (unsigned i = 0; i < LIMIT_COUNT; i++)
                 if (class_lacks(found) & l.wanted & (1U << i)) {

@@ -11,7 +11,7 @@
 #include "wire/ipc.h"
 
 struct spawn_rules {
-        bool any_dir;    /* the peer may name a directory as root */
+        bool any_file;   /* the peer may name a directory as root, and an engine */
         uint32_t ids;    /* users and groups are below the last one, which is creto-init's */
         uint32_t limits; /* that this host can enforce: bits */
         const struct classes *classes;

@@ -4,14 +4,13 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "domain/classes.h"
 #include "domain/vmm.h"
 
 typedef int set_fn(struct spec *s, const char *name, const char *value, struct err *e);
 
 void spec_init(struct spec *s)
 {
-        *s = (struct spec){ .image = "host", .runtime = "auto" };
+        *s = (struct spec){ .image = "host", .runtime = CLASS_AUTO };
         limits_default(&s->limits);
 }
 
@@ -43,6 +42,25 @@ static int set_runtime(struct spec *s, const char *name, const char *value, stru
                 return err_hint(e, "creto-runtime runtimes lists them");
         }
         s->runtime = value;
+        return 0;
+}
+
+static int set_trust(struct spec *s, const char *name, const char *value, struct err *e)
+{
+        s->trust = trust_of(value);
+        if (s->trust != TRUST_UNSAID)
+                return 0;
+        return err_set(e, ERR_INVALID_SPEC, 0, "--%s: '%.64s' is not trusted, standard, untrusted or confidential", name, value);
+}
+
+/* Which runsc that is means a class that has one. */
+static int set_engine(struct spec *s, const char *name, const char *value, struct err *e)
+{
+        if (*value == '\0' || strlen(value) > 4095)
+                return err_set(e, ERR_INVALID_SPEC, 0, "--%s: '%.64s' is no path of 1 to 4095 bytes", name, value);
+        s->engine_path = value;
+        if (strcmp(s->runtime, CLASS_AUTO) == 0 && s->trust == TRUST_UNSAID)
+                s->runtime = "gvisor";
         return 0;
 }
 
@@ -160,6 +178,7 @@ static const struct {
 } options[] = {
         { "image", true, set_image },
         { "runtime", true, set_runtime },
+        { "trust", true, set_trust },
         { "memory", true, set_limit },
         { "memory-swap", true, set_limit },
         { "cpu", true, set_limit },
@@ -187,7 +206,7 @@ static const struct {
         { "delegate", true, not_yet },
         { "idle-timeout", true, not_yet },
         { "volume", true, not_yet },
-        { "runsc-path", true, not_yet },
+        { "runsc-path", true, set_engine },
 };
 
 enum { OPTIONS = sizeof(options) / sizeof(options[0]) };
@@ -232,7 +251,7 @@ static int check_strings(const char *what, const char *const *v, size_t max, siz
 
 int spec_check_hw(const struct spec *s, struct err *e)
 {
-        if (!s->hw_config || vmm_is_class(s->runtime))
+        if (!s->hw_config || s->trust != TRUST_UNSAID || vmm_is_class(s->runtime)) /* of a level: when it is known which class that is */
                 return 0;
         err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s' is no virtual machine, and has no vm.hwConfig (--vcpus)", s->runtime);
         return err_hint(e, "name a class that is one (--runtime qemu), or use resourceLimits alone");

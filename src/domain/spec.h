@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "domain/choice.h"
 #include "domain/limits.h"
 
 enum {
@@ -36,7 +37,10 @@ struct spec_prewarm {
 /* Strings are borrowed from who filled it in. */
 struct spec {
         const char *image;   /* default "host" */
-        const char *runtime; /* default "auto" */
+        const char *runtime; /* default CLASS_AUTO */
+        enum trust trust;
+        const char *engine_path;  /* root: the runsc to be tried, on this machine; or NULL */
+        const char *engine_offer; /* the word under which one was offered, or NULL; it works once, so it is no part of what is kept */
         struct limits limits;
         const char *env[SPEC_ENV_MAX + 1]; /* NAME=value, NULL-ended */
         size_t env_count;

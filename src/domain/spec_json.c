@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "domain/offers.h"
+
 struct reader {
         struct spec *s;
         char *arena;
@@ -82,6 +84,21 @@ static void read_image(struct reader *r, const char *field, const struct json_no
 static void read_runtime(struct reader *r, const char *field, const struct json_node *v)
 {
         set(r, field, "runtime", string(r, field, v));
+}
+
+static void read_trust(struct reader *r, const char *field, const struct json_node *v)
+{
+        set(r, field, "trust", string(r, field, v));
+}
+
+static void read_offer(struct reader *r, const char *field, const struct json_node *v)
+{
+        const char *token = string(r, field, v);
+
+        if (token && !offer_is_token(token))
+                fault(r, field, "is no word that an engine was offered under");
+        else if (token)
+                r->s->engine_offer = token;
 }
 
 static void read_cwd(struct reader *r, const char *field, const struct json_node *v)
@@ -434,6 +451,8 @@ static const struct {
 } fields[] = {
         { "image", read_image },
         { "runtimeClass", read_runtime },
+        { "trustLevel", read_trust },
+        { "engineOffer", read_offer },
         { "resourceLimits", read_limits },
         { "resources", read_limits },
         { "env", read_env },
@@ -608,11 +627,13 @@ void spec_json_put_vm(struct json_put *j, const struct spec *s)
         json_put_end(j);
 }
 
-void spec_json_put(struct json_put *j, const struct spec *s, const char *runtime)
+void spec_json_put(struct json_put *j, const struct spec *s)
 {
         json_put_object(j);
         put_text(j, "image", s->image);
-        put_text(j, "runtimeClass", runtime);
+        put_text(j, "runtimeClass", s->runtime);
+        if (s->trust != TRUST_UNSAID) /* a spec without reads as it did before there was such a field */
+                put_text(j, "trustLevel", trust_names[s->trust]);
         put_limits(j, &s->limits);
         put_pairs(j, "env", s->env, s->env_count);
         put_pairs(j, "labels", s->labels, s->label_count);

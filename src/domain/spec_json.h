@@ -38,7 +38,7 @@ __attribute__((format(printf, 3, 4))) void spec_fault(struct spec_faults *faults
 /* INVALID_SPEC, or NOT_SUPPORTED, that tells of the first. */
 int spec_faults_err(const struct spec_faults *faults, bool unsupported, struct err *e);
 
-/* The whole spec. `runtime` is the class that was chosen. */
-void spec_json_put(struct json_put *j, const struct spec *s, const char *runtime);
+/* The whole spec, as it was asked for. */
+void spec_json_put(struct json_put *j, const struct spec *s);
 /* Of that only "vm", where there is one. */
 void spec_json_put_vm(struct json_put *j, const struct spec *s);

@@ -85,6 +85,7 @@ void ipc_put_spawn(struct wbuf *w, const struct ipc_spawn *m)
         put_limits(w, m->limits, m->limits_wanted);
         wbuf_u32(w, m->flags);
         wbuf_str(w, m->class);
+        wbuf_str(w, m->offer);
 }
 
 int ipc_get_spawn(struct rbuf *r, struct ipc_spawn *m)
@@ -103,6 +104,7 @@ int ipc_get_spawn(struct rbuf *r, struct ipc_spawn *m)
         get_limits(r, m->limits, &m->limits_wanted);
         m->flags = rbuf_u32(r);
         rbuf_str(r, m->class, sizeof(m->class));
+        rbuf_str(r, m->offer, sizeof(m->offer));
         return m->flags > IPC_SPAWN_FLAGS ? -1 : done(r);
 }
 

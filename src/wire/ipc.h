@@ -10,7 +10,7 @@
 #include "base/err.h"
 
 enum {
-        IPC_VERSION = 3,
+        IPC_VERSION = 4,
         IPC_HEADER = 8,
         IPC_MESSAGE_MAX = 65536,
         IPC_FDS_MAX = 6,
@@ -28,6 +28,7 @@ enum {
         IPC_CLASS_MAX = 32, /* bytes of a runtime class's name */
         IPC_CLASSES_MAX = 32,
         IPC_CLASS_TEXT_MAX = 255,
+        IPC_OFFER_HEX = 32,
 };
 
 enum ipc_type {
@@ -61,7 +62,8 @@ enum ipc_spawn_flag {
         IPC_SPAWN_BACKGROUND = 1, /* nobody waits for it */
         IPC_SPAWN_BESIDE = 2,     /* the layers are no root but a directory (NEW_ROOT) of a sandbox with the host's */
         IPC_SPAWN_KVM = 4,        /* it has /dev/kvm */
-        IPC_SPAWN_FLAGS = 7,
+        IPC_SPAWN_ENGINE = 8,     /* the last descriptor is the engine */
+        IPC_SPAWN_FLAGS = 15,
 };
 enum ipc_mode { IPC_MODE_ROOT, IPC_MODE_USER };
 enum ipc_root { IPC_ROOT_HOST, IPC_ROOT_LAYERS, IPC_ROOT_DIR };
@@ -102,6 +104,7 @@ struct ipc_spawn {
         uint32_t limits_wanted;
         uint32_t flags; /* enum ipc_spawn_flag */
         char class[IPC_CLASS_MAX + 1];
+        char offer[IPC_OFFER_HEX + 1]; /* the engine that was offered under this word, or "" */
 };
 
 struct ipc_spawned {

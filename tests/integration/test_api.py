@@ -73,6 +73,7 @@ def narrow_pools(document):
         schemas[name]["properties"]["maxReady"] = {"enum": [2, 3, None]}
     schemas["PoolCreate"]["required"] = ["id", "minReady"]
     schemas["PoolCreate"]["properties"]["templateSource"]["properties"] = {"format": {"enum": ["yaml", "json"]}, "text": {"enum": ["{}", '{"image": "host"}']}}
+    schemas["Spec"]["properties"]["runtimeClass"] = {"enum": ["native", "crun", "runc", "gvisor", "auto", None]}  # a machine takes seconds
     claim = schemas["Claim"]["properties"]
     for name in ("resourceLimits", "resources"):
         for fixed in ("diskBytes", "diskInodes", "openFiles", "coreBytes", "outputBytesPerSecond"):

@@ -52,7 +52,7 @@ def the_file_that_comes_with_it_is_right():
         text = f.read()
     shown = re.sub(r"^#(\w[\w-]* = )", r"\1", text, flags=re.M)
     shown = "".join(line for line in shown.splitlines(True) if not re.match(r"(user|listen|socket|state_dir|run_dir|tls_\w+) = ", line))
-    check(shown.count("\n[") == 8 and "drain_seconds = 5\n" in shown, "the settings are shown with their defaults")
+    check(shown.count("\n[") == 10 and "drain_seconds = 5\n" in shown, "the settings are shown with their defaults")
     with Service(config=shown) as s:
         plain = s.good("GET", "/v1/sandboxes/" + s.spawn())["spec"]
         check_equal((plain["ttlSeconds"], plain["idleTimeoutSeconds"], plain["resourceLimits"]["memoryBytes"]), (3600, 600, 512 << 20), "defaults of the file")
@@ -304,6 +304,15 @@ def started_by_systemd():
             for fd in fds + fds2:
                 os.close(fd)
         check_equal(notify.recv(100), b"STOPPING=1", "what it says when it stops")
+
+
+@test
+def what_sandboxes_inherit_of_the_unit():
+    """The kernel hands it on to engines and to commands."""
+    with open(os.path.join(ROOT, "deploy/systemd/creto-warden.service.in")) as f:
+        keys = {line.split("=")[0] for line in f if re.match(r"[A-Z]\w+=", line)}
+    for key in ("MemoryDenyWriteExecute", "NoNewPrivileges", "SystemCallFilter", "RestrictNamespaces", "PrivateDevices", "ProtectKernelTunables", "ProtectControlGroups", "PrivateMounts"):
+        check(key not in keys, f"{key} in the warden's unit ends engines or commands")
 
 
 @test

@@ -19,6 +19,9 @@ ATTACK = os.path.join(BUILD, "tests/security/attack")
 USER = 12345  # a uid that no host has an entry for
 IS_ROOT = os.geteuid() == 0
 UID_BASE = 1879048192  # the first host uid of sandboxes
+# A test names the class that it tests; where it names none it tests this one, whatever is installed.
+CLASS = {"CRETO_RUNTIME_CLASS": "native"}
+os.environ.update(CLASS)
 
 
 class Failed(Exception):
@@ -162,7 +165,7 @@ def become_user():
 def as_user(**more):
     """Keyword arguments for subprocess that make the child an ordinary user with a home of its own."""
     home = os.path.join(_user_dir(), "home")
-    env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": home, "LANG": "C.UTF-8"}
+    env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": home, "LANG": "C.UTF-8", **CLASS}
     env.update(more.pop("env", None) or {})
     return dict(env=env, cwd=home if os.access(home, os.X_OK) else "/", preexec_fn=become_user, **more)
 

@@ -48,8 +48,8 @@ class Answer:
 
 
 class Service:
-    def __init__(self, *arguments, tcp=False, config=None, run_on=None):
-        """`run_on`: where the run directory is made, else beside the state; an installation has it on the tmpfs of /run."""
+    def __init__(self, *arguments, tcp=False, config=None, run_on=None, runtime="native"):
+        """`run_on`: where the run directory is made, else beside the state; an installation has it on the tmpfs of /run. `runtime`: what a request gets that names no class."""
         self.top = tempfile.mkdtemp(prefix="creto-service-", dir="/var/tmp")
         os.chmod(self.top, 0o711)
         self.run_top = tempfile.mkdtemp(prefix="creto-service-", dir=run_on) if run_on else self.top
@@ -57,7 +57,7 @@ class Service:
         self.run_dir, self.state_dir = os.path.join(self.run_top, "run"), os.path.join(self.top, "state")
         self.socket = os.path.join(self.run_dir, "runtime.sock")
         self.port = free_port() if tcp else None
-        self.arguments = list(arguments)
+        self.arguments = [*arguments, *(["--default-runtime-class", runtime] if runtime else [])]
         self.process = None
         self.config = None
         if config is not None:

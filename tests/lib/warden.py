@@ -39,10 +39,10 @@ class Refused(Exception):
 BACKGROUND, BESIDE, KVM = 1, 2, 4
 
 
-def spawn_request(name, flags=0, limits=None, runtime="native"):
+def spawn_request(name, flags=0, limits=None, runtime="native", offer=""):
     """The payload of a SPAWN of the host's /usr."""
     payload = text(name) + struct.pack("<BI", 0, 0) + text(name) + struct.pack("<II", 1000, 1000) + text("/home/agent")
-    return payload + struct.pack("<9Q", *(limits or LIMITS)) + struct.pack("<II", 0, flags) + text(runtime)
+    return payload + struct.pack("<9Q", *(limits or LIMITS)) + struct.pack("<II", 0, flags) + text(runtime) + text(offer)
 
 
 class Peer:
@@ -57,7 +57,7 @@ class Peer:
         if self.s is not path:
             self.s.connect(path)
         if greet:
-            self.ask(HELLO, struct.pack("<III", 3, flags, prepared), HELLO_OK)
+            self.ask(HELLO, struct.pack("<III", 4, flags, prepared), HELLO_OK)
 
     def ask(self, kind, payload, wanted):
         mine = self.send(kind, payload)

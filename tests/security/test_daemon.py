@@ -84,7 +84,7 @@ def lies_to_the_warden():
         os.kill(daemon, signal.SIGSTOP)  # we are it now
         try:
             warden = s.warden
-            good = w.text("x") + struct.pack("<BI", 0, 0) + w.text("x") + struct.pack("<II", 1000, 1000) + w.text("/home/agent") + struct.pack("<9Q", *w.LIMITS) + struct.pack("<I", 0)
+            good = w.spawn_request("x")
 
             def lie(kind, payload, wanted=w.ERROR, greet=True):
                 p = w.Peer(path, greet=greet)
@@ -98,7 +98,7 @@ def lies_to_the_warden():
 
             for name, kind, payload, greet in (
                     ("a request before the greeting", w.SPAWN, good, False),
-                    ("a private warden", w.HELLO, struct.pack("<III", 3, 1, 0), False),
+                    ("a private warden", w.HELLO, struct.pack("<III", 4, 1, 0), False),
                     ("an id that is a path", w.SPAWN, good.replace(w.text("x"), w.text("../../etc"), 1), True),
                     ("user 0 of the host", w.SPAWN, good.replace(struct.pack("<II", 1000, 1000), struct.pack("<II", 2**31, 2**31)), True),
                     ("a directory of its own as root", w.SPAWN, good.replace(struct.pack("<BI", 0, 0), struct.pack("<BI", 2, 0), 1), True),

@@ -302,6 +302,32 @@ TEST(sock_descriptors)
 }
 
 /* More descriptors than were asked for: refused, and none leaks. */
+TEST(sock_datagrams_with_a_descriptor)
+{
+        char dir[] = "/tmp/creto-unit-XXXXXX", path[64], long_path[200], text[8] = "";
+        struct stat st;
+        uid_t who;
+        int got;
+
+        CHECK(mkdtemp(dir));
+        snprintf(path, sizeof(path), "%s/s", dir);
+        memset(long_path, 'x', sizeof(long_path) - 1);
+        long_path[sizeof(long_path) - 1] = '\0';
+        auto_fd null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        CHECK(sock_send_datagram(path, "hi", 2, null) < 0 && errno == ENOENT);
+        CHECK(sock_bind_datagrams(long_path) < 0 && errno == ENAMETOOLONG);
+        auto_fd old = sock_bind_datagrams(path), fd = sock_bind_datagrams(path); /* the name is the last one's */
+        CHECK(old >= 0 && fd >= 0 && stat(path, &st) == 0 && (st.st_mode & 07777) == 0600);
+        CHECK(sock_recv_with(fd, text, sizeof(text), &got, &who) < 0 && errno == EAGAIN && got == -1);
+        CHECK(sock_send_datagram(path, "hi", 2, null) == 0 && sock_send_datagram(path, "longer than that", 16, null) == 0);
+        CHECK_INT(sock_recv_with(fd, text, sizeof(text), &got, &who), 2);
+        CHECK(strcmp(text, "hi") == 0 && who == getuid() && got >= 0 && (fcntl(got, F_GETFD) & FD_CLOEXEC));
+        fd_close(&got);
+        CHECK(sock_recv_with(fd, text, sizeof(text), &got, &who) < 0 && errno == EMSGSIZE && got == -1);
+        unlink(path);
+        rmdir(dir);
+}
+
 TEST(sock_unwanted_descriptors)
 {
         int pair[2], got[1];

@@ -341,7 +341,7 @@ static void good_request(struct ipc_spawn *req)
 TEST(requests_are_judged)
 {
         struct classes all;
-        const struct spawn_rules rules = { .any_dir = false, .ids = 65536, .limits = 0x1ff, .classes = &all };
+        const struct spawn_rules rules = { .any_file = false, .ids = 65536, .limits = 0x1ff, .classes = &all };
         const struct runtime_class *class;
         static struct ipc_spawn req;
         uint32_t missing;
@@ -375,11 +375,42 @@ TEST(requests_are_judged)
         CHECK_INT(missing, 1 << LIMIT_PIDS);
 }
 
+TEST(engines_that_come_with_a_request)
+{
+        struct classes all;
+        struct spawn_rules rules = { .any_file = true, .ids = 65536, .limits = 0x1ff, .classes = &all };
+        const struct runtime_class *class;
+        static struct ipc_spawn req;
+        uint32_t missing;
+        struct err e;
+
+        classes_init(&all);
+        good_request(&req);
+        strcpy(req.class, "gvisor");
+        req.flags = IPC_SPAWN_ENGINE;
+        CHECK_INT(spawn_check(&rules, &req, 1, &class, &missing, &e), 0);
+        CHECK_INT(spawn_check(&rules, &req, 0, &class, &missing, &e), -ERR_INVALID_SPEC);
+        CHECK_INT(spawn_check(&rules, &req, 2, &class, &missing, &e), -ERR_INVALID_SPEC);
+        req.root = IPC_ROOT_DIR;
+        CHECK_INT(spawn_check(&rules, &req, 1, &class, &missing, &e), -ERR_INVALID_SPEC);
+        CHECK_INT(spawn_check(&rules, &req, 2, &class, &missing, &e), 0);
+        req.root = IPC_ROOT_HOST;
+        rules.any_file = false;
+        CHECK_INT(spawn_check(&rules, &req, 1, &class, &missing, &e), -ERR_AUTHORIZATION_DENIED);
+        req.flags = 0;
+        strcpy(req.offer, "0123456789abcdef0123456789abcdef");
+        CHECK_INT(spawn_check(&rules, &req, 0, &class, &missing, &e), 0); /* whoever knows the word */
+        for (unsigned i = 0; i < 3; i++) {
+                strcpy(req.class, ((const char *[]){ "native", "crun", "runc" })[i]);
+                CHECK_INT(spawn_check(&rules, &req, 0, &class, &missing, &e), -ERR_INVALID_SPEC);
+        }
+}
+
 /* /dev/kvm, and an image that is no root: for native sandboxes, and the first where root has said so. */
 TEST(requests_for_machines_are_judged)
 {
         struct classes all;
-        struct spawn_rules rules = { .any_dir = true, .ids = 65536, .limits = 0x1ff, .classes = &all };
+        struct spawn_rules rules = { .any_file = true, .ids = 65536, .limits = 0x1ff, .classes = &all };
         const struct runtime_class *class;
         static struct ipc_spawn req;
         uint32_t missing;

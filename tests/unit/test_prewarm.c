@@ -119,7 +119,7 @@ static bool comes_back(const char *text)
 
         if (fault_of(text))
                 return false;
-        spec_json_put(&j, &spec, "native");
+        spec_json_put(&j, &spec);
         out[w.len] = '\0';
         const char *inner = strchr(text, ':') - 9;
         size_t len = strlen(inner) - 1; /* without the brace of the whole */

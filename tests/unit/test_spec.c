@@ -66,6 +66,29 @@ TEST(options_are_taken)
         CHECK_STR(s.cwd, "/var");
 }
 
+TEST(a_level_and_an_engine)
+{
+        spec_init(&s);
+        CHECK(s.trust == TRUST_UNSAID && set("trust", "untrusted") == 0);
+        CHECK_INT(s.trust, TRUST_UNTRUSTED);
+        CHECK_STR(s.runtime, "auto");
+        CHECK_INT(alone("trust", ""), -(int)ERR_INVALID_SPEC);
+        CHECK_INT(alone("trust", "Trusted"), -(int)ERR_INVALID_SPEC);
+        spec_init(&s);
+        CHECK(set("runsc-path", "/opt/runsc") == 0);
+        CHECK_STR(s.engine_path, "/opt/runsc");
+        CHECK_STR(s.runtime, "gvisor"); /* it is one of that class */
+        CHECK(set("runtime", "mine") == 0);
+        CHECK_STR(s.runtime, "mine");
+        spec_init(&s);
+        CHECK(set("runtime", "mine") == 0 && set("runsc-path", "runsc") == 0);
+        CHECK_STR(s.runtime, "mine");
+        spec_init(&s);
+        CHECK(set("trust", "standard") == 0 && set("runsc-path", "runsc") == 0);
+        CHECK_STR(s.runtime, "auto"); /* the level says it */
+        CHECK_INT(alone("runsc-path", ""), -(int)ERR_INVALID_SPEC);
+}
+
 TEST(every_limit_has_an_option)
 {
         for (int i = 0; i < LIMIT_COUNT; i++) {

@@ -324,12 +324,26 @@ static void put_words(struct json_put *j, const char *key, const char *text)
         json_put_end(j);
 }
 
+void put_class(struct json_put *j, const struct choice *c)
+{
+        char notice[CHOICE_NOTICE_MAX + 1];
+
+        choice_notice(c, notice, sizeof(notice));
+        put_text(j, "runtimeClass", c->name);
+        put_text(j, "requestedRuntimeClass", c->requested);
+        json_put_key(j, "notices");
+        json_put_array(j);
+        if (notice[0])
+                json_put_string(j, notice);
+        json_put_end(j);
+}
+
 void put_sandbox(struct json_put *j, const struct sandbox_info *s, bool usage)
 {
         json_put_object(j);
         put_text(j, "sandboxId", s->id);
         put_text(j, "status", lifecycle_name(s->state));
-        put_text(j, "runtimeClass", s->runtime);
+        put_class(j, s->choice);
         put_text(j, "owner", s->owner);
         put_time(j, "createdAt", s->created_ms);
         put_time(j, "startedAt", s->started_ms);
@@ -360,6 +374,33 @@ void put_sandbox(struct json_put *j, const struct sandbox_info *s, bool usage)
 void exec_id_text(uint32_t number, char out[16])
 {
         snprintf(out, 16, "ex-%u", number);
+}
+
+struct with_classes {
+        struct request *request;
+        void (*then)(struct call *c);
+};
+
+static void on_classes(void *ctx)
+{
+        struct with_classes *w = ctx;
+
+        if (!request_gone(w->request))
+                w->then(call_of(w->request));
+        request_unref(w->request);
+        free(w);
+}
+
+void call_with_classes(struct call *c, void (*then)(struct call *c))
+{
+        struct with_classes *w = malloc(sizeof(*w));
+
+        if (!w) {
+                then(c);
+                return;
+        }
+        *w = (struct with_classes){ request_ref(c->request), then };
+        sandboxes_freshen_classes(c->api->config.sandboxes, on_classes, w);
 }
 
 static void put_reasons(struct json_put *j, const struct exec_info *x)

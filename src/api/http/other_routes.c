@@ -402,6 +402,33 @@ static void revoke_key(struct call *c)
 
 /* ---- runtime classes ---- */
 
+/* What the operator has laid down, and what was seen. */
+static void put_facts(struct json_put *j, const struct api *api, const struct ipc_class *r)
+{
+        struct sandbox_class_facts f;
+
+        sandboxes_class_facts(api->config.sandboxes, r->name, &f);
+        json_put_key(j, "default");
+        json_put_bool(j, f.is_default);
+        json_put_key(j, "trustLevels");
+        json_put_array(j);
+        for (unsigned i = 0; i < TRUST_LEVELS; i++)
+                if (f.trust & (1U << i))
+                        json_put_string(j, trust_names[i]);
+        json_put_end(j);
+        put_u64(j, "overheadBytes", f.table ? f.table->overhead : 0);
+        json_put_key(j, "requires");
+        json_put_array(j);
+        for (unsigned i = 0; f.table && i < f.table->require_count; i++)
+                json_put_string(j, f.table->requires[i]);
+        json_put_end(j);
+        json_put_key(j, "coldStartMs");
+        if (f.cold_ms < 0)
+                json_put_null(j);
+        else
+                json_put_double(j, f.cold_ms);
+}
+
 static void put_runtime(struct json_put *j, const struct api *api, const struct ipc_class *r)
 {
         bool up = sandboxes_warden_up(api->config.sandboxes);
@@ -416,6 +443,7 @@ static void put_runtime(struct json_put *j, const struct api *api, const struct 
         json_put_bool(j, up && r->available);
         json_put_key(j, "enabled");
         json_put_bool(j, !sandboxes_drained(api->config.sandboxes, r->name));
+        put_facts(j, api, r);
         json_put_key(j, "reason");
         json_put_string(j, up ? r->reason : "creto-warden does not answer");
         json_put_key(j, "hint");

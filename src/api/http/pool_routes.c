@@ -43,6 +43,7 @@ static void put_pool(struct json_put *j, const struct pool_info *p)
         put_text(j, "id", p->id);
         put_text(j, "owner", p->owner);
         put_text(j, "state", pool_state_name(p->state));
+        put_class(j, p->choice);
         json_put_key(j, "template");
         json_put_raw(j, p->spec, p->spec_len);
         put_u64(j, "minReady", p->settings.min_ready);
@@ -118,7 +119,7 @@ struct pool *call_pool(struct call *c)
 
 /* ---- making and changing ---- */
 
-static void create(struct call *c)
+static void create_now(struct call *c)
 {
         static struct spec spec;
         const struct json_node *body = call_object(c, false);
@@ -144,6 +145,11 @@ static void create(struct call *c)
         }
         free(arena);
         pool_body_release(&b);
+}
+
+static void create(struct call *c)
+{
+        call_with_classes(c, create_now);
 }
 
 struct change {

@@ -90,6 +90,10 @@ void websocket_attach(struct call *c, struct exec *x, uint64_t stdout_offset, ui
 void put_text(struct json_put *j, const char *key, const char *value); /* null for NULL and "" */
 void put_u64(struct json_put *j, const char *key, uint64_t value);
 void put_time(struct json_put *j, const char *key, uint64_t wall_ms); /* null for 0 */
+/* The class, what was asked for, and what there is to say about it. */
+void put_class(struct json_put *j, const struct choice *c);
+/* Goes on with `then` when it is known which runtime classes there are, perhaps at once. */
+void call_with_classes(struct call *c, void (*then)(struct call *c));
 void put_sandbox(struct json_put *j, const struct sandbox_info *s, bool usage);
 void put_usage(struct json_put *j, const char *key, const struct sandbox_info *s);
 void put_exec(struct json_put *j, const struct sandbox_info *s, const struct exec_info *x);

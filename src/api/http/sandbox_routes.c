@@ -52,7 +52,7 @@ static void on_created(void *ctx, struct sandbox *sb, const struct err *e)
 
 /* ---- create ---- */
 
-static void create(struct call *c)
+static void create_now(struct call *c)
 {
         static const char *const known[] = { "spec", NULL };
         static struct spec spec;
@@ -84,6 +84,12 @@ static void create(struct call *c)
                 sandbox_create(c->api->config.sandboxes, &req, on_created, request_ref(c->request));
         }
         free(arena);
+}
+
+/* Which classes there are may have changed. */
+static void create(struct call *c)
+{
+        call_with_classes(c, create_now);
 }
 
 /* ---- list ---- */
@@ -349,6 +355,7 @@ static void on_status(void *ctx, struct sandbox *sb, const struct err *e)
                 json_put_object(&j);
                 put_text(&j, "sandboxId", s->id);
                 put_text(&j, "status", lifecycle_name(s->state));
+                put_class(&j, s->choice);
                 put_usage(&j, "usage", s);
                 put_u64(&j, "execs", s->execs);
                 json_put_end(&j);
@@ -421,6 +428,8 @@ static void log_line(void *ctx, const struct event *e)
         details = json_get(nodes, "details");
         text_printf(w, "%s %s", when, e->name);
         if (json_str(json_get(details, "execId"), code, sizeof(code)))
+                text_printf(w, " %s", code);
+        if (json_str(json_get(details, "runtimeClass"), code, sizeof(code)))
                 text_printf(w, " %s", code);
         if (json_i64(json_get(details, "exitCode"), &exit_code))
                 text_printf(w, " exit=%lld", (long long)exit_code);

@@ -26,7 +26,9 @@ struct creto_runtime {
         struct remote *remote; /* a running service; NULL: embedded, and what follows holds */
         struct driver driver;
         int image_fd, auth_fd; /* owned; -1: none */
+        int engine_fd;         /* likewise */
         bool dropped;          /* what is not open by now cannot be opened */
+        bool is_root;          /* or was, when it was opened */
         char run_dir[PATH_CAP], state_dir[PATH_CAP], image_store[PATH_CAP + 16];
         unsigned live; /* sandboxes */
 };
@@ -49,6 +51,8 @@ struct creto_sandbox {
         char pool[CRETO_POOL_ID_MAX + 1]; /* where it was claimed through this handle */
         char begun[EXEC_ID_CAP];          /* the command that was begun with the claim, and that nobody has attached to yet; or "" */
         char missing[160];
+        struct choice choice; /* its class */
+        char notice[CHOICE_NOTICE_MAX + 1];
         struct limits limits;
         uint64_t ttl_end_ms; /* CLOCK_MONOTONIC; 0: none */
         uint64_t ttl_ms;
@@ -70,3 +74,10 @@ int image_open_sources(const char *text, int *image, int *auth, struct err *e);
  * borrowed, else -1. */
 int image_resolve(struct creto_runtime *rt, const char *text, bool pull, struct image_defaults *out, int *root, struct err *e);
 void image_defaults_release(struct image_defaults *d);
+
+/* Opens what --runsc-path names: root's, and nobody else's to write. */
+int place_open_engine(const char *path, int *out, struct err *e);
+/* The class of one that this mode makes. */
+int place_choose(struct creto_runtime *rt, const struct spec *spec, struct choice *out, struct err *e);
+/* It could not be made, for this reason: true where *c is now another class that may be tried. Else *e says, where it can, what would have been. */
+bool place_fall_back(struct creto_runtime *rt, const struct spec *spec, struct choice *c, struct err *e);

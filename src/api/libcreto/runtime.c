@@ -90,11 +90,14 @@ int creto_open(const struct creto_open_options *options, struct creto_runtime **
         }
         rt->image_fd = options->image_fd >= 0 ? fcntl(options->image_fd, F_DUPFD_CLOEXEC, 3) : -1;
         rt->auth_fd = options->auth_fd >= 0 ? fcntl(options->auth_fd, F_DUPFD_CLOEXEC, 3) : -1;
+        rt->engine_fd = -1;
         rt->dropped = options->flags & CRETO_DROP_ROOT;
+        rt->is_root = geteuid() == 0;
         struct driver_config config = { rt->run_dir, rt->state_dir, rt->image_store, options->prepared };
         if (options->prepared > IPC_PREPARED_MAX)
                 err_set(&e, ERR_INVALID_SPEC, 0, "at most %d sandboxes are prepared ahead, not %u", IPC_PREPARED_MAX, options->prepared);
-        else if (choose_dirs(rt, options, &e) == 0 && driver_start(&rt->driver, &config, &e) == 0 &&
+        else if ((!options->engine_path || place_open_engine(options->engine_path, &rt->engine_fd, &e) == 0) &&
+                 choose_dirs(rt, options, &e) == 0 && driver_start(&rt->driver, &config, &e) == 0 &&
                  !((options->flags & CRETO_DROP_ROOT) && drop_root(&e) < 0)) {
                 *out = rt;
                 return 0;
@@ -116,6 +119,7 @@ void creto_close(struct creto_runtime *rt)
         driver_stop(&rt->driver);
         fd_close(&rt->image_fd);
         fd_close(&rt->auth_fd);
+        fd_close(&rt->engine_fd);
         free(rt);
 }
 
@@ -189,7 +193,6 @@ static void fill_request(const struct spec *spec, const struct creto_sandbox *sb
         req->limits_wanted = spec->limits.wanted;
         memcpy(req->limits, spec->limits.value, sizeof(req->limits));
         req->root = root >= 0 ? IPC_ROOT_DIR : sb->image.layer_count > 0 ? IPC_ROOT_LAYERS : IPC_ROOT_HOST;
-        snprintf(req->class, sizeof(req->class), "%s", strcmp(spec->runtime, "auto") == 0 ? "native" : spec->runtime);
         req->layer_count = sb->image.layer_count;
         for (uint32_t i = 0; i < req->layer_count; i++)
                 memcpy(req->layers[i], sb->image.layers[i], sizeof(req->layers[i]));
@@ -199,14 +202,22 @@ static int start_sandbox(struct creto_runtime *rt, const struct spec *spec, stru
 {
         static struct ipc_spawn req;
         struct ipc_spawned spawned;
-        int stream, root;
+        int stream, root, r;
 
         if (image_resolve(rt, spec->image, spec->pull, &sb->image, &root, e) < 0)
                 return -(int)e->code;
         fill_request(spec, sb, root, &req);
         choose_id(sb, rt->driver.hello.mode == IPC_MODE_USER, &req);
-        if (driver_spawn(&rt->driver, &req, root, &spawned, &stream, e) < 0)
-                return -(int)e->code;
+        do {
+                int engine = spec->engine_path && !sb->choice.why[0] ? rt->engine_fd : -1; /* not of a class that stands in */
+
+                snprintf(req.class, sizeof(req.class), "%s", sb->choice.name);
+                req.flags = engine >= 0 ? IPC_SPAWN_ENGINE : 0;
+                r = driver_spawn(&rt->driver, &req, root, engine, &spawned, &stream, e);
+        } while (r < 0 && place_fall_back(rt, spec, &sb->choice, e));
+        if (r < 0)
+                return r;
+        choice_notice(&sb->choice, sb->notice, sizeof(sb->notice));
         name_missing(sb, spawned.limits_missing);
         return session_new(stream, 1, &sb->session, e);
 }
@@ -243,10 +254,10 @@ int creto_spawn(struct creto_runtime *rt, const struct creto_option *options, si
                 r = spec_set(spec, options[i].name, options[i].value, &e);
         if (r == 0)
                 r = spec_check_hw(spec, &e);
-        if (r == 0 && vmm_is_class(spec->runtime)) {
-                err_set(&e, ERR_NOT_SUPPORTED, 0, "runtime class '%s' needs the service", spec->runtime);
-                r = err_hint(&e, "start creto-runtimed, then: creto-runtime spawn --runtime %s", spec->runtime);
-        }
+        if (r == 0 && spec->engine_path && rt->engine_fd < 0)
+                r = place_open_engine(spec->engine_path, &rt->engine_fd, &e);
+        if (r == 0)
+                r = place_choose(rt, spec, &sb->choice, &e);
         if (r < 0)
                 goto done;
         sb->limits = spec->limits;
@@ -278,6 +289,21 @@ const char *creto_sandbox_id(const struct creto_sandbox *sb)
 const char *creto_sandbox_missing(const struct creto_sandbox *sb)
 {
         return sb->missing;
+}
+
+const char *creto_sandbox_class(const struct creto_sandbox *sb)
+{
+        return sb->choice.name;
+}
+
+const char *creto_sandbox_requested_class(const struct creto_sandbox *sb)
+{
+        return sb->choice.requested;
+}
+
+const char *creto_sandbox_notice(const struct creto_sandbox *sb)
+{
+        return sb->notice;
 }
 
 int creto_sandbox_usage(struct creto_sandbox *sb, struct creto_usage *usage, struct creto_error *err)

@@ -101,9 +101,10 @@ int cmd_runtimes(int argc, char **argv)
         else if (rt && json)
                 fputs(text, stdout);
         for (size_t i = 0; i < count && !json; i++)
-                printf("%s\t%s\t%s\t%s\t%s%s%s\n", classes[i].name, classes[i].available ? "available" : "missing",
+                printf("%s\t%s\t%s\t%s\t%s%s%s\t%s\n", classes[i].name, classes[i].available ? "available" : "missing",
                        classes[i].enabled ? "enabled" : "drained", classes[i].isolation,
-                       classes[i].available ? classes[i].version : classes[i].reason, classes[i].hint[0] ? ": " : "", classes[i].hint);
+                       classes[i].available ? classes[i].version : classes[i].reason, classes[i].hint[0] ? ": " : "", classes[i].hint,
+                       classes[i].serves[0] ? classes[i].serves : "-");
         creto_free(classes);
         creto_free(text);
         creto_close(rt);

@@ -42,6 +42,13 @@ extern const char *cli_host, *cli_key;
 /* The handle of the service; on failure the error is printed, and *status is what to end with. */
 struct creto_runtime *cli_connect(int *status);
 
+/* Where neither --runtime nor --trust says it: the class of CRETO_RUNTIME_CLASS, if there is one. */
+void cli_default_class(struct creto_option *options, size_t *count, size_t max);
+
+/* To standard error, what is to be said of a sandbox that was made: where another class stands in, always; what was nobody's wish, only to a terminal, since an agent that reads it each time
+ * can do nothing about it. */
+void cli_tell_spawned(const struct creto_sandbox *sb);
+
 /* An option that may be given often. */
 struct cli_list {
         struct creto_option *items;

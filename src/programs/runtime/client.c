@@ -119,6 +119,30 @@ static struct creto_sandbox *open_one(const char *id, struct creto_runtime **rt,
         return sb;
 }
 
+void cli_default_class(struct creto_option *options, size_t *count, size_t max)
+{
+        const char *class = getenv("CRETO_RUNTIME_CLASS");
+
+        for (size_t i = 0; i < *count; i++)
+                if (strcmp(options[i].name, "runtime") == 0 || strcmp(options[i].name, "trust") == 0 ||
+                    strcmp(options[i].name, "runsc-path") == 0)
+                        return;
+        if (class && class[0] && *count < max)
+                options[(*count)++] = (struct creto_option){ "runtime", class };
+}
+
+void cli_tell_spawned(const struct creto_sandbox *sb)
+{
+        bool chosen = strcmp(creto_sandbox_requested_class(sb), CLASS_AUTO) == 0, read = isatty(STDERR_FILENO);
+        const char *notice = creto_sandbox_notice(sb), *missing = creto_sandbox_missing(sb);
+
+        if (notice[0] && (!chosen || read))
+                fprintf(stderr, "creto-runtime: notice: %s%s\n", notice,
+                        chosen ? " (CRETO_RUNTIME_CLASS=native, or --runtime native, asks for no other)" : "");
+        if (missing[0] && (!chosen || read || strcmp(creto_sandbox_class(sb), "native") == 0))
+                fprintf(stderr, "creto-runtime: notice: these defaults are weaker here: %s\n", missing);
+}
+
 static int spawn_option(struct creto_option *options, size_t *count, int argc, char **argv, int i)
 {
         char *name = argv[i] + 2, *equals = strchr(name, '=');
@@ -155,6 +179,7 @@ int cmd_spawn(int argc, char **argv)
                         return cli_wrong("'creto-runtime help run' lists them", "'%.64s' is no option of spawn, or its value is missing",
                                          argv[i]);
         }
+        cli_default_class(options, &count, OPTIONS_MAX);
         struct creto_runtime *rt = cli_connect(&status);
         if (!rt)
                 return status;
@@ -171,8 +196,7 @@ int cmd_spawn(int argc, char **argv)
                         printf("%s\n", creto_sandbox_id(sb));
                 else
                         printf("Sandbox spawned: %s\nStatus: Ready\nAttestation hash: none\n", creto_sandbox_id(sb));
-                if (creto_sandbox_missing(sb)[0])
-                        fprintf(stderr, "creto-runtime: notice: these defaults are weaker here: %s\n", creto_sandbox_missing(sb));
+                cli_tell_spawned(sb);
                 creto_sandbox_free(sb);
         }
         creto_close(rt);

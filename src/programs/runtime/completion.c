@@ -10,7 +10,9 @@
         "run spawn exec list status get logs events pause resume renew terminate cp pool keys runtimes drain enable health image doctor completion version help"
 #define SPEC                                                                                                                                              \
         "--image --pull --memory --memory-swap --cpu --vcpus --pids --disk --disk-inodes --nofile --core --output-rate --env --label --cwd --user --ttl " \
-        "--runtime --network-policy --allow-fallback"
+        "--runtime --trust --network-policy --allow-fallback --runsc-path"
+#define TRUST "trusted standard untrusted confidential"
+#define CLASSES "creto-runtime runtimes 2>/dev/null </dev/null | cut -f1"
 #define TAKES_ID "exec status get logs events pause resume renew terminate"
 #define LIST "--status --runtime --label --pool --sort-by --descending --cpu-usage --memory-usage --limit --all --json"
 
@@ -32,6 +34,10 @@ static const char bash[] =
         "        COMPREPLY=($(compgen -W '" COMMANDS "' -- \"$word\"))\n"
         "        return\n"
         "    fi\n"
+        "    case ${COMP_WORDS[COMP_CWORD - 1]} in\n"
+        "    --runtime) COMPREPLY=($(compgen -W \"$(" CLASSES ")\" -- \"$word\")); return ;;\n"
+        "    --trust) COMPREPLY=($(compgen -W '" TRUST "' -- \"$word\")); return ;;\n"
+        "    esac\n"
         "    case $command in\n"
         "    run | spawn) COMPREPLY=($(compgen -W '" SPEC " --timeout --idle-timeout --interactive --tty --json' -- \"$word\")) ;;\n"
         "    list) COMPREPLY=($(compgen -W '" LIST "' -- \"$word\")) ;;\n"
@@ -64,7 +70,12 @@ static const char zsh[] =
         "        compadd -- ${=:-" COMMANDS "}\n"
         "        return\n"
         "    fi\n"
+        "    case $words[CURRENT-1] in\n"
+        "    --runtime) compadd -- ${(f)\"$(" CLASSES ")\"}; return ;;\n"
+        "    --trust) compadd -- " TRUST "; return ;;\n"
+        "    esac\n"
         "    case $words[2] in\n"
+        "    drain|enable) compadd -- --runtime ;;\n"
         "    run|spawn) compadd -- ${=:-" SPEC " --timeout --idle-timeout --interactive --tty --json} ;;\n"
         "    list) compadd -- ${=:-" LIST "} ;;\n"
         "    keys) compadd -- create list revoke --name --role --expires --json ;;\n"
@@ -94,6 +105,8 @@ static const char fish[] =
         "for option in (string split ' ' -- '" LIST "')\n"
         "    complete -c creto-runtime -n '__fish_seen_subcommand_from list; and " NOT_POOL "' -l (string sub -s 3 -- $option)\n"
         "end\n"
+        "complete -c creto-runtime -f -n '__fish_seen_subcommand_from run spawn list drain enable' -l runtime -xa '(" CLASSES ")'\n"
+        "complete -c creto-runtime -f -n '__fish_seen_subcommand_from run spawn' -l trust -xa '" TRUST "'\n"
         "set -l pool_commands " POOL "\n"
         "complete -c creto-runtime -f -n \"__fish_seen_subcommand_from pool; and not __fish_seen_subcommand_from $pool_commands\" -a \"$pool_commands\"\n"
         "complete -c creto-runtime -n '__fish_seen_subcommand_from pool; and __fish_seen_subcommand_from " POOL_TAKES_ID

@@ -57,7 +57,11 @@ static const char help_run[] =
         "  --timeout 30s         time for the command --ttl 1h        time for the sandbox\n"
         "  -i, --interactive     pass standard input (also without, unless it is a terminal)\n"
         "  -t, --tty             a terminal inside; -it for a shell\n"
-        "  --runtime native      --network-policy deny-all    --vcpus 2 (of a virtual machine: --runtime qemu)\n"
+        "  --runtime CLASS       auto (default: gvisor where it is installed, else native), native, crun, runc, gvisor, ...; CRETO_RUNTIME_CLASS\n"
+        "  --trust LEVEL         instead: trusted, standard, untrusted or confidential; the operator says which class that is\n"
+        "  --allow-fallback      content with another class where that one is not to be had\n"
+        "  --runsc-path PATH     root: make this one with that runsc\n"
+        "  --network-policy deny-all    --vcpus 2 (of a virtual machine: --runtime qemu)\n"
         "\n"
         "Exit status: the command's; 128+n where signal n ended it; 124 where time ran out; 126 and 127 where it could not be\n"
         "executed or found; else as docs/errors.md says.\n";

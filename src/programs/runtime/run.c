@@ -25,7 +25,7 @@ struct invocation {
         struct creto_option options[OPTIONS_MAX];
         size_t count;
         bool tty, interactive;
-        const char *image;
+        const char *image, *engine;
         const char *const *command;
 };
 
@@ -60,6 +60,8 @@ static int add(struct invocation *inv, const char *name, const char *value, stru
                 inv->interactive = true;
         if (strcmp(name, "image") == 0)
                 inv->image = value;
+        if (strcmp(name, "runsc-path") == 0)
+                inv->engine = value;
         return 0;
 }
 
@@ -299,8 +301,7 @@ static int run_in(struct creto_sandbox *sb, const struct invocation *inv)
 {
         const struct cli_exec x = { .argv = inv->command, .tty = inv->tty, .interactive = inv->interactive };
 
-        if (creto_sandbox_missing(sb)[0])
-                fprintf(stderr, "creto-runtime: notice: these defaults are weaker here: %s\n", creto_sandbox_missing(sb));
+        cli_tell_spawned(sb);
         return cli_exec(sb, &x);
 }
 
@@ -313,10 +314,14 @@ int cmd_run(int argc, char **argv)
         struct creto_error e;
         int status;
 
-        if (parse(argc, argv, &inv, &e) < 0 || judge(&inv, &e) < 0)
+        if (parse(argc, argv, &inv, &e) < 0)
+                return cli_error(&e);
+        cli_default_class(inv.options, &inv.count, OPTIONS_MAX);
+        if (judge(&inv, &e) < 0)
                 return cli_error(&e);
         if (inv.image && !cli_host && creto_open_sources(inv.image, &open_options, &e) < 0)
                 return cli_error(&e);
+        open_options.engine_path = inv.engine;
         signal(SIGPIPE, SIG_IGN);
         if ((cli_host ? creto_connect(cli_host, cli_key, &rt, &e) : creto_open(&open_options, &rt, &e)) < 0)
                 return cli_error(&e);

@@ -16,7 +16,7 @@
 #define MIB (1024ULL * 1024)
 
 const char config_usage[] = "Usage: creto-runtimed [--config FILE] [--state-dir DIR] [--run-dir DIR] [--listen ADDR:PORT] [--socket PATH]\n"
-                            "                      [--no-auth-on-loopback] [--user NAME]\n"
+                            "                      [--no-auth-on-loopback] [--user NAME] [--default-runtime-class CLASS]\n"
                             "\n"
                             "Starts the service in the foreground, as root; it prints one line when it is ready.\n"
                             "--warden-arguments prints what the file says to creto-warden, and nothing else.\n";
@@ -40,7 +40,8 @@ static void set_defaults(struct config *c)
                               .burst = 100,
                               .max_body = 2 * MIB,
                               .ended_keep_seconds = 86400,
-                              .log_level = LOG_INFO };
+                              .log_level = LOG_INFO,
+                              .default_class = CLASS_AUTO };
         c->rules = (struct admission_rules){ .max_sandboxes = 10000,
                                              .memory_overcommit = 20,
                                              .pids_overcommit = 20,
@@ -51,6 +52,7 @@ static void set_defaults(struct config *c)
                 snprintf(c->vmms[i].binary, sizeof(c->vmms[i].binary), "%s", vmm_table[i].binary);
         spec_init(&c->defaults);
         classes_init(&c->classes);
+        choice_policy_init(&c->choice);
 }
 
 /* ---- the file ---- */
@@ -133,6 +135,30 @@ static const char *set_default(struct config *c, const struct entry *n, const st
         return why;
 }
 
+static const char *set_trust(struct config *c, const struct entry *n, const struct toml_value *v)
+{
+        char *out = c->choice.trust[trust_of(n->key)];
+
+        if (v->type != TOML_STRING || !str_is_id(v->string, CLASS_NAME_MAX) || strcmp(v->string, CLASS_AUTO) == 0)
+                return "must be the name of a runtime class, or \"none\"";
+        snprintf(out, CLASS_NAME_MAX + 1, "%s", strcmp(v->string, "none") == 0 ? "" : v->string);
+        return NULL;
+}
+
+static const char *set_fallback(struct config *c, const struct entry *n, const struct toml_value *v)
+{
+        (void)n;
+        if (v->type != TOML_STRINGS || v->count > CHOICE_FALLBACK_MAX)
+                return "must be an array of at most 8 runtime classes";
+        c->choice.fallback_count = (unsigned)v->count;
+        for (size_t i = 0; i < v->count; i++) {
+                if (!str_is_id(v->items[i], CLASS_NAME_MAX) || strcmp(v->items[i], CLASS_AUTO) == 0)
+                        return "holds what is no name of a runtime class";
+                snprintf(c->choice.fallback[i], sizeof(c->choice.fallback[i]), "%s", v->items[i]);
+        }
+        return NULL;
+}
+
 static const char *set_time(struct config *c, const struct entry *n, const struct toml_value *v)
 {
         uint64_t ms;
@@ -169,6 +195,12 @@ static const struct entry entries[] = {
         { "server", "max_body", SIZE, AT(max_body), 64 * MIB, NULL },
         TEXT_AT("paths", "state_dir", state_dir),
         TEXT_AT("paths", "run_dir", run_dir),
+        TEXT_AT("runtime", "default_runtime_class", default_class),
+        { "runtime", "fallback", SPECIAL, 0, 0, set_fallback },
+        { "trust", "trusted", SPECIAL, 0, 0, set_trust },
+        { "trust", "standard", SPECIAL, 0, 0, set_trust },
+        { "trust", "untrusted", SPECIAL, 0, 0, set_trust },
+        { "trust", "confidential", SPECIAL, 0, 0, set_trust },
         TEXT_AT("qemu", "binary", vmms[VMM_QEMU].binary),
         TEXT_AT("qemu", "kernel", qemu_kernel),
         { "qemu", "boot_seconds", COUNT, AT(qemu_boot_seconds), 3600, NULL },
@@ -252,6 +284,21 @@ static const char *set_entry(struct config *c, const struct entry *n, const stru
         return snprintf((char *)c + n->at, n->cap, "%s", v->string) < (int)n->cap ? NULL : "is too long";
 }
 
+/* An array of at most `max` strings, each in `cap` bytes. */
+static const char *set_words(const struct toml_value *v, char *out, size_t cap, size_t max, unsigned *count)
+{
+        static char why[64];
+
+        snprintf(why, sizeof(why), "must be an array of at most %zu strings", max);
+        if (v->type != TOML_STRINGS || v->count > max)
+                return why;
+        *count = (unsigned)v->count;
+        for (size_t i = 0; i < v->count; i++)
+                if (snprintf(out + i * cap, cap, "%s", v->items[i]) >= (int)cap)
+                        return "holds a string that is too long";
+        return NULL;
+}
+
 static const char *set_driver(struct runtime_class *class, const struct toml_value *v)
 {
         if (v->type == TOML_STRING && strcmp(v->string, "oci") == 0)
@@ -309,15 +356,20 @@ static const char *set_runtime(struct config *c, const char *name, const char *k
                 return set_path(class->binary, v);
         if (class_has_shim(class) && (strcmp(key, "runtime") == 0 || strcmp(key, "config") == 0))
                 return set_path(class->behind, v);
-        if (strcmp(key, "options") != 0)
-                return "there is no such setting";
-        if (v->type != TOML_STRINGS || v->count > CLASS_OPTIONS_MAX)
-                return "must be an array of at most 8 strings";
-        class->option_count = (unsigned)v->count;
-        for (size_t i = 0; i < v->count; i++)
-                if (snprintf(class->options[i], sizeof(class->options[i]), "%s", v->items[i]) >= (int)sizeof(class->options[i]))
-                        return "holds a string that is too long";
-        return NULL;
+        if (strcmp(key, "overhead") == 0)
+                return v->type == TOML_STRING && str_parse_bytes(v->string, &class->overhead) && class->overhead <= CLASS_OVERHEAD_MAX
+                               ? NULL
+                               : "must be a size like \"20M\", of at most 1T";
+        if (strcmp(key, "requires") == 0)
+                return set_words(v, class->requires[0], sizeof(class->requires[0]), CLASS_REQUIRES_MAX, &class->require_count);
+        if (strcmp(key, "options") == 0)
+                return set_words(v, class->options[0], sizeof(class->options[0]), CLASS_OPTIONS_MAX, &class->option_count);
+        return "there is no such setting";
+}
+
+static bool class_is_known(const struct classes *c, const char *name)
+{
+        return classes_find(c, name) || vmm_is_class(name);
 }
 
 bool config_kvm(const struct config *c)
@@ -338,6 +390,24 @@ static int check_classes(struct config *c, struct err *e)
                 if (!class_is_built_in(&c->classes.of[i]) && classes_add(&checked, &c->classes.of[i], e) < 0)
                         return err_hint(e, "[runtime.NAME] of the configuration: driver = \"oci\", binary = \"/usr/bin/youki\"");
         }
+        return 0;
+}
+
+/* The names that decide where something runs are of classes that there are; those of trust levels may be of one that is not there, and nothing runs then. */
+static int check_choice(struct config *c, struct err *e)
+{
+        static const char hint[] = "[runtime] of the configuration, or --default-runtime-class; [runtime.NAME] adds a class";
+
+        if (strcmp(c->default_class, CLASS_AUTO) != 0 && !class_is_known(&c->classes, c->default_class)) {
+                err_set(e, ERR_INVALID_SPEC, 0, "runtime.default_runtime_class: there is no runtime class '%s'", c->default_class);
+                return err_hint(e, hint);
+        }
+        for (unsigned i = 0; i < c->choice.fallback_count; i++)
+                if (!class_is_known(&c->classes, c->choice.fallback[i])) {
+                        err_set(e, ERR_INVALID_SPEC, 0, "runtime.fallback: there is no runtime class '%s'", c->choice.fallback[i]);
+                        return err_hint(e, hint);
+                }
+        snprintf(c->choice.normal, sizeof(c->choice.normal), "%s", c->default_class);
         return 0;
 }
 
@@ -404,9 +474,13 @@ struct option {
         }
 
 static const struct option options[] = {
-        OPTION("--config", "CRETO_RUNTIME_CONFIG", file),      OPTION("--state-dir", "CRETO_RUNTIME_STATE_DIR", state_dir),
-        OPTION("--run-dir", "CRETO_RUNTIME_RUN_DIR", run_dir), OPTION("--listen", "CRETO_RUNTIME_LISTEN", listen),
-        OPTION("--socket", "CRETO_RUNTIME_SOCKET", socket),    OPTION("--user", "CRETO_RUNTIME_USER", user),
+        OPTION("--config", "CRETO_RUNTIME_CONFIG", file),
+        OPTION("--state-dir", "CRETO_RUNTIME_STATE_DIR", state_dir),
+        OPTION("--run-dir", "CRETO_RUNTIME_RUN_DIR", run_dir),
+        OPTION("--listen", "CRETO_RUNTIME_LISTEN", listen),
+        OPTION("--socket", "CRETO_RUNTIME_SOCKET", socket),
+        OPTION("--user", "CRETO_RUNTIME_USER", user),
+        OPTION("--default-runtime-class", "CRETO_RUNTIME_DEFAULT_CLASS", default_class),
 };
 
 static int take_environment(struct config *c, struct err *e)
@@ -490,7 +564,7 @@ static int check_config(struct config *c, struct err *e)
                 return err_set(e, ERR_INVALID_SPEC, 0, "--run-dir: at most %d bytes", CONFIG_PATH_MAX - 20);
         if (snprintf(c->image_store, sizeof(c->image_store), "%s/images", c->state_dir) >= (int)sizeof(c->image_store))
                 return err_set(e, ERR_INVALID_SPEC, 0, "--state-dir: at most %d bytes", CONFIG_PATH_MAX - 20);
-        if (check_classes(c, e) < 0)
+        if (check_classes(c, e) < 0 || check_choice(c, e) < 0)
                 return -(int)e->code;
         if (!c->tls_cert[0] != !c->tls_key[0])
                 return err_set(e, ERR_INVALID_SPEC, 0, "server.tls_certificate and server.tls_key go together");

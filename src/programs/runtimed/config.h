@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "domain/admission.h"
+#include "domain/choice.h"
 #include "domain/classes.h"
 #include "domain/spec.h"
 #include "domain/vmm.h"
@@ -45,6 +46,8 @@ struct config {
         char keys[CONFIG_LIST_MAX][CONFIG_TEXT_MAX + 80];    /* "NAME=ROLE=SHA256" */
         unsigned socket_role_count, key_count;
         struct classes classes;
+        struct choice_policy choice;
+        char default_class[CLASS_NAME_MAX + 1];
         bool warden_arguments; /* print those, and end */
         bool inherited;        /* the sockets and files were handed over */
 };

@@ -323,6 +323,8 @@ static int open_services(struct daemon *d, struct err *e)
         vm_assets_open(&d->vm, c->qemu_kernel, vmms, c->qemu_boot_seconds, templates);
         const struct sandboxes_config sandboxes = {
                 .vm = &d->vm,
+                .table = &c->classes,
+                .policy = &c->choice,
                 .loop = d->loop,
                 .store = d->store,
                 .events = d->events,

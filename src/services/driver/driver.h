@@ -37,8 +37,8 @@ int driver_fd(const struct driver *d);
 /* Ends the connection and waits until the warden has cleared up and is gone. */
 void driver_stop(struct driver *d);
 
-/* Starts a sandbox. `root` is the descriptor for IPC_ROOT_DIR or -1. On success *stream is the guest stream, owned by the caller. */
-int driver_spawn(struct driver *d, const struct ipc_spawn *req, int root, struct ipc_spawned *out, int *stream, struct err *e);
+/* Starts a sandbox. `root` is the descriptor for IPC_ROOT_DIR or -1, `engine` that of IPC_SPAWN_ENGINE or -1. On success *stream is the guest stream, owned by the caller. */
+int driver_spawn(struct driver *d, const struct ipc_spawn *req, int root, int engine, struct ipc_spawned *out, int *stream, struct err *e);
 
 int driver_usage(struct driver *d, const char *id, struct ipc_usage *out, struct err *e);
 int driver_terminate(struct driver *d, const char *id, struct ipc_usage *out, struct err *e);

@@ -160,13 +160,20 @@ static int ask(struct driver *d, const struct wbuf *w, const int *fds, size_t nf
         return wait_for(d, serial, type, a, e);
 }
 
-int driver_spawn(struct driver *d, const struct ipc_spawn *req, int root, struct ipc_spawned *out, int *stream, struct err *e)
+int driver_spawn(struct driver *d, const struct ipc_spawn *req, int root, int engine, struct ipc_spawned *out, int *stream, struct err *e)
 {
         struct wbuf w = begin(d, IPC_SPAWN);
         struct answer a;
 
+        int fds[2];
+        size_t nfds = 0;
+
+        if (root >= 0)
+                fds[nfds++] = root;
+        if (engine >= 0)
+                fds[nfds++] = engine;
         ipc_put_spawn(&w, req);
-        if (ask(d, &w, &root, root >= 0, IPC_SPAWNED, &a, e) < 0)
+        if (ask(d, &w, fds, nfds, IPC_SPAWNED, &a, e) < 0)
                 return -(int)e->code;
         if (ipc_get_spawned(&a.body, out) < 0 || a.fd < 0) {
                 fd_close(&a.fd);

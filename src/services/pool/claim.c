@@ -356,7 +356,7 @@ static int may_claim(struct pool *p, const struct claim_request *req, struct err
                                CLAIM_FILES_BYTES_MAX);
         if (sandboxes_may_own_more(p->all->config.sandboxes, req->owner, e) < 0)
                 return -(int)e->code;
-        return sandbox_claim_check(p->all->config.sandboxes, &p->spec, &bind, e);
+        return sandbox_claim_check(p->all->config.sandboxes, p->info.runtime, &p->spec, &bind, e);
 }
 
 /* What an owner has waiting, in all pools. */

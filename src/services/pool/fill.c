@@ -42,7 +42,9 @@ void member_end(struct member *m)
 
 static int begin(struct pool *p, bool background, struct err *e)
 {
-        const struct sandbox_request req = { .owner = p->info.owner, .spec = &p->spec, .pool = p->info.id, .background = background };
+        const struct sandbox_request req = {
+                .owner = p->info.owner, .spec = &p->spec, .pool = p->info.id, .choice = &p->choice, .background = background
+        };
         struct member *m = member_new(p);
 
         if (!m)

@@ -89,6 +89,7 @@ struct pool {
         struct pool *next;
         struct pool_info info;
         struct spec spec;
+        struct choice choice;    /* of its class: it has one for life */
         uint64_t wanted;         /* limits that the template names (struct limits): the text has the others too */
         char *spec_json, *arena; /* the text, and what `spec` points to */
         struct members lists[MEMBER_STATES];
@@ -135,6 +136,7 @@ void pool_record_delete(struct pool *p, pool_record_fn *done, void *ctx);
 int pool_record_load_all(struct pools *all, struct err *e);
 /* Its spec from this text, taken. */
 int pool_set_spec(struct pool *p, char *json, size_t len, struct err *e);
+void pool_set_class(struct pool *p, const struct choice *choice);
 
 /* ---- fill.c ---- */
 void pools_turn_soon(struct pools *all);

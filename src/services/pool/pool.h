@@ -57,6 +57,7 @@ struct pool_info {
         const char *spec; /* JSON */
         size_t spec_len;
         const char *runtime; /* the class */
+        const struct choice *choice;
         uint64_t created_ms;
         unsigned ready, claimed, warming, target, waiting;
         unsigned claims_per_minute;

@@ -288,8 +288,12 @@ static void on_created(void *ctx, const struct err *failure)
                 end_ready(p);
                 pool_free(p);
         } else {
-                pool_log(p, PHASE_POOL, false, NULL, ERR_NONE, "created: %llu to %llu ready",
-                         (unsigned long long)p->info.settings.min_ready, (unsigned long long)p->info.settings.max_ready);
+                char notice[CHOICE_NOTICE_MAX + 1];
+
+                choice_notice(&p->choice, notice, sizeof(notice));
+                pool_log(p, PHASE_POOL, false, NULL, ERR_NONE, "created: %llu to %llu ready%s%s",
+                         (unsigned long long)p->info.settings.min_ready, (unsigned long long)p->info.settings.max_ready,
+                         notice[0] ? "; " : "", notice);
                 pools_turn_soon(p->all);
                 c->done(c->ctx, p, NULL);
         }
@@ -301,7 +305,7 @@ static char *spec_text(const struct spec *spec, size_t *len)
         struct wbuf w = text_new();
         struct json_put j = json_put_over(&w);
 
-        spec_json_put(&j, spec, strcmp(spec->runtime, "auto") == 0 ? "native" : spec->runtime);
+        spec_json_put(&j, spec);
         return text_take(&w, len);
 }
 
@@ -316,9 +320,10 @@ static int check_new(struct pools *all, const struct pool_request *req, const ch
 {
         struct pool *p;
 
-        if (pool_id_check(req->id, e) < 0 || pool_settings_check(&req->settings, e) < 0 ||
-            sandboxes_class_check(all->config.sandboxes, req->spec->runtime, e) < 0 || sandboxes_image_check(req->spec->image, e) < 0)
+        if (pool_id_check(req->id, e) < 0 || pool_settings_check(&req->settings, e) < 0 || sandboxes_image_check(req->spec->image, e) < 0)
                 return -(int)e->code;
+        if (req->spec->engine_offer)
+                return err_set(e, ERR_INVALID_SPEC, 0, "template.engineOffer: an engine is offered for one sandbox, and a pool makes more");
         if ((p = pools_find(all, req->id))) {
                 *same = p;
                 if (strcmp(p->spec_json, spec) == 0 && same_settings(&p->info.settings, &req->settings))
@@ -335,11 +340,14 @@ void pool_create(struct pools *all, const struct pool_request *req, pool_done_fn
 {
         struct pool *p = NULL;
         struct change *c = NULL;
+        struct choice choice;
         struct err e;
         size_t len;
         char *spec = spec_text(req->spec, &len);
 
         int r = spec ? check_new(all, req, spec, &p, &e) : err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        if (r == 0)
+                r = sandboxes_choose(all->config.sandboxes, req->spec, &choice, &e);
         if (r != 0) {
                 free(spec);
                 done(ctx, r > 0 ? p : NULL, r > 0 ? NULL : &e);
@@ -354,6 +362,7 @@ void pool_create(struct pools *all, const struct pool_request *req, pool_done_fn
         p->info.created_ms = time_wall_ms();
         p->info.settings = req->settings;
         p->wanted = req->spec->limits.wanted;
+        pool_set_class(p, &choice);
         if (pool_set_spec(p, spec, len, &e) < 0) {
                 pool_free(p);
                 done(ctx, NULL, &e);

@@ -53,6 +53,13 @@ static void put_record(struct json_put *j, struct pool *p)
                 json_put_key(j, *name);
                 json_put_u64(j, *number_at(p, *name));
         }
+        const char *const class[][2] = { { "class", p->choice.name },
+                                         { "requestedClass", p->choice.requested },
+                                         { "classWhy", p->choice.why } };
+        for (size_t i = 0; i < sizeof(class) / sizeof(class[0]); i++) {
+                json_put_key(j, class[i][0]);
+                json_put_string(j, class[i][1]);
+        }
         json_put_key(j, "spec");
         json_put_raw(j, p->info.spec, p->info.spec_len);
         json_put_end(j);
@@ -131,8 +138,28 @@ int pool_set_spec(struct pool *p, char *json, size_t len, struct err *e)
         spec_init(&p->spec);
         int r = spec_json_read(nodes, &p->spec, p->arena, len + 1, &faults, e);
         p->spec.limits.wanted = (uint32_t)p->wanted;
-        p->info.runtime = p->spec.runtime;
         return r;
+}
+
+void pool_set_class(struct pool *p, const struct choice *choice)
+{
+        p->choice = *choice;
+        p->info.runtime = p->choice.name;
+        p->info.choice = &p->choice;
+}
+
+/* Records of before there was a choice have the class in their spec. */
+static void load_class(struct pool *p, const struct json_node *root)
+{
+        struct choice c = { .why = "" };
+
+        if (!json_str(json_get(root, "class"), c.name, sizeof(c.name)) &&
+            !json_str(json_get(json_get(root, "spec"), "runtimeClass"), c.name, sizeof(c.name)))
+                snprintf(c.name, sizeof(c.name), "native");
+        if (!json_str(json_get(root, "requestedClass"), c.requested, sizeof(c.requested)))
+                snprintf(c.requested, sizeof(c.requested), "%s", c.name);
+        json_str(json_get(root, "classWhy"), c.why, sizeof(c.why));
+        pool_set_class(p, &c);
 }
 
 struct loader {
@@ -153,6 +180,7 @@ static bool load_pool(struct pool *p, const struct json_node *root)
         json_bool(json_get(root, "autoScaling"), &p->info.settings.auto_scaling);
         for (const char *const *name = numbers; *name; name++)
                 json_u64(json_get(root, *name), number_at(p, *name));
+        load_class(p, root);
         char *text = spec ? strndup(spec->text, spec->len) : NULL;
         return text && pool_set_spec(p, text, spec->len, &e) == 0 && pool_settings_check(&p->info.settings, &e) == 0;
 }

@@ -168,20 +168,20 @@ static void merge_limits(struct limits *to, const struct limits *from)
         to->wanted |= from->wanted;
 }
 
-int sandbox_claim_check(const struct sandboxes *all, const struct spec *spec, const struct sandbox_claim *c, struct err *e)
+int sandbox_claim_check(const struct sandboxes *all, const char *class, const struct spec *spec, const struct sandbox_claim *c,
+                        struct err *e)
 {
-        const char *name = strcmp(spec->runtime, "auto") == 0 ? "native" : spec->runtime;
-        const struct ipc_class *class = class_find(all, name);
+        const struct ipc_class *is = class_find(all, class);
         struct limits to = spec->limits;
 
-        if (class && !(class->can & 1U << CAN_CHANGE_LIMITS) && c->limits.wanted) {
-                err_set(e, ERR_INVALID_SPEC, 0, "a sandbox of runtime class '%s' keeps the limits that it was started with", name);
+        if (is && !(is->can & 1U << CAN_CHANGE_LIMITS) && c->limits.wanted) {
+                err_set(e, ERR_INVALID_SPEC, 0, "a sandbox of runtime class '%s' keeps the limits that it was started with", class);
                 return err_hint(e, "claim without limits, or from a pool whose template has the ones you need");
         }
-        uint32_t missing = class ? limits_missing(&c->limits, class->limits) & c->limits.wanted : 0;
+        uint32_t missing = is ? limits_missing(&c->limits, is->limits) & c->limits.wanted : 0;
         if (missing) {
                 err_set(e, ERR_NOT_SUPPORTED, 0, "resourceLimits.%s: runtime class '%s' cannot keep it",
-                        limit_table[__builtin_ctz(missing)].field, spec->runtime);
+                        limit_table[__builtin_ctz(missing)].field, class);
                 return err_hint(e, "leave it out; creto-runtime runtimes says what each class keeps");
         }
         merge_limits(&to, &c->limits);
@@ -208,15 +208,15 @@ static struct image_answer image_of(const struct setup *s)
 /* A claim that wants more than the template must find it on this host. */
 static int admit_change(struct sandbox *sb, const struct limits *to, struct err *e)
 {
-        const struct limits now = limits_outside(sb->setup.runtime, &sb->limits), then = limits_outside(sb->setup.runtime, to);
         struct sandboxes *all = sb->all;
+        const struct limits before = class_promise(all, sb->choice.name, &sb->limits), after = class_promise(all, sb->choice.name, to);
         const char *resource;
 
         host_look(all);
-        admission_remove(&all->promised, &now);
+        admission_remove(&all->promised, &before);
         all->promised.of_owner = 0;
-        int r = admission_check(&all->config.rules, &all->host, &all->promised, &then, &resource, e);
-        admission_add(&all->promised, r == 0 ? &then : &now);
+        int r = admission_check(&all->config.rules, &all->host, &all->promised, &after, &resource, e);
+        admission_add(&all->promised, r == 0 ? &after : &before);
         return r;
 }
 

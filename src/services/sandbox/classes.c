@@ -1,16 +1,23 @@
 /*
- * Runtime classes as the daemon sees them: which there are is the warden's to say; which of them are drained is the operator's, and is remembered.
+ * Runtime classes as the daemon sees them: which there are is the warden's to say; which of them are drained is the operator's, and is remembered. And the class
+ * that a sandbox gets.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/clock.h"
+#include "base/str.h"
 #include "base/text.h"
 #include "domain/classes.h"
+#include "domain/vmm.h"
 #include "services/sandbox/internal.h"
 #include "wire/json.h"
 
 #define DRAINED_KEY "runtimes/drained"
+
+enum { FRESH_MS = 2000 };
 
 const struct ipc_classes *sandboxes_classes(const struct sandboxes *all)
 {
@@ -33,6 +40,23 @@ struct look {
         void *ctx;
 };
 
+/* What a class needs of the host, besides its engine. */
+static void check_requires(struct sandboxes *all)
+{
+        for (uint32_t i = 0; i < all->classes.count; i++) {
+                struct ipc_class *c = &all->classes.of[i];
+                const struct runtime_class *is = classes_find(all->config.table, c->name);
+
+                for (unsigned k = 0; is && k < is->require_count && c->available; k++) {
+                        if (access(is->requires[k], F_OK) == 0)
+                                continue;
+                        c->available = 0;
+                        snprintf(c->reason, sizeof(c->reason), "runtime class '%s': %s is not here", is->name, is->requires[k]);
+                        snprintf(c->hint, sizeof(c->hint), "it is in runtime.%s.requires of the configuration", is->name);
+                }
+        }
+}
+
 static void on_classes(void *ctx, const struct link_answer *a)
 {
         struct look *l = ctx;
@@ -40,6 +64,7 @@ static void on_classes(void *ctx, const struct link_answer *a)
         if (a->classes) {
                 l->all->classes = *a->classes;
                 machine_describe(l->all);
+                check_requires(l->all);
         }
         l->done(l->ctx);
         free(l);
@@ -55,7 +80,16 @@ void sandboxes_look_classes(struct sandboxes *all, void (*done)(void *ctx), void
                 return;
         }
         *l = (struct look){ all, done, ctx };
+        all->classes_ms = clock_ms(CLOCK_MONOTONIC);
         link_classes(all->link, on_classes, l);
+}
+
+void sandboxes_freshen_classes(struct sandboxes *all, void (*done)(void *ctx), void *ctx)
+{
+        if (clock_ms(CLOCK_MONOTONIC) - all->classes_ms < FRESH_MS)
+                done(ctx);
+        else
+                sandboxes_look_classes(all, done, ctx);
 }
 
 /* ---- may it be used ---- */
@@ -75,16 +109,141 @@ bool sandboxes_drained(const struct sandboxes *all, const char *class)
 
 int sandboxes_class_check(const struct sandboxes *all, const char *class, struct err *e)
 {
-        const char *name = strcmp(class, "auto") == 0 ? "native" : class;
-
-        if (all->classes.count > 0 && !class_find(all, name)) {
-                err_set(e, ERR_INVALID_SPEC, 0, "there is no runtime class '%s'", name);
-                return err_hint(e, "creto-runtime runtimes lists them");
-        }
-        if (!sandboxes_drained(all, name))
+        if (!sandboxes_drained(all, class))
                 return 0;
-        err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s' is drained: it takes no new sandboxes", name);
-        return err_hint(e, "creto-runtime enable --runtime %s", name);
+        err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s' is drained: it takes no new sandboxes", class);
+        return err_hint(e, "creto-runtime enable --runtime %s", class);
+}
+
+/* ---- which one ---- */
+
+static void look(void *ctx, const char *name, struct choice_class *out)
+{
+        const struct sandboxes *all = ctx;
+        const struct ipc_class *is = class_find(all, name);
+        char before[CLASS_NAME_MAX + 32];
+
+        *out = (struct choice_class){ .known = is || all->classes.count == 0,
+                                      .drained = sandboxes_drained(all, name),
+                                      .limits = UINT32_MAX };
+        snprintf(out->reason, sizeof(out->reason), "creto-warden has not named it yet");
+        if (!is)
+                return;
+        out->available = is->available;
+        out->limits = is->limits;
+        snprintf(before, sizeof(before), "runtime class '%s': ", name);
+        snprintf(out->reason, sizeof(out->reason), "%s", is->reason + (str_has_prefix(is->reason, before) ? strlen(before) : 0));
+}
+
+static struct choice_world world(const struct sandboxes *all)
+{
+        return (struct choice_world){ all->config.policy, look, (void *)(uintptr_t)all };
+}
+
+int sandboxes_choose(const struct sandboxes *all, const struct spec *spec, struct choice *out, struct err *e)
+{
+        const struct choice_world w = world(all);
+        const struct choice_wish wish = { spec->runtime, spec->trust, spec->allow_fallback, spec->limits.wanted };
+
+        return choice_make(&w, &wish, out, e);
+}
+
+void class_set(struct sandbox *sb, const struct choice *choice)
+{
+        sb->choice = *choice;
+        sb->info.runtime = sb->choice.name;
+        sb->info.choice = &sb->choice;
+}
+
+struct limits class_promise(const struct sandboxes *all, const char *class, const struct limits *l)
+{
+        const struct runtime_class *is = classes_find(all->config.table, class);
+        struct limits out = limits_outside(class, l);
+
+        if (is && out.value[LIMIT_MEMORY] != LIMIT_UNLIMITED)
+                out.value[LIMIT_MEMORY] += is->overhead;
+        return out;
+}
+
+/* Of the next class that may: can it be had with this spec? */
+static bool try_next(struct sandbox *sb, const char *why)
+{
+        const struct choice_world w = world(sb->all);
+        struct choice next = sb->choice;
+        struct err e;
+
+        while (choice_next(&w, sb->limits.wanted, why, &next)) {
+                int r = vmm_is_class(next.name) ? machine_check(sb->all, next.name, &sb->limits, &e)
+                        : sb->vcpus             ? machine_needed(next.name, &e)
+                                                : 0;
+
+                if (r == 0) {
+                        sandbox_promise(sb, false);
+                        class_set(sb, &next);
+                        sandbox_promise(sb, true);
+                        return true;
+                }
+                why = e.msg;
+        }
+        return false;
+}
+
+bool class_fall_back(struct sandbox *sb, const struct err *why)
+{
+        char text[CHOICE_NOTICE_MAX + 1], before[CLASS_NAME_MAX + 32];
+
+        snprintf(before, sizeof(before), "runtime class '%s': ", sb->choice.name);
+        snprintf(text, sizeof(text), "%.200s", why->msg + (str_has_prefix(why->msg, before) ? strlen(before) : 0));
+        if (why->code != ERR_BACKEND_UNAVAILABLE || !sb->allow_fallback || sb->info.pool[0] || sb->info.state != SANDBOX_CREATING ||
+            !try_next(sb, text))
+                return false;
+        sb->offered = false; /* the next class has an engine of its own */
+        sb->offer[0] = '\0';
+        choice_notice(&sb->choice, text, sizeof(text));
+        sandbox_log(sb, true, text);
+        record_put(sb, NULL, NULL);
+        if (sb->in_warden) {
+                sb->remaking = true;
+                sandbox_end(sb);
+        } else {
+                sandbox_make(sb);
+        }
+        return true;
+}
+
+void class_say_fallback(const struct sandbox *sb, struct err *e)
+{
+        const struct choice_world w = world(sb->all);
+
+        if (e->code == ERR_BACKEND_UNAVAILABLE && !sb->allow_fallback && !sb->info.pool[0])
+                choice_hint(&w, sb->choice.name, e);
+}
+
+void class_was_cold(struct sandboxes *all, const char *class, double ms)
+{
+        unsigned i = 0;
+
+        while (i < CLASSES_MAX - 1 && all->cold[i].name[0] && strcmp(all->cold[i].name, class) != 0)
+                i++;
+        all->cold[i].ms = all->cold[i].name[0] ? all->cold[i].ms * 0.8 + ms * 0.2 : ms;
+        snprintf(all->cold[i].name, sizeof(all->cold[i].name), "%s", class);
+}
+
+void sandboxes_class_facts(const struct sandboxes *all, const char *class, struct sandbox_class_facts *out)
+{
+        const struct choice_world w = world(all);
+        const struct choice_wish nothing = { .runtime = CLASS_AUTO };
+        struct choice normal;
+        struct err e;
+
+        *out = (struct sandbox_class_facts){ .table = classes_find(all->config.table, class), .cold_ms = -1 };
+        for (unsigned i = 0; i < TRUST_LEVELS; i++)
+                if (all->config.policy->trust[i][0] && strcmp(all->config.policy->trust[i], class) == 0)
+                        out->trust |= 1U << i;
+        out->is_default = choice_make(&w, &nothing, &normal, &e) == 0 && strcmp(normal.name, class) == 0;
+        for (unsigned i = 0; i < CLASSES_MAX; i++)
+                if (strcmp(all->cold[i].name, class) == 0)
+                        out->cold_ms = all->cold[i].ms;
 }
 
 /* ---- drained ones ---- */

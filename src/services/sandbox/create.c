@@ -220,8 +220,33 @@ void sandbox_attach(struct sandbox *sb)
 
 /* ---- ready ---- */
 
+static void tell_spawned(struct sandbox *sb)
+{
+        char detail[512];
+        struct wbuf w = wbuf_over(detail, sizeof(detail) - 1);
+        struct json_put j = json_put_over(&w);
+
+        json_put_object(&j);
+        json_put_key(&j, "runtimeClass");
+        json_put_string(&j, sb->choice.name);
+        json_put_key(&j, "requestedRuntimeClass");
+        json_put_string(&j, sb->choice.requested);
+        if (sb->offered) {
+                json_put_key(&j, "engine");
+                json_put_string(&j, "offered");
+        }
+        if (sb->choice.why[0]) {
+                json_put_key(&j, "reason");
+                json_put_string(&j, sb->choice.why);
+        }
+        json_put_end(&j);
+        detail[w.bad ? 0 : w.len] = '\0';
+        sandbox_event(sb, "SandboxSpawned", sb->request_id, detail[0] ? detail : NULL);
+}
+
 void sandbox_ready(struct sandbox *sb)
 {
+        double ms = (double)(clock_ms(CLOCK_MONOTONIC) - sb->born_ms);
         enum sandbox_state next;
 
         if (!lifecycle_step(sb->info.state, SANDBOX_EV_CREATED, &next))
@@ -234,9 +259,9 @@ void sandbox_ready(struct sandbox *sb)
         sandbox_set_state(sb, next);
         record_put(sb, NULL, NULL);
         if (!sb->background)
-                sb->all->config.count(sb->all->config.ctx, SANDBOX_COUNT_SPAWNED, sb->info.runtime,
-                                      (double)(clock_ms(CLOCK_MONOTONIC) - sb->born_ms) / 1000);
-        sandbox_event(sb, "SandboxSpawned", sb->request_id, NULL);
+                sb->all->config.count(sb->all->config.ctx, SANDBOX_COUNT_SPAWNED, sb->info.runtime, ms / 1000);
+        class_was_cold(sb->all, sb->info.runtime, ms);
+        tell_spawned(sb);
         sandbox_touch(sb);
         waiters_tell(sb, &sb->creating, NULL);
         claim_greeted(sb);
@@ -275,10 +300,15 @@ static void on_spawned(void *ctx, const struct link_answer *a)
                 e = *a->error;
                 if (e.code == ERR_IMAGE_NOT_FOUND)
                         image_cache_drop(sb->all->images, sb->setup.image);
+                if (!a->lost && class_fall_back(sb, &e))
+                        return;
+                if (!a->lost)
+                        class_say_fallback(sb, &e);
                 sandbox_failed(sb, &e);
                 return;
         }
         sb->listed = true;
+        sb->offer[0] = '\0';
         if (sb->info.state != SANDBOX_CREATING) { /* ended meanwhile; TERMINATE follows behind our SPAWN */
                 close(a->fd);
                 return;
@@ -292,7 +322,7 @@ static void on_spawned(void *ctx, const struct link_answer *a)
 static void ask_warden(struct sandbox *sb, const struct image_answer *image)
 {
         static struct ipc_spawn req;
-        const struct limits limits = limits_outside(sb->setup.runtime, &sb->limits);
+        const struct limits limits = limits_outside(sb->choice.name, &sb->limits);
 
         memset(&req, 0, sizeof(req));
         snprintf(req.id, sizeof(req.id), "%s", sb->info.id);
@@ -303,8 +333,9 @@ static void ask_warden(struct sandbox *sb, const struct image_answer *image)
         memcpy(req.limits, limits.value, sizeof(req.limits));
         req.root = image ? IPC_ROOT_LAYERS : IPC_ROOT_HOST;
         req.layer_count = image ? image->layer_count : 0;
-        snprintf(req.class, sizeof(req.class), "%s", is_machine(sb) ? "native" : sb->setup.runtime);
+        snprintf(req.class, sizeof(req.class), "%s", is_machine(sb) ? "native" : sb->choice.name);
         req.flags = sb->background ? IPC_SPAWN_BACKGROUND : 0;
+        memcpy(req.offer, sb->offer, sizeof(req.offer));
         for (uint32_t i = 0; i < req.layer_count; i++)
                 memcpy(req.layers[i], image->layers[i], sizeof(req.layers[i]));
         if (is_machine(sb))
@@ -351,6 +382,13 @@ static void on_image(void *ctx, const struct image_answer *image, const struct e
 
 void sandbox_make(struct sandbox *sb)
 {
+        struct err e;
+
+        if (sb->offered && !sb->offer[0]) {
+                err_set(&e, ERR_BACKEND_UNAVAILABLE, 0, "the engine that was offered for it is gone with the service that knew its word");
+                sandbox_failed(sb, &e);
+                return;
+        }
         image_find(sb->all->images, sb->setup.image, sb->pull, on_image, sb);
 }
 
@@ -403,7 +441,7 @@ char *sandbox_spec_text(const struct spec *spec, size_t *len)
         struct wbuf w = text_new();
         struct json_put j = json_put_over(&w);
 
-        spec_json_put(&j, spec, strcmp(spec->runtime, "auto") == 0 ? "native" : spec->runtime);
+        spec_json_put(&j, spec);
         return text_take(&w, len);
 }
 
@@ -430,28 +468,56 @@ static int leave_a_place(struct sandboxes *all, const struct limits *l, const ch
         return err_hint(e, "end sandboxes, or let the pool be smaller");
 }
 
-static int admit(struct sandboxes *all, const struct sandbox_request *req, struct err *e)
+/* An engine that is taken once makes one sandbox, once. */
+static int check_offer(const struct sandbox_request *req, struct err *e)
 {
-        const struct limits takes = limits_outside(req->spec->runtime, &req->spec->limits);
+        if (!req->spec->engine_offer || (!req->pool && req->spec->restart == SPEC_RESTART_NEVER))
+                return 0;
+        err_set(e, ERR_INVALID_SPEC, 0, "spec.engineOffer: an engine is offered for one sandbox, made once");
+        return err_hint(e, "leave out restartPolicy; for more than one, a class of its own ([runtime.NAME] of the configuration)");
+}
+
+static int choose(struct sandboxes *all, const struct sandbox_request *req, struct choice *out, struct err *e)
+{
+        if (check_offer(req, e) < 0)
+                return -(int)e->code;
+        if (req->choice)
+                *out = *req->choice;
+        if ((req->choice ? sandboxes_class_check(all, out->name, e) : sandboxes_choose(all, req->spec, out, e)) < 0)
+                return -(int)e->code;
+        if (vmm_is_class(out->name))
+                return machine_check(all, out->name, &req->spec->limits, e);
+        return req->spec->hw_config ? machine_needed(out->name, e) : 0;
+}
+
+static int admit(struct sandboxes *all, const struct sandbox_request *req, const struct limits *promise, struct err *e)
+{
         const char *resource;
 
-        if (spec_check_hw(req->spec, e) < 0 || (vmm_is_class(req->spec->runtime) && machine_check(all, req->spec, e) < 0))
-                return -(int)e->code;
-        if (sandboxes_class_check(all, req->spec->runtime, e) < 0)
-                return -(int)e->code;
         host_look(all);
         all->promised.of_owner = req->pool ? 0 : sandboxes_of_owner(all, req->owner);
-        if (admission_check(&all->config.rules, &all->host, &all->promised, &takes, &resource, e) == 0 &&
-            (!req->background || leave_a_place(all, &takes, &resource, e) == 0))
+        if (admission_check(&all->config.rules, &all->host, &all->promised, promise, &resource, e) == 0 &&
+            (!req->background || leave_a_place(all, promise, &resource, e) == 0))
                 return 0;
         all->config.count(all->config.ctx, SANDBOX_COUNT_REFUSED, resource, 1);
         return -(int)e->code;
 }
 
+/* Takes `spec`. */
 static struct sandbox *begin(struct sandboxes *all, const struct sandbox_request *req, char *spec, size_t len, struct err *e)
 {
-        char id[IPC_ID_MAX + 1];
+        char id[IPC_ID_MAX + 1], notice[CHOICE_NOTICE_MAX + 1];
+        struct choice choice;
 
+        if (choose(all, req, &choice, e) < 0) {
+                free(spec);
+                return NULL;
+        }
+        const struct limits promise = class_promise(all, choice.name, &req->spec->limits);
+        if (admit(all, req, &promise, e) < 0) {
+                free(spec);
+                return NULL;
+        }
         make_id(id);
         struct sandbox *sb = sandbox_new(all, id, req->owner);
         if (!sb) {
@@ -459,6 +525,7 @@ static struct sandbox *begin(struct sandboxes *all, const struct sandbox_request
                 err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
                 return NULL;
         }
+        class_set(sb, &choice);
         sb->spec_json = spec;
         sb->info.spec = spec;
         sb->info.spec_len = len;
@@ -468,23 +535,24 @@ static struct sandbox *begin(struct sandboxes *all, const struct sandbox_request
         snprintf(sb->info.pool, sizeof(sb->info.pool), "%s", req->pool ? req->pool : "");
         sandbox_set_key(sb, req->key ? req->key : "");
         snprintf(sb->request_id, sizeof(sb->request_id), "%s", req->request_id ? req->request_id : "");
+        sb->offered = req->spec->engine_offer != NULL;
+        snprintf(sb->offer, sizeof(sb->offer), "%s", sb->offered ? req->spec->engine_offer : "");
         if (setup_make(sb, req->spec, NULL, e) < 0) {
                 sandbox_free(sb);
                 return NULL;
         }
         sandbox_promise(sb, true);
+        choice_notice(&choice, notice, sizeof(notice));
+        if (notice[0] && !req->pool)
+                sandbox_log(sb, false, notice);
         return sb;
 }
 
 static void create_now(struct sandboxes *all, const struct sandbox_request *req, char *spec, size_t len, sandbox_done_fn *done, void *ctx)
 {
-        struct sandbox *sb = NULL;
         struct err e;
+        struct sandbox *sb = begin(all, req, spec, len, &e);
 
-        if (admit(all, req, &e) < 0)
-                free(spec);
-        else
-                sb = begin(all, req, spec, len, &e);
         if (sb && !waiter_add(&sb->creating, done, ctx)) {
                 err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
                 sandbox_failed(sb, &e);
@@ -503,10 +571,6 @@ int sandbox_create_pooled(struct sandboxes *all, const struct sandbox_request *r
 
         if (!spec)
                 return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
-        if (admit(all, req, e) < 0) {
-                free(spec);
-                return -(int)e->code;
-        }
         struct sandbox *sb = begin(all, req, spec, len, e);
         if (!sb)
                 return -(int)e->code;

@@ -26,7 +26,7 @@ struct setup {
         const char *const *command; /* entrypoint and cmd of the image in one */
         size_t label_count, entrypoint_count;
         struct spec_prewarm prewarm;
-        const char *image, *runtime, *cwd, *user; /* cwd, user: of the spec, else of the image, else NULL */
+        const char *image, *cwd, *user; /* cwd, user: of the spec, else of the image, else NULL */
 };
 
 struct sandbox {
@@ -34,6 +34,7 @@ struct sandbox {
         struct sandbox *next, *prev, *chain, *key_chain;
         struct sandbox_info info;
         struct setup setup;
+        struct choice choice; /* of its class */
         struct limits limits;
         unsigned vcpus;      /* of a virtual machine; 0: as limits say */
         uint64_t root_known; /* what its image is made of, as a number; 0: not known, or it has none */
@@ -43,7 +44,9 @@ struct sandbox {
         char request_id[SANDBOX_REQUEST_MAX + 1];
         uint64_t ttl_ms, idle_ms;
         enum spec_restart restart;
-        bool pull;
+        bool pull, allow_fallback;
+        bool offered;                     /* made by an engine that root offered for it */
+        char offer[IPC_OFFER_HEX + 1];    /* the word, until it is made */
         uint64_t born_ms;                 /* CLOCK_MONOTONIC, of this daemon's request */
         uint64_t expires_boot, idle_boot; /* CLOCK_BOOTTIME; 0: none */
         bool promised;                    /* counted by admission */
@@ -98,6 +101,11 @@ struct sandboxes {
         bool drained, listed;
         struct ipc_classes classes;
         char drained_classes[CLASSES_MAX][CLASS_NAME_MAX + 1];
+        uint64_t classes_ms; /* CLOCK_MONOTONIC: when the warden was asked */
+        struct {
+                char name[CLASS_NAME_MAX + 1];
+                double ms;
+        } cold[CLASSES_MAX];
         uint32_t list_seen;
         uint64_t listed_ms; /* CLOCK_MONOTONIC: since when it is */
         char boot_id[BOOT_ID_MAX + 1];
@@ -136,6 +144,14 @@ int record_spec(const struct sandbox *sb, struct spec *spec, char **arena, struc
 /* As the warden has said it; NULL where there is none of that name, or nothing was said yet. */
 const struct ipc_class *class_find(const struct sandboxes *all, const char *name);
 void classes_load(struct sandboxes *all);
+void class_set(struct sandbox *sb, const struct choice *choice);
+/* What admission counts: the limits, and what the class needs beside them. */
+struct limits class_promise(const struct sandboxes *all, const char *class, const struct limits *l);
+/* Its class could not make it: true where another one may, and will. */
+bool class_fall_back(struct sandbox *sb, const struct err *why);
+/* What a class that failed could be replaced by, were it allowed. */
+void class_say_fallback(const struct sandbox *sb, struct err *e);
+void class_was_cold(struct sandboxes *all, const char *class, double ms);
 
 /* ---- setup.c ---- */
 struct image_answer;
@@ -169,7 +185,9 @@ bool is_machine(const struct sandbox *sb);
 /* Puts their classes into the list that the warden has sent, which makes nothing but native sandboxes for them. */
 void machine_describe(struct sandboxes *all);
 /* Can there be such a machine? */
-int machine_check(const struct sandboxes *all, const struct spec *spec, struct err *e);
+int machine_check(const struct sandboxes *all, const char *class, const struct limits *l, struct err *e);
+/* INVALID_SPEC: the class is none of machines, and has no vm.hwConfig. */
+int machine_needed(const char *class, struct err *e);
 /* What a sandbox of that class with these limits takes of the host: of a machine, the limits of the native sandbox around it. */
 struct limits limits_outside(const char *runtime, const struct limits *inside);
 /* What is special of the native sandbox around it. */

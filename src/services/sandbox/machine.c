@@ -9,7 +9,7 @@
 
 bool is_machine(const struct sandbox *sb)
 {
-        return vmm_is_class(sb->setup.runtime);
+        return vmm_is_class(sb->choice.name);
 }
 
 static void describe(const struct vm_assets *a, enum vmm vmm, uint32_t limits, struct ipc_class *c)
@@ -40,14 +40,20 @@ void machine_describe(struct sandboxes *all)
                 describe(all->config.vm, (enum vmm)i, native->limits, &all->classes.of[all->classes.count++]);
 }
 
-int machine_check(const struct sandboxes *all, const struct spec *spec, struct err *e)
+int machine_check(const struct sandboxes *all, const char *class, const struct limits *l, struct err *e)
 {
-        enum vmm vmm = vmm_of(spec->runtime);
+        enum vmm vmm = vmm_of(class);
         struct limits outside;
 
         if (vm_available(all->config.vm, vmm, e) < 0)
                 return -(int)e->code;
-        return vm_limits(vmm, &spec->limits, &outside, e);
+        return vm_limits(vmm, l, &outside, e);
+}
+
+int machine_needed(const char *class, struct err *e)
+{
+        err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s' is no virtual machine, and has no vm.hwConfig (--vcpus)", class);
+        return err_hint(e, "name a class that is one (--runtime qemu), or use resourceLimits alone");
 }
 
 struct limits limits_outside(const char *runtime, const struct limits *inside)
@@ -72,7 +78,7 @@ void machine_spawn(struct sandbox *sb, struct ipc_spawn *req)
                 req->flags |= IPC_SPAWN_BESIDE;
                 sb->root_known = h;
         }
-        if (sb->all->config.vm->vmms[vmm_of(sb->setup.runtime)].kvm)
+        if (sb->all->config.vm->vmms[vmm_of(sb->choice.name)].kvm)
                 req->flags |= IPC_SPAWN_KVM;
 }
 
@@ -90,7 +96,8 @@ static void on_stream(void *ctx, int fd)
 
 static void on_failed(void *ctx, const struct err *e)
 {
-        sandbox_failed(ctx, e);
+        if (!class_fall_back(ctx, e))
+                sandbox_failed(ctx, e);
 }
 
 static void on_lost(void *ctx, const struct err *e)
@@ -103,7 +110,7 @@ void machine_begin(struct sandbox *sb, int stream)
         static const struct vm_events events = { on_stream, on_failed, on_lost };
         const struct vm_config config = { .loop = sb->all->config.loop,
                                           .assets = sb->all->config.vm,
-                                          .vmm = vmm_of(sb->setup.runtime),
+                                          .vmm = vmm_of(sb->choice.name),
                                           .cpus = sb->vcpus,
                                           .image = has_image(sb),
                                           .root = sb->root_known,

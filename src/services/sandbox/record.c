@@ -77,6 +77,11 @@ static void put_record(struct json_put *j, const struct sandbox *sb)
         put_number(j, "expires", s->expires_ms);
         put_number(j, "expiresBoot", sb->expires_boot);
         put_number(j, "pausedBoot", sb->paused_boot);
+        json_put_key(j, "offered");
+        json_put_bool(j, sb->offered);
+        put_string(j, "class", sb->choice.name);
+        put_string(j, "requestedClass", sb->choice.requested);
+        put_string(j, "classWhy", sb->choice.why);
         put_string(j, "missing", s->missing);
         put_number(j, "failure", s->failure);
         put_string(j, "failureText", s->failure_text);
@@ -228,6 +233,21 @@ static int load_setup(struct sandbox *sb, const struct json_node *root, size_t l
         return r;
 }
 
+/* Records of before there was a choice have the class in their spec. */
+static void load_class(struct sandbox *sb, const struct json_node *root)
+{
+        const struct json_node *spec = json_get(root, "spec");
+        struct choice c = { .why = "" };
+
+        if (!json_str(json_get(root, "class"), c.name, sizeof(c.name)) && !json_str(json_get(spec, "runtimeClass"), c.name, sizeof(c.name)))
+                snprintf(c.name, sizeof(c.name), "native");
+        if (!json_str(json_get(root, "requestedClass"), c.requested, sizeof(c.requested)))
+                snprintf(c.requested, sizeof(c.requested), "%s", c.name);
+        json_str(json_get(root, "classWhy"), c.why, sizeof(c.why));
+        class_set(sb, &c);
+        json_bool(json_get(root, "offered"), &sb->offered);
+}
+
 static bool same_boot(const struct sandbox *sb, const struct json_node *root)
 {
         return json_str_is(json_get(root, "boot"), sb->all->boot_id);
@@ -292,6 +312,7 @@ static bool load_one(void *ctx, const struct store_kv *kv)
                 sandbox_free(sb);
                 return true;
         }
+        load_class(sb, nodes);
         load_state(sb, nodes);
         return true;
 }

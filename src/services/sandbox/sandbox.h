@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/loop.h"
 #include "domain/admission.h"
+#include "domain/choice.h"
 #include "domain/lifecycle.h"
 #include "domain/outcome.h"
 #include "domain/spec.h"
@@ -52,7 +53,9 @@ struct sandboxes_config {
         struct store *store;
         struct events *events;
         const char *warden_socket, *state_dir;
-        const struct vm_assets *vm; /* what virtual machines are made of */
+        const struct vm_assets *vm;         /* what virtual machines are made of */
+        const struct classes *table;        /* as configured: what a class needs of the host */
+        const struct choice_policy *policy; /* which class a request gets */
         unsigned prepared;
         struct admission_rules rules;
         unsigned execs_max;     /* at once, each sandbox */
@@ -79,8 +82,21 @@ bool sandboxes_drained(const struct sandboxes *all, const char *class);
 /* The runtime classes as the warden last named them; none before it has. Looking again asks it; `done` is called in any case, perhaps at once. */
 const struct ipc_classes *sandboxes_classes(const struct sandboxes *all);
 void sandboxes_look_classes(struct sandboxes *all, void (*done)(void *ctx), void *ctx);
-/* INVALID_SPEC where there is none of that name, BACKEND_UNAVAILABLE where it is drained. Whether its engine is there, the warden says when it makes one. */
+/* The same where the last look was a while ago; else `done` is called at once. */
+void sandboxes_freshen_classes(struct sandboxes *all, void (*done)(void *ctx), void *ctx);
+/* BACKEND_UNAVAILABLE where the class, which was chosen before, is drained. */
 int sandboxes_class_check(const struct sandboxes *all, const char *class, struct err *e);
+/* As choice_make(), with what is known here. */
+int sandboxes_choose(const struct sandboxes *all, const struct spec *spec, struct choice *out, struct err *e);
+
+/* What the operator has laid down about a class, and what was seen of it. */
+struct sandbox_class_facts {
+        const struct runtime_class *table; /* NULL: nothing is configured */
+        uint32_t trust;                    /* levels that lead to it: bits */
+        bool is_default;                   /* where nothing is asked for, at this moment */
+        double cold_ms;                    /* from the request to Ready, the last ones more than those before; below 0: none yet */
+};
+void sandboxes_class_facts(const struct sandboxes *all, const char *class, struct sandbox_class_facts *out);
 /* Is it a name of an image, of a kind that a service can have? Whether it is there is not known here. */
 int sandboxes_image_check(const char *ref, struct err *e);
 
@@ -111,7 +127,8 @@ struct sandbox_info {
         const char *spec; /* JSON */
         size_t spec_len;
         const char *image;
-        const char *runtime;       /* the class */
+        const char *runtime; /* the class */
+        const struct choice *choice;
         const char *const *labels; /* K=V */
         size_t label_count;
         char missing[160]; /* defaults that are not enforced, "memory, cpu" */
@@ -138,8 +155,9 @@ struct sandbox_request {
         const char *request_id; /* may be NULL */
         const char *key;        /* idempotency key, or NULL */
         const struct spec *spec;
-        const char *pool; /* sandbox_create_pooled(): whose; else NULL */
-        bool background;  /* nobody waits for it: it gives way to what somebody waits for */
+        const char *pool;            /* sandbox_create_pooled(): whose; else NULL */
+        const struct choice *choice; /* likewise: the pool's class */
+        bool background;             /* nobody waits for it: it gives way to what somebody waits for */
 };
 
 /* Answers when it is Ready. A request with the same owner and key as an earlier one answers with the sandbox of that one. */
@@ -193,8 +211,9 @@ bool sandbox_claimable(const struct sandbox *sb);
 /* RESOURCE_EXHAUSTED where the owner has as many sandboxes as one may have. */
 int sandboxes_may_own_more(const struct sandboxes *all, const char *owner, struct err *e);
 
-/* INVALID_SPEC where the limits of the claim cannot be had from a sandbox with those of `spec`; NOT_SUPPORTED where its class cannot keep one. */
-int sandbox_claim_check(const struct sandboxes *all, const struct spec *spec, const struct sandbox_claim *c, struct err *e);
+/* INVALID_SPEC where the limits of the claim cannot be had from a sandbox of that class with those of `spec`. */
+int sandbox_claim_check(const struct sandboxes *all, const char *class, const struct spec *spec, const struct sandbox_claim *c,
+                        struct err *e);
 
 /* Makes it the owner's: recorded first, then made what the claim wants it to be, then said to its creto-init, which takes one claim in its life. Answers when that
  * has agreed: whoever finds it bound finds it complete. With an error it is not claimed: where it is still claimable the claim was refused and nothing has changed,

@@ -178,7 +178,7 @@ void sandbox_forget(struct sandbox *sb)
 
 void sandbox_promise(struct sandbox *sb, bool promised)
 {
-        const struct limits takes = limits_outside(sb->setup.runtime, &sb->limits);
+        const struct limits takes = class_promise(sb->all, sb->choice.name, &sb->limits);
 
         if (sb->promised != promised)
                 (promised ? admission_add : admission_remove)(&sb->all->promised, &takes);
@@ -341,11 +341,6 @@ static void on_list(void *ctx, const struct link_answer *a)
                 settle(all);
 }
 
-static void classes_known(void *ctx)
-{
-        (void)ctx;
-}
-
 static void nothing(void *ctx)
 {
         (void)ctx;
@@ -363,7 +358,6 @@ static void on_up(void *ctx, const struct ipc_hello_ok *hello)
         all->config.log(all->config.ctx, false, NULL, "creto-warden answers");
         sandboxes_look_classes(all, nothing, NULL);
         link_list(all->link, 0, on_list, all);
-        sandboxes_look_classes(all, classes_known, all);
 }
 
 static void on_down(void *ctx, const char *why)

@@ -62,7 +62,6 @@ static void pack_setup(struct packer *p, struct setup *s, const struct spec *spe
         s->label_count = spec->label_count;
         s->entrypoint_count = entry->count;
         s->image = pack(p, spec->image);
-        s->runtime = pack(p, strcmp(spec->runtime, "auto") == 0 ? "native" : spec->runtime);
         s->cwd = cwd ? pack(p, cwd) : NULL;
         s->user = user ? pack(p, user) : NULL;
 }
@@ -86,8 +85,8 @@ int setup_make(struct sandbox *sb, const struct spec *spec, const struct image_a
         sb->ttl_ms = spec->ttl_ms;
         sb->idle_ms = spec->idle_ms;
         sb->restart = spec->restart;
+        sb->allow_fallback = spec->allow_fallback;
         sb->info.image = s.image;
-        sb->info.runtime = s.runtime;
         sb->info.labels = s.labels;
         sb->info.label_count = s.label_count;
         return 0;

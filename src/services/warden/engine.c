@@ -1,6 +1,7 @@
 #include "services/warden/engine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "base/clock.h"
@@ -29,6 +30,15 @@ static int open_engine(const struct runtime_class *class, const char *binary, bo
                                         : class_hint(class, binary));
 }
 
+/* Looked at now: it may have been given away since it was opened. */
+static int take_offered(int offered, struct stat *st, struct err *e)
+{
+        if (fd_is_trusted(offered, false, st))
+                return fcntl(offered, F_DUPFD_CLOEXEC, 3);
+        err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "the engine that was offered is no program that root owns and nobody else may write");
+        return err_hint(e, "chown root and chmod 755 it, if you trust who made it");
+}
+
 static int not_working(const struct runtime_class *class, struct err *e)
 {
         err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': %s %s does not answer as an engine does", class->name, class->binary,
@@ -52,9 +62,9 @@ static void ask(const struct runtime_class *class, int exe, int runtime, struct 
         known->again_ms = clock_ms(CLOCK_MONOTONIC) + AGAIN_MS;
 }
 
-int engine_ready(struct nest *n, const struct runtime_class *class, bool *old, char behind[ENGINE_PATH_MAX], struct err *e)
+int engine_ready(struct nest *n, const struct runtime_class *class, int offered, bool *old, char behind[ENGINE_PATH_MAX], struct err *e)
 {
-        struct nest_engine *known = &n->engines[class - n->config.classes->of];
+        struct nest_engine this_one = { .works = false }, *known = offered >= 0 ? &this_one : &n->engines[class - n->config.classes->of];
         char path[ENGINE_PATH_MAX];
         struct stat st, second = { 0 };
         bool user = n->config.user;
@@ -64,7 +74,7 @@ int engine_ready(struct nest *n, const struct runtime_class *class, bool *old, c
                 return err_hint(e, "use the service, or sudo; an OCI engine does without");
         }
         behind[0] = '\0';
-        auto_fd exe = open_engine(class, class->binary, user, path, &st, e);
+        auto_fd exe = offered >= 0 ? take_offered(offered, &st, e) : open_engine(class, class->binary, user, path, &st, e);
         auto_fd runtime = exe >= 0 && class_runtime(class) ? open_engine(class, class_runtime(class), user, behind, &second, e) : -1;
         if (exe < 0 || (runtime < 0 && class_runtime(class)))
                 return -(int)e->code;

@@ -19,6 +19,7 @@
 #include "base/sys.h"
 #include "domain/spawn.h"
 #include "services/warden/image.h"
+#include "services/warden/offer.h"
 
 enum { QUIET_MS = 4, CLEAR_MS = 2, PEER_AT_ONCE = 64 };
 
@@ -27,6 +28,7 @@ enum peer_state { PEER_NEW, PEER_OPEN };
 struct monitor {
         struct monitor_config config;
         struct nest nest;
+        struct offer_door door;
         bool nest_ready;
         enum peer_state state;
         int epoll;
@@ -49,7 +51,7 @@ struct message {
 
 /* What epoll hands back: the peer, the zygote and creto-image by these, a sandbox by its address, its errand by the next. */
 enum { TAG_ERRAND = 1 };
-static _Alignas(2) char tag_peer, tag_listener, tag_zygote, tag_image, tag_stop;
+static _Alignas(2) char tag_peer, tag_listener, tag_zygote, tag_image, tag_stop, tag_door;
 
 static void log_line(const char *what, const char *detail)
 {
@@ -272,7 +274,13 @@ static struct nest_box *take_order(struct monitor *m, const struct ipc_spawn *re
         struct limits l = { .wanted = req->limits_wanted };
         struct image_hold *hold = NULL;
 
+        auto_fd engine = -1;
+
         if (spawn_check(&rules, req, msg->nfds, &want.class, &want.missing, e) < 0)
+                return NULL;
+        if (req->flags & IPC_SPAWN_ENGINE)
+                engine = msg->fds[--msg->nfds];
+        else if (req->offer[0] && (engine = offer_take(&m->door, req->offer, e)) < 0)
                 return NULL;
         if (nest_find(&m->nest, req->id)) {
                 err_set(e, ERR_SANDBOX_NOT_READY, 0, "a sandbox with id '%s' exists", req->id);
@@ -290,10 +298,12 @@ static struct nest_box *take_order(struct monitor *m, const struct ipc_spawn *re
                         return NULL;
         }
         struct nest_box *b = nest_order(&m->nest, req->id, &want, &l, want.own_ids ? msg->fds[0] : -1, hold, e);
-        if (!b)
+        if (!b) {
                 image_let_go(hold);
-        else
-                msg->nfds = 0;
+                return NULL;
+        }
+        msg->nfds = 0;
+        b->engine = take_fd(&engine);
         return b;
 }
 
@@ -491,7 +501,7 @@ static const struct {
         bool (*run)(struct monitor *m, struct message *msg);
 } permitted[] = {
         { IPC_HELLO, PEER_NEW, 0, 0, on_hello },
-        { IPC_SPAWN, PEER_OPEN, 0, 1, on_spawn },
+        { IPC_SPAWN, PEER_OPEN, 0, 2, on_spawn },
         { IPC_USAGE, PEER_OPEN, 0, 0, on_usage },
         { IPC_TERMINATE, PEER_OPEN, 0, 0, on_terminate },
         { IPC_IMAGE, PEER_OPEN, 2, 2 + IPC_IMAGE_FDS_EXTRA, on_image },
@@ -632,6 +642,8 @@ static bool handle(struct monitor *m, void *tag)
                 return on_zygote(m);
         if (tag == &tag_image)
                 return on_image_done(m);
+        if (tag == &tag_door)
+                return offer_hear(&m->door);
         if (tag == &tag_stop) {
                 m->stopped = true;
                 return false;
@@ -696,7 +708,7 @@ static int begin_serving(struct monitor *m)
 
         if (m->config.listener < 0)
                 return watch(m, m->config.peer, &tag_peer);
-        if (start_nest(m, &e) < 0) {
+        if (start_nest(m, &e) < 0 || offer_open(&m->door, m->config.args.run_dir, &e) < 0) {
                 log_line("cannot start", e.msg);
                 return -1;
         }
@@ -704,7 +716,7 @@ static int begin_serving(struct monitor *m)
                 if (watch(m, b->pidfd, b) < 0)
                         return -1;
         watch_zygote(m);
-        return watch_stop(m) < 0 ? -1 : watch(m, m->config.listener, &tag_listener);
+        return watch_stop(m) < 0 || watch(m, m->door.sock, &tag_door) < 0 ? -1 : watch(m, m->config.listener, &tag_listener);
 }
 
 static bool is_known(void *ctx, pid_t pid)
@@ -744,7 +756,7 @@ static bool turn(struct monitor *m)
 
 int monitor_run(const struct monitor_config *config)
 {
-        struct monitor m = { .config = *config, .image_pidfd = -1, .zygote_watched = -1 };
+        struct monitor m = { .config = *config, .image_pidfd = -1, .zygote_watched = -1, .door.sock = -1 };
 
         m.epoll = epoll_create1(EPOLL_CLOEXEC);
         if (m.epoll < 0 || begin_serving(&m) < 0)

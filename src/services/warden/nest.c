@@ -121,6 +121,7 @@ static struct nest_box *add_box(struct nest *n, const struct limits *l)
         *b = (struct nest_box){
                 .state = NEST_WAITING, .pidfd = -1, .sock = -1, .slot = -1, .root = -1, .limits = *l, .errand.sock = -1, .next = n->boxes
         };
+        b->engine = -1;
         memset(&b->usage, 0xff, sizeof(b->usage));
         n->count[NEST_WAITING]++;
         n->boxes = b;
@@ -732,6 +733,7 @@ bool nest_clear(struct nest *n, struct nest_box *b)
         oci_job_free(b);
         fd_close(&b->sock);
         fd_close(&b->root);
+        fd_close(&b->engine);
         if (!cgroup_destroy(&n->cgroups, &b->group) && ++b->tries < CLEAR_TRIES)
                 return false;
         image_let_go(b->image);

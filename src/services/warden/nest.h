@@ -69,9 +69,10 @@ struct nest_box {
         struct nest_want want;
         uint32_t asked; /* the serial of SPAWN */
         pid_t pid;
-        int pidfd; /* -1: there is no process, as far as is known */
-        int sock;  /* to the embryo, until it is creto-init; of a job, what can be read when there is something to be done */
-        int root;  /* until it is ordered: the directory that is its root, or -1 */
+        int pidfd;  /* -1: there is no process, as far as is known */
+        int sock;   /* to the embryo, until it is creto-init; of a job, what can be read when there is something to be done */
+        int root;   /* until it is ordered: the directory that is its root, or -1 */
+        int engine; /* the one that was offered for it, or -1 */
         int slot;
         int status;   /* wait status, NEST_DEAD */
         bool adopted; /* another warden's child: how it ends is not ours to know */

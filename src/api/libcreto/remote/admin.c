@@ -1,6 +1,7 @@
 /*
  * The service itself: health, API keys, runtime classes.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,6 +118,20 @@ int creto_key_revoke(struct creto_runtime *rt, const char *key_id, struct creto_
         return call_finish(&c, err, NULL);
 }
 
+/* "default, standard" */
+static void take_serves(const struct json_node *class, char *out, size_t cap)
+{
+        const struct json_node *levels = json_get(class, "trustLevels");
+        char level[32];
+        bool yes;
+        size_t n = (size_t)snprintf(out, cap, "%s", json_bool(json_get(class, "default"), &yes) && yes ? "default" : "");
+
+        for (const struct json_node *m = json_first(levels); m && n < cap; m = json_next(levels, m))
+                if (json_str(m, level, sizeof(level)))
+                        n += (size_t)snprintf(out + n, cap - n, "%s%s", n ? ", " : "", level);
+        text_tame(out);
+}
+
 int creto_runtime_list(struct creto_runtime *rt, struct creto_runtime_class **out, size_t *count, char **json, struct creto_error *err)
 {
         auto_doc doc = { 0 };
@@ -140,6 +155,7 @@ int creto_runtime_list(struct creto_runtime *rt, struct creto_runtime_class **ou
                 doc_text(m, "isolation", classes[n].isolation, sizeof(classes[n].isolation));
                 doc_text(m, "version", classes[n].version, sizeof(classes[n].version));
                 doc_text(m, "hint", classes[n].hint, sizeof(classes[n].hint));
+                take_serves(m, classes[n].serves, sizeof(classes[n].serves));
                 classes[n].available = json_bool(json_get(m, "available"), &yes) && yes;
                 classes[n].enabled = json_bool(json_get(m, "enabled"), &yes) && yes;
         }

@@ -73,7 +73,7 @@ static void get_info(const struct json_node *n, struct creto_pool_info *info)
         doc_text(n, "id", info->id, sizeof(info->id));
         doc_text(n, "owner", info->owner, sizeof(info->owner));
         doc_text(n, "state", info->state, sizeof(info->state));
-        doc_text(spec, "runtimeClass", info->runtime, sizeof(info->runtime));
+        doc_text(n, "runtimeClass", info->runtime, sizeof(info->runtime));
         doc_text(spec, "image", info->image, sizeof(info->image));
         doc_text(last, "code", info->error_code, sizeof(info->error_code));
         doc_text(last, "message", info->error_message, sizeof(info->error_message));

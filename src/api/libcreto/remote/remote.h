@@ -39,7 +39,10 @@ struct spec;
 struct json_put;
 /* An object of NAME=value strings; the last of a name counts. */
 int remote_put_pairs(struct json_put *j, const char *key, const char *const *pairs, size_t count, struct err *e);
-int remote_spec(const struct creto_option *options, size_t count, struct spec *spec, struct wbuf *out, struct err *e);
+int remote_spec(const struct remote *rm, const struct creto_option *options, size_t count, struct spec *spec, struct wbuf *out,
+                struct err *e);
+/* Hands the engine at `path` to the warden of that service. */
+int remote_offer(const struct remote *rm, const char *path, char token[IPC_OFFER_HEX + 1], struct err *e);
 /* What a claim binds, as members of the object that is being written. INVALID_SPEC for options that belong to a template. */
 int remote_put_claim(struct json_put *j, const struct creto_option *options, size_t count, struct err *e);
 /* `command`, and that it is left to be attached to. */

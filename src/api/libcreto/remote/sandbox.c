@@ -26,7 +26,7 @@ static void take_words(const struct json_node *list, char *out, size_t cap)
 
         out[0] = '\0';
         for (const struct json_node *m = json_first(list); m && at < cap; m = json_next(list, m)) {
-                char word[64];
+                char word[CHOICE_NOTICE_MAX + 1];
 
                 if (json_str(m, word, sizeof(word)))
                         at += (size_t)snprintf(out + at, cap - at, "%s%s", at ? ", " : "", word);
@@ -42,7 +42,7 @@ int remote_spawn(struct creto_runtime *rt, const struct creto_option *options, s
         char key[IDEMPOTENCY_KEY_CAP];
         struct call c;
 
-        int r = spec ? remote_spec(options, count, spec, &body, e) : err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        int r = spec ? remote_spec(rt->remote, options, count, spec, &body, e) : err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         if (r == 0)
                 sb->timeout_ms = (uint32_t)spec->timeout_ms;
         free(spec);
@@ -58,6 +58,9 @@ int remote_spawn(struct creto_runtime *rt, const struct creto_option *options, s
                 return -(int)e->code;
         doc_text(doc.root, "sandboxId", sb->id, sizeof(sb->id));
         take_words(json_get(doc.root, "notEnforced"), sb->missing, sizeof(sb->missing));
+        take_words(json_get(doc.root, "notices"), sb->notice, sizeof(sb->notice));
+        doc_text(doc.root, "runtimeClass", sb->choice.name, sizeof(sb->choice.name));
+        doc_text(doc.root, "requestedRuntimeClass", sb->choice.requested, sizeof(sb->choice.requested));
         return sb->id[0] ? 0 : err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "creto-runtime at %s gave no sandbox", rt->remote->host.text);
 }
 

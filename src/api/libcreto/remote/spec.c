@@ -97,7 +97,9 @@ static int put_spec(struct json_put *j, const struct spec *s, bool has_image, st
 {
         json_put_object(j);
         put_text(j, "image", has_image ? s->image : NULL);
-        put_text(j, "runtimeClass", strcmp(s->runtime, "auto") == 0 ? NULL : s->runtime);
+        put_text(j, "runtimeClass", strcmp(s->runtime, CLASS_AUTO) == 0 ? NULL : s->runtime);
+        put_text(j, "engineOffer", s->engine_offer);
+        put_text(j, "trustLevel", s->trust == TRUST_UNSAID ? NULL : trust_names[s->trust]);
         if (put_binding(j, s, e) < 0)
                 return -(int)e->code;
         put_text(j, "workingDir", s->cwd);
@@ -123,9 +125,11 @@ static int set_option(struct spec *s, const struct creto_option *o, struct err *
         return err_hint(e, "write seconds, or a number with ms, s, m, h or d: --idle-timeout 10m");
 }
 
-int remote_spec(const struct creto_option *options, size_t count, struct spec *spec, struct wbuf *out, struct err *e)
+int remote_spec(const struct remote *rm, const struct creto_option *options, size_t count, struct spec *spec, struct wbuf *out,
+                struct err *e)
 {
         struct json_put j = json_put_over(out);
+        char token[IPC_OFFER_HEX + 1];
         bool has_image = false;
 
         spec_init(spec);
@@ -134,11 +138,15 @@ int remote_spec(const struct creto_option *options, size_t count, struct spec *s
                         return -(int)e->code;
                 has_image |= strcmp(options[i].name, "image") == 0;
         }
+        if (spec->engine_path && remote_offer(rm, spec->engine_path, token, e) < 0)
+                return -(int)e->code;
+        spec->engine_offer = spec->engine_path ? token : NULL;
         json_put_object(&j);
         json_put_key(&j, "spec");
         if (put_spec(&j, spec, has_image, e) < 0)
                 return -(int)e->code;
         json_put_end(&j);
+        spec->engine_offer = NULL;
         return json_put_done(&j) ? 0 : err_set(e, ERR_INVALID_SPEC, 0, "the spec is too large to be sent");
 }
 
@@ -146,7 +154,8 @@ int remote_spec(const struct creto_option *options, size_t count, struct spec *s
 
 static bool is_of_template(const char *name)
 {
-        static const char *const names[] = { "image", "pull", "cwd", "user", "tty", "interactive", "timeout", "allow-fallback" };
+        static const char *const names[] = { "image",   "pull",           "cwd",   "user",      "tty", "interactive",
+                                             "timeout", "allow-fallback", "trust", "runsc-path" };
 
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
                 if (strcmp(names[i], name) == 0)
@@ -177,7 +186,7 @@ int remote_put_claim(struct json_put *j, const struct creto_option *options, siz
         for (size_t i = 0; i < count && r == 0; i++)
                 r = set_claim_option(s, &options[i], e);
         if (r == 0) {
-                put_text(j, "runtimeClass", strcmp(s->runtime, "auto") == 0 ? NULL : s->runtime);
+                put_text(j, "runtimeClass", strcmp(s->runtime, CLASS_AUTO) == 0 ? NULL : s->runtime);
                 r = put_binding(j, s, e);
         }
         free(s);
