@@ -209,6 +209,17 @@ TEST(classes_are_described)
         CHECK_STR(c.version, "runsc 1");
 }
 
+TEST(system_calls_are_told_of_releases_that_were_counted)
+{
+        CHECK_INT(class_syscalls("none", ""), 284);
+        CHECK_INT(class_syscalls("gvisor", "runsc version 0.0~20240729.0"), 266);
+        CHECK_INT(class_syscalls("gvisor", "runsc version 0.0~20991231.0"), 0);
+        CHECK_INT(class_syscalls("gvisor", ""), 0);
+        CHECK_INT(class_syscalls("oci", "youki 1"), 0);
+        CHECK_INT(class_syscalls("", ""), 0);
+        CHECK(class_syscalls("none", "") < CLASS_SYSCALLS);
+}
+
 /* ---- what a request may say ---- */
 
 static void good_request(struct ipc_spawn *req)

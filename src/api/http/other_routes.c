@@ -369,6 +369,40 @@ static void revoke_key(struct call *c)
 
 /* ---- runtime classes ---- */
 
+static void put_facts(struct json_put *j, const struct api *api, const struct ipc_class *r)
+{
+        unsigned calls = class_syscalls(r->engine, r->version), starts;
+        uint64_t median = 0;
+
+        json_put_key(j, "syscallCoverage");
+        if (calls) {
+                json_put_object(j);
+                json_put_key(j, "available");
+                json_put_u64(j, calls);
+                json_put_key(j, "of");
+                json_put_u64(j, CLASS_SYSCALLS);
+                json_put_end(j);
+        } else {
+                json_put_null(j);
+        }
+        json_put_key(j, "checkpoint");
+        json_put_bool(j, r->can & 1U << CAN_CHECKPOINT);
+        json_put_key(j, "gpu");
+        json_put_bool(j, r->can & 1U << CAN_GPU);
+        json_put_key(j, "coldStart");
+        starts = sandboxes_cold_start(api->config.sandboxes, r->name, &median);
+        if (starts) {
+                json_put_object(j);
+                json_put_key(j, "medianMs");
+                json_put_double(j, (double)median / 1000);
+                json_put_key(j, "samples");
+                json_put_u64(j, starts);
+                json_put_end(j);
+        } else {
+                json_put_null(j);
+        }
+}
+
 static void put_runtime(struct json_put *j, const struct api *api, const struct ipc_class *r)
 {
         bool up = sandboxes_warden_up(api->config.sandboxes);
@@ -399,6 +433,7 @@ static void put_runtime(struct json_put *j, const struct api *api, const struct 
                 if (r->can & (1U << i))
                         json_put_string(j, class_can_names[i]);
         json_put_end(j);
+        put_facts(j, api, r);
         json_put_end(j);
 }
 

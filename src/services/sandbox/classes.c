@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "domain/classes.h"
 #include "services/sandbox/internal.h"
+#include "services/vm/vm.h"
 #include "wire/json.h"
 
 #define DRAINED_KEY "runtimes/drained"
@@ -56,6 +58,55 @@ void sandboxes_look_classes(struct sandboxes *all, void (*done)(void *ctx), void
         }
         *l = (struct look){ all, done, ctx };
         link_classes(all->link, on_classes, l);
+}
+
+/* ---- what a cold start takes ---- */
+
+/* NULL where there is no room, or it is not there and not to be made. */
+static struct cold_starts *cold_slot(struct sandboxes *all, const char *name, bool make)
+{
+        for (unsigned i = 0; i < IPC_CLASSES_MAX; i++) {
+                struct cold_starts *c = &all->cold[i];
+
+                if (strcmp(c->class, name) == 0)
+                        return c;
+                if (c->class[0] == '\0') {
+                        snprintf(c->class, sizeof(c->class), "%s", make ? name : "");
+                        return make ? c : NULL;
+                }
+        }
+        return NULL;
+}
+
+void classes_started(struct sandbox *sb)
+{
+        uint64_t us = sb->asked_us ? clock_us(CLOCK_MONOTONIC) - sb->asked_us : 0;
+        struct cold_starts *c = us && (!sb->vm || vm_booted(sb->vm)) ? cold_slot(sb->all, sb->info.runtime, true) : NULL;
+
+        sb->asked_us = 0;
+        if (c)
+                c->us[c->count++ % COLD_STARTS] = us;
+}
+
+static int by_time(const void *a, const void *b)
+{
+        const uint64_t *x = a, *y = b;
+
+        return *x < *y ? -1 : *x > *y;
+}
+
+unsigned sandboxes_cold_start(const struct sandboxes *all, const char *class, uint64_t *median_us)
+{
+        const struct cold_starts *c = cold_slot((struct sandboxes *)(uintptr_t)all, class, false);
+        unsigned n = !c ? 0 : c->count < COLD_STARTS ? c->count : COLD_STARTS;
+        uint64_t sorted[COLD_STARTS];
+
+        if (n == 0)
+                return 0;
+        memcpy(sorted, c->us, n * sizeof(sorted[0]));
+        qsort(sorted, n, sizeof(sorted[0]), by_time);
+        *median_us = (sorted[(n - 1) / 2] + sorted[n / 2]) / 2;
+        return n;
 }
 
 /* ---- may it be used ---- */

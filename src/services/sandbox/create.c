@@ -122,6 +122,7 @@ static void on_session(void *ctx)
         if (r == 0 && session_greeted(sb->session)) {
                 set_adopting(sb, false);
                 sb->attach_tries = 0;
+                classes_started(sb);
                 if (sb->vm)
                         vm_greeted(sb->vm);
                 if (sb->info.state != SANDBOX_CREATING || !claim_binds_first(sb)) {
@@ -308,6 +309,7 @@ static void ask_warden(struct sandbox *sb, const struct image_answer *image)
         for (uint32_t i = 0; i < req.layer_count; i++)
                 memcpy(req.layers[i], image->layers[i], sizeof(req.layers[i]));
         sb->in_warden = sb->spawning = true;
+        sb->asked_us = sb->background || sb->tries ? 0 : clock_us(CLOCK_MONOTONIC);
         link_spawn(sb->all->link, &req, on_spawned, sb);
 }
 

@@ -79,6 +79,9 @@ bool sandboxes_drained(const struct sandboxes *all, const char *class);
 /* The runtime classes as the warden last named them; none before it has. Looking again asks it; `done` is called in any case, perhaps at once. */
 const struct ipc_classes *sandboxes_classes(const struct sandboxes *all);
 void sandboxes_look_classes(struct sandboxes *all, void (*done)(void *ctx), void *ctx);
+/* What a cold start of that class takes on this host, from the order to the warden until creto-init answers: the median of the last ones that somebody waited for, and how many
+ * these are. 0 where this daemon has seen none. What a pool holds, or goes on from a saved machine, is not cold. */
+unsigned sandboxes_cold_start(const struct sandboxes *all, const char *class, uint64_t *median_us);
 /* INVALID_SPEC where there is none of that name, BACKEND_UNAVAILABLE where it is drained. Whether its engine is there, the warden says when it makes one. */
 int sandboxes_class_check(const struct sandboxes *all, const char *class, struct err *e);
 
