@@ -1,9 +1,12 @@
 #include "base/fd.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -189,4 +192,54 @@ bool fd_readable(int fd, int wait_ms)
         while ((r = poll(&p, 1, wait_ms)) < 0 && errno == EINTR)
                 ;
         return r != 0;
+}
+
+int fd_copy_sparse(int from, int to)
+{
+        static char chunk[65536];
+        off_t at = 0;
+
+        while ((at = lseek(from, at, SEEK_DATA)) >= 0) {
+                off_t end = lseek(from, at, SEEK_HOLE);
+
+                while (at < end) {
+                        size_t want = end - at > (off_t)sizeof(chunk) ? sizeof(chunk) : (size_t)(end - at);
+                        ssize_t n = pread(from, chunk, want, at);
+
+                        if (n <= 0 || pwrite(to, chunk, (size_t)n, at) != n)
+                                return -1;
+                        at += n;
+                }
+        }
+        return 0;
+}
+
+int fd_sealed_copy(int from, const char *name)
+{
+        char path[64];
+        auto_fd to = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+        if (to < 0 || fd_copy(from, to) < 0 || fchmod(to, 0555) < 0 ||
+            fcntl(to, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+                return -1;
+        /* execve refuses a file that is open for writing */
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", to);
+        return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+int fd_each_name(int dir, void (*call)(void *user, const char *name), void *user)
+{
+        int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DIR *d = fd < 0 ? NULL : fdopendir(fd);
+        struct dirent *entry;
+
+        if (!d) {
+                fd_close(&fd);
+                return -1;
+        }
+        while ((entry = readdir(d)))
+                if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+                        call(user, entry->d_name);
+        closedir(d);
+        return 0;
 }

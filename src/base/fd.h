@@ -56,6 +56,13 @@ int fd_open_trusted(const char *path, struct stat *st);
 
 /* Copies the file behind `from`, from its beginning, to where `to` stands. Returns 0, or -1 with errno. */
 int fd_copy(int from, int to);
+/* The parts of it that are not holes, to the same places. */
+int fd_copy_sparse(int from, int to);
+/* A copy of it in memory that can be run and that nobody can change. Returns a descriptor, or -1 with errno. */
+int fd_sealed_copy(int from, const char *name);
+
+/* Calls with each name in that directory, which may be removed meanwhile. Returns 0, or -1 with errno. */
+int fd_each_name(int dir, void (*call)(void *user, const char *name), void *user);
 
 int fd_set_nonblock(int fd, bool on);
 

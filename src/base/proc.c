@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -76,4 +77,18 @@ void proc_bury(bool (*known)(void *ctx, pid_t pid), void *ctx)
                         return;
                 waitpid(info.si_pid, NULL, 0);
         }
+}
+
+uint64_t proc_start_time(pid_t pid)
+{
+        char path[32], text[1024];
+        unsigned long long start = 0;
+
+        snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+        if (fd_read_file(AT_FDCWD, path, text, sizeof(text)) <= 0)
+                return 0;
+        char *field = strrchr(text, ')'); /* the name before it may hold anything */
+        for (int i = 2; field && i < 22; i++)
+                field = strchr(field + 1, ' ');
+        return field && sscanf(field, " %llu", &start) == 1 ? start : 0;
 }

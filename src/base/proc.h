@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 enum { PROC_SAID_MAX = 65536 };
@@ -18,3 +19,6 @@ int proc_ask(int exe, const char *const *argv, int ms, char *said, size_t cap);
 
 /* Reaps children that nobody knows, up to the first one that is known: who knows it will wait for it. Those that do not end with SIGCHLD are not looked at. */
 void proc_bury(bool (*known)(void *ctx, pid_t pid), void *ctx);
+
+/* When a process was started, as the kernel counts: with its pid, no other process. 0 where there is none. */
+uint64_t proc_start_time(pid_t pid);

@@ -11,7 +11,7 @@ static const struct {
         unsigned bit;
 } controllers[] = { { "memory", CGROUP_MEMORY }, { "cpu", CGROUP_CPU }, { "pids", CGROUP_PIDS }, { "cpuacct", CGROUP_CPUACCT } };
 
-enum { CONTROLLERS = sizeof(controllers) / sizeof(controllers[0]) };
+enum { CPU_PERIOD_US = 100000, CONTROLLERS = sizeof(controllers) / sizeof(controllers[0]) };
 
 unsigned cgroup_controllers(const char *list)
 {
@@ -33,6 +33,32 @@ const char *cgroup_controller_name(unsigned bits)
                 if (bits & controllers[i].bit)
                         return controllers[i].name;
         return NULL;
+}
+
+uint32_t cgroup_can(unsigned bits)
+{
+        uint32_t can = (1U << LIMIT_COUNT) - 1;
+
+        if (!(bits & CGROUP_MEMORY))
+                can &= ~(1U << LIMIT_MEMORY | 1U << LIMIT_SWAP);
+        if (!(bits & CGROUP_CPU))
+                can &= ~(1U << LIMIT_CPU);
+        if (!(bits & CGROUP_PIDS))
+                can &= ~(1U << LIMIT_PIDS);
+        return can;
+}
+
+unsigned cgroup_needs(const struct limits *l)
+{
+        unsigned bits = 0;
+
+        if (l->value[LIMIT_MEMORY] != LIMIT_UNLIMITED)
+                bits |= CGROUP_MEMORY;
+        if (l->value[LIMIT_CPU] != LIMIT_UNLIMITED)
+                bits |= CGROUP_CPU;
+        if (l->value[LIMIT_PIDS] < LIMIT_NO_PIDS)
+                bits |= CGROUP_PIDS;
+        return bits ? bits | CGROUP_CPUACCT : 0;
 }
 
 bool cgroup_path(const char *table, unsigned bits, bool v2, char *out, size_t cap)
@@ -75,6 +101,14 @@ void cgroup_format(uint64_t value, const char *unlimited, char *out, size_t cap)
                 snprintf(out, cap, "%s", unlimited);
         else
                 snprintf(out, cap, "%llu", (unsigned long long)value);
+}
+
+void cgroup_format_cpu(uint64_t millis, bool v2, char *out, size_t cap)
+{
+        char quota[32];
+
+        cgroup_format(millis == UINT64_MAX ? UINT64_MAX : millis * CPU_PERIOD_US / 1000, v2 ? "max" : "-1", quota, sizeof(quota));
+        snprintf(out, cap, v2 ? "%s %d" : "%s", quota, CPU_PERIOD_US);
 }
 
 int cgroup_owner(const char *name)

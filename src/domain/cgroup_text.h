@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "domain/limits.h"
+
 enum cgroup_controller {
         CGROUP_MEMORY = 1,
         CGROUP_CPU = 2,
@@ -20,6 +22,11 @@ unsigned cgroup_controllers(const char *list);
 /* The name of the lowest of these, or NULL where there is none. */
 const char *cgroup_controller_name(unsigned bits);
 
+/* The limits that these controllers can enforce, with all that need none: a bit for each. */
+uint32_t cgroup_can(unsigned bits);
+/* The controllers that these limits need; none where all are unlimited. */
+unsigned cgroup_needs(const struct limits *l);
+
 /* The path in the line of /proc/PID/cgroup that has one of these controllers; with `v2`, in version 2's. False where there is none. */
 bool cgroup_path(const char *table, unsigned bits, bool v2, char *out, size_t cap);
 
@@ -28,6 +35,9 @@ uint64_t cgroup_figure(const char *text, const char *key);
 
 /* A limit as it is written: a number, or the word of that file for unlimited (UINT64_MAX). */
 void cgroup_format(uint64_t value, const char *unlimited, char *out, size_t cap);
+
+/* Thousandths of a processor as version 2 wants them ("QUOTA PERIOD") and as version 1 does (the quota alone). */
+void cgroup_format_cpu(uint64_t millis, bool v2, char *out, size_t cap);
 
 /* The pid in a name of the form "creto-PID-N"; 0 where it is none. */
 int cgroup_owner(const char *name);

@@ -23,6 +23,8 @@ enum limit {
 };
 
 #define LIMIT_UNLIMITED UINT64_MAX
+/* Of processes, for a class that cannot limit them: neither a limit, nor asked for without one. */
+#define LIMIT_NO_PIDS (LIMIT_UNLIMITED - 1)
 
 struct limits {
         uint64_t value[LIMIT_COUNT];

@@ -245,3 +245,28 @@ TEST(a_group_freezes)
         CHECK_INT(status_of(pid, &stop), 0);
         CHECK(end());
 }
+
+TEST(limits_and_controllers_belong_together)
+{
+        struct limits l;
+        char text[64];
+
+        CHECK_INT(cgroup_can(CGROUP_ALL), (1U << LIMIT_COUNT) - 1);
+        CHECK_INT(cgroup_can(0) & (1U << LIMIT_MEMORY | 1U << LIMIT_SWAP | 1U << LIMIT_CPU | 1U << LIMIT_PIDS), 0);
+        CHECK_INT(cgroup_can(CGROUP_PIDS) & (1U << LIMIT_MEMORY | 1U << LIMIT_PIDS), 1U << LIMIT_PIDS);
+        limits_default(&l);
+        CHECK_INT(cgroup_needs(&l), CGROUP_ALL);
+        l.value[LIMIT_PIDS] = LIMIT_NO_PIDS;
+        CHECK_INT(cgroup_needs(&l), CGROUP_ALL & ~CGROUP_PIDS);
+        l.value[LIMIT_MEMORY] = l.value[LIMIT_CPU] = l.value[LIMIT_PIDS] = LIMIT_UNLIMITED;
+        CHECK_INT(cgroup_needs(&l), 0);
+
+        cgroup_format_cpu(1500, true, text, sizeof(text));
+        CHECK_STR(text, "150000 100000");
+        cgroup_format_cpu(1500, false, text, sizeof(text));
+        CHECK_STR(text, "150000");
+        cgroup_format_cpu(LIMIT_UNLIMITED, true, text, sizeof(text));
+        CHECK_STR(text, "max 100000");
+        cgroup_format_cpu(LIMIT_UNLIMITED, false, text, sizeof(text));
+        CHECK_STR(text, "-1");
+}

@@ -10,6 +10,7 @@
 #include "domain/classes.h"
 #include "domain/limits.h"
 #include "domain/spawn.h"
+#include "domain/warden_args.h"
 #include "wire/oci.h"
 
 /* ---- the bundle's config.json ---- */
@@ -266,4 +267,52 @@ TEST(requests_are_judged)
         strcpy(req.class, "gvisor");
         CHECK_INT(spawn_check(&rules, &req, 0, &class, &missing, &e), 0);
         CHECK_INT(missing, 1 << LIMIT_PIDS);
+}
+
+/* ---- the warden's arguments ---- */
+
+static bool read_args(struct warden_args *args, char **argv)
+{
+        int argc = 0;
+
+        while (argv[argc])
+                argc++;
+        return warden_args_read(argc, argv, args);
+}
+
+#define ARGS(...)                                                                                                                          \
+        ((char *[]){ "creto-warden", "--run-dir", "/run/c", "--state-dir", "/var/c", "--image-store", "/var/i",                            \
+                     __VA_ARGS__ __VA_OPT__(, ) NULL })
+
+TEST(the_warden_is_told_its_places_and_classes)
+{
+        struct warden_args args;
+
+        CHECK(read_args(&args, ARGS()));
+        CHECK(!args.service && args.peer_uid == 0);
+        CHECK_STR(args.run_dir, "/run/c");
+        CHECK_STR(args.state_dir, "/var/c");
+        CHECK_STR(args.image_store, "/var/i");
+        CHECK(read_args(&args, ARGS("--peer", "1234", "--class", "youki,oci,/usr/bin/youki,--debug")));
+        CHECK(args.service && args.peer_uid == 1234);
+        CHECK_STR(classes_find(&args.classes, "youki")->options[0], "--debug");
+}
+
+TEST(the_warden_takes_nothing_else)
+{
+        static char long_path[WARDEN_PATH_MAX + 2];
+        struct warden_args args;
+
+        memset(long_path, 'x', sizeof(long_path) - 1);
+        long_path[0] = '/';
+        CHECK(!read_args(&args, (char *[]){ "creto-warden", "--run-dir", "/run/c", "--state-dir", "/var/c", NULL }));
+        CHECK(!read_args(&args, ARGS("--peer")));
+        CHECK(!read_args(&args, ARGS("--peer", "-1")));
+        CHECK(!read_args(&args, ARGS("--peer", "4294967295")));
+        CHECK(!read_args(&args, ARGS("--peer", "5x")));
+        CHECK(!read_args(&args, ARGS("--class", "native,oci,/bin/x")));
+        CHECK(!read_args(&args, ARGS("--run-dir", "run")));
+        CHECK(!read_args(&args, ARGS("--state-dir", long_path)));
+        CHECK(!read_args(&args, ARGS("--unknown", "1")));
+        CHECK(!warden_args_read(1, (char *[]){ "creto-warden", NULL }, &args));
 }

@@ -188,11 +188,11 @@ static bool fail_spawn(struct monitor *m, struct nest_box *b, const struct err *
 static int start_nest(struct monitor *m, struct err *e)
 {
         const struct nest_config config = {
-                .run_dir = m->config.run_dir,
-                .state_dir = m->config.state_dir,
+                .run_dir = m->config.args.run_dir,
+                .state_dir = m->config.args.state_dir,
                 .user = m->config.user,
                 .private = m->config.listener < 0,
-                .classes = &m->config.classes,
+                .classes = &m->config.args.classes,
         };
 
         m->nest_ready = true;
@@ -265,7 +265,8 @@ static bool on_embryo(struct monitor *m, struct nest_box *b)
 /* From here on what came along is the box's. */
 static struct nest_box *take_order(struct monitor *m, const struct ipc_spawn *req, struct message *msg, struct err *e)
 {
-        const struct spawn_rules rules = { m->config.peer_is_root || m->config.user, SPACE_IDS, nest_limits(&m->nest), &m->config.classes };
+        const struct spawn_rules rules = { m->config.peer_is_root || m->config.user, SPACE_IDS, nest_limits(&m->nest),
+                                           &m->config.args.classes };
         struct nest_want want = {
                 .uid = req->uid, .gid = req->gid, .own_ids = req->root == IPC_ROOT_DIR, .background = req->flags & IPC_SPAWN_BACKGROUND
         };
@@ -280,11 +281,11 @@ static struct nest_box *take_order(struct monitor *m, const struct ipc_spawn *re
         }
         memcpy(l.value, req->limits, sizeof(l.value));
         if (class_lacks(want.class) & (1U << LIMIT_PIDS))
-                l.value[LIMIT_PIDS] = NEST_NO_PIDS;
+                l.value[LIMIT_PIDS] = LIMIT_NO_PIDS;
         memcpy(want.hostname, req->hostname, sizeof(want.hostname));
         memcpy(want.home, req->home, sizeof(want.home));
         if (req->root == IPC_ROOT_LAYERS) {
-                auto_fd store = image_store_open(m->config.image_store, m->config.user, e);
+                auto_fd store = image_store_open(m->config.args.image_store, m->config.user, e);
                 if (store < 0 || !(hold = image_hold(store, req, e)))
                         return NULL;
         }
@@ -372,7 +373,7 @@ static bool on_image(struct monitor *m, struct message *msg)
 
         if (ipc_get_image(&msg->body, &req) < 0 || m->image_pid != 0)
                 return false;
-        auto_fd store = image_store_open(m->config.image_store, m->config.user, &e);
+        auto_fd store = image_store_open(m->config.args.image_store, m->config.user, &e);
         pid_t pid = store < 0 ? store : image_start(store, &req, msg->fds, msg->nfds, m->config.user, &e);
         if (pid < 0)
                 return answer_error(m, msg->head.serial, &e);
@@ -611,7 +612,7 @@ static bool on_listener(struct monitor *m)
 
         if (fd < 0)
                 return true;
-        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0 || (who.uid != 0 && who.uid != m->config.peer_uid)) {
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0 || (who.uid != 0 && who.uid != m->config.args.peer_uid)) {
                 log_line("connection refused", "neither root nor the daemon");
                 return true;
         }

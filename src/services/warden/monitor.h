@@ -5,18 +5,15 @@
 #pragma once
 
 #include "base/err.h"
+#include "domain/warden_args.h"
 #include "services/warden/nest.h"
 
 struct monitor_config {
+        struct warden_args args;
         int peer;          /* the connection; owned; -1: none yet */
         int listener;      /* service: where connections come from; else -1 */
-        uid_t peer_uid;    /* service: who may, besides root */
-        bool peer_is_root; /* who made it */
-        const char *run_dir;
-        const char *state_dir;   /* root: ours; user: only for images */
-        const char *image_store; /* absolute path */
+        bool peer_is_root; /* who made the connection */
         bool user;
-        struct classes classes;
 };
 
 /* Private: serves the connection until it ends; then nothing of it is left. Service: serves one connection after another. Returns the exit status of the program. */

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -16,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/proc.h"
 #include "base/sock.h"
 #include "base/str.h"
 #include "base/sys.h"
@@ -52,17 +52,8 @@ static int load_init(struct err *e)
                 err_set(e, ERR_BACKEND_UNAVAILABLE, errno, "cannot open creto-init");
                 return err_hint(e, "it belongs beside creto-warden: install creto-runtime again");
         }
-        auto_fd to = memfd_create("creto-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-        if (to < 0)
-                return err_sys(e, "cannot make a memory file");
-        if (fd_copy(from, to) < 0 || fchmod(to, 0555) < 0 ||
-            fcntl(to, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
-                return err_sys(e, "cannot copy and seal creto-init");
-        /* execve refuses a file that is open for writing */
-        char path[64];
-        snprintf(path, sizeof(path), "/proc/self/fd/%d", to);
-        int ro = open(path, O_RDONLY | O_CLOEXEC);
-        return ro < 0 ? err_sys(e, "cannot open creto-init again") : ro;
+        int copy = fd_sealed_copy(from, "creto-init");
+        return copy < 0 ? err_sys(e, "cannot copy and seal creto-init") : copy;
 }
 
 static int start_zygote(struct nest *n, struct err *e)
@@ -138,7 +129,7 @@ static void adopt(void *user, const struct record *r)
         const struct limits none = { 0 };
         struct nest *n = user;
         auto_fd pidfd = sys_pidfd_open(r->pid);
-        bool ours = pidfd >= 0 && record_pid_start(r->pid) == r->pid_start && !fd_readable(pidfd, 0);
+        bool ours = pidfd >= 0 && proc_start_time(r->pid) == r->pid_start && !fd_readable(pidfd, 0);
         struct nest_box *b = ours && space_slot_retake(&n->slots, r->slot) == 0 ? add_box(n, &none) : NULL;
 
         if (!b) {
@@ -249,28 +240,7 @@ void nest_leave(struct nest *n)
 
 uint32_t nest_limits(const struct nest *n)
 {
-        uint32_t can = (1U << LIMIT_COUNT) - 1;
-
-        if (!(n->cgroups.controllers & CGROUP_MEMORY))
-                can &= ~(1U << LIMIT_MEMORY | 1U << LIMIT_SWAP);
-        if (!(n->cgroups.controllers & CGROUP_CPU))
-                can &= ~(1U << LIMIT_CPU);
-        if (!(n->cgroups.controllers & CGROUP_PIDS))
-                can &= ~(1U << LIMIT_PIDS);
-        return can;
-}
-
-static unsigned wanted_controllers(const struct limits *l)
-{
-        unsigned bits = 0;
-
-        if (l->value[LIMIT_MEMORY] != LIMIT_UNLIMITED)
-                bits |= CGROUP_MEMORY;
-        if (l->value[LIMIT_CPU] != LIMIT_UNLIMITED)
-                bits |= CGROUP_CPU;
-        if (l->value[LIMIT_PIDS] < NEST_NO_PIDS)
-                bits |= CGROUP_PIDS;
-        return bits ? bits | CGROUP_CPUACCT : 0;
+        return cgroup_can(n->cgroups.controllers);
 }
 
 int nest_write_limits(struct nest *n, struct nest_box *b, const struct limits *l, struct err *e)
@@ -279,7 +249,7 @@ int nest_write_limits(struct nest *n, struct nest_box *b, const struct limits *l
                 .memory = l->value[LIMIT_MEMORY],
                 .swap = l->value[LIMIT_SWAP],
                 .cpu_millis = l->value[LIMIT_CPU],
-                .pids = l->value[LIMIT_PIDS] >= NEST_NO_PIDS ? LIMIT_UNLIMITED : l->value[LIMIT_PIDS] + 1, /* creto-init */
+                .pids = l->value[LIMIT_PIDS] >= LIMIT_NO_PIDS ? LIMIT_UNLIMITED : l->value[LIMIT_PIDS] + 1, /* creto-init */
         };
 
         b->limits = *l;
@@ -311,7 +281,7 @@ int nest_begin_box(struct nest *n, struct nest_box *b, bool watched, struct err 
 
         if (!n->config.user && (b->slot = space_slot_take(&n->slots, e)) < 0)
                 return -(int)e->code;
-        unsigned controllers = wanted_controllers(&b->limits) & (n->cgroups.controllers | CGROUP_CPUACCT);
+        unsigned controllers = cgroup_needs(&b->limits) & (n->cgroups.controllers | CGROUP_CPUACCT);
         if (!n->config.private || watched) /* to be frozen, and counted */
                 controllers |= CGROUP_CPUACCT;
         if (controllers && tell_janitor(n, e) < 0)
@@ -495,7 +465,7 @@ int nest_write_record(const struct nest *n, const struct nest_box *b, struct err
                             .version = RECORD_VERSION,
                             .pid = b->pid,
                             .slot = b->slot,
-                            .pid_start = record_pid_start(b->pid),
+                            .pid_start = proc_start_time(b->pid),
                             .started_ms = b->started_ms };
 
         memcpy(r.id, b->id, sizeof(r.id));
@@ -635,11 +605,11 @@ static int limit_box(struct nest *n, struct nest_box *b, const struct limits *to
         struct limits before = b->limits, l = *to;
         struct err ignored;
 
-        if (before.value[LIMIT_PIDS] == NEST_NO_PIDS && limits_wanted(to, LIMIT_PIDS))
+        if (before.value[LIMIT_PIDS] == LIMIT_NO_PIDS && limits_wanted(to, LIMIT_PIDS))
                 return err_set(e, ERR_NOT_SUPPORTED, 0, "pids: the runtime class of '%s' cannot limit them", b->id);
-        if (before.value[LIMIT_PIDS] == NEST_NO_PIDS)
-                l.value[LIMIT_PIDS] = NEST_NO_PIDS;
-        int r = cgroup_can_limit(&n->cgroups, &b->group, wanted_controllers(&l) & n->cgroups.controllers, e);
+        if (before.value[LIMIT_PIDS] == LIMIT_NO_PIDS)
+                l.value[LIMIT_PIDS] = LIMIT_NO_PIDS;
+        int r = cgroup_can_limit(&n->cgroups, &b->group, cgroup_needs(&l) & n->cgroups.controllers, e);
         if (r == 0)
                 r = nest_write_limits(n, b, &l, e);
         if (r == 0 && !n->config.private)
@@ -702,8 +672,8 @@ int nest_changed(struct nest *n, struct nest_box *b, struct err *e)
                 return err_set(e, ERR_SANDBOX_NOT_FOUND, 0, "'%s' ended before it was changed", b->id);
         if (e->code != ERR_NONE)
                 return -(int)e->code;
-        if (b->limits.value[LIMIT_PIDS] == NEST_NO_PIDS)
-                b->errand.limits.value[LIMIT_PIDS] = NEST_NO_PIDS;
+        if (b->limits.value[LIMIT_PIDS] == LIMIT_NO_PIDS)
+                b->errand.limits.value[LIMIT_PIDS] = LIMIT_NO_PIDS;
         if (b->errand.type == IPC_LIMIT)
                 b->limits = b->errand.limits;
         else

@@ -87,9 +87,6 @@ struct nest_box {
         struct nest_box *next;
 };
 
-/* In place of a limit on processes, where the class cannot keep one. */
-#define NEST_NO_PIDS (LIMIT_UNLIMITED - 1)
-
 /* What is known of a class's engine, as long as its file is the same. */
 struct nest_engine {
         uint64_t dev, ino, changed_ns;

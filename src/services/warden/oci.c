@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/mount.h"
 #include "base/proc.h"
 #include "base/str.h"
 #include "base/sys.h"
@@ -117,7 +118,7 @@ static int fill_bundle(int at, struct call *c, struct err *e)
 static int make_socket_dir(struct nest *n, struct nest_box *b, struct call *c, struct err *e)
 {
         uint32_t owner = space_slot_uid((unsigned)b->slot) + SPACE_INIT_ID;
-        auto_fd fd = disk_tmpfs(SOCKET_DIR_BYTES, SOCKET_DIR_FILES, e);
+        auto_fd fd = mount_tmpfs(SOCKET_DIR_BYTES, SOCKET_DIR_FILES, e);
 
         if (fd < 0)
                 return fd;
@@ -176,11 +177,6 @@ static int make_parts(struct call *c, struct err *e)
         return c->root < 0 ? c->root : 0;
 }
 
-static int move_to(int mount, const char *at, struct err *e)
-{
-        return sys_move_mount(mount, "", AT_FDCWD, at, MOVE_MOUNT_F_EMPTY_PATH) < 0 ? err_sys(e, "cannot mount %s", at) : 0;
-}
-
 /* Engines look for groups here, and make their own where they can. They see the empty hierarchy, and can make none. */
 static int hide_groups(struct err *e)
 {
@@ -196,9 +192,9 @@ static int enter_bundle(const struct call *c, struct err *e)
 {
         if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
                 return err_sys(e, "cannot make namespaces");
-        if (move_to(c->b->job->bundle, "/tmp", e) < 0 || move_to(c->disk, "/tmp/disk", e) < 0 ||
-            (c->root >= 0 ? move_to(c->root, "/tmp/rootfs", e) : mnt_host_root("/tmp/rootfs", e)) < 0 ||
-            (c->socket_dir >= 0 && move_to(c->socket_dir, "/tmp/guest", e) < 0) || hide_groups(e) < 0)
+        if (mount_at(c->b->job->bundle, "/tmp", e) < 0 || mount_at(c->disk, "/tmp/disk", e) < 0 ||
+            (c->root >= 0 ? mount_at(c->root, "/tmp/rootfs", e) : mnt_host_root("/tmp/rootfs", e)) < 0 ||
+            (c->socket_dir >= 0 && mount_at(c->socket_dir, "/tmp/guest", e) < 0) || hide_groups(e) < 0)
                 return -(int)e->code;
         return space_lo_up(e) < 0 ? -(int)e->code : chdir("/tmp") < 0 ? err_sys(e, "cannot enter the bundle") : 0;
 }
@@ -257,7 +253,7 @@ static int prepare(struct nest *n, struct nest_box *b, struct call *c, struct er
         b->sock = epoll_create1(EPOLL_CLOEXEC);
         if (fd_set_timer(b->job->timer, ENGINE_MS) < 0 || watch_in(b, EPOLL_CTL_ADD, b->job->timer, e) < 0)
                 return err_sys(e, "cannot make a timer");
-        if (nest_begin_box(n, b, true, e) < 0 || (b->job->bundle = disk_tmpfs(BUNDLE_BYTES, BUNDLE_FILES, e)) < 0 ||
+        if (nest_begin_box(n, b, true, e) < 0 || (b->job->bundle = mount_tmpfs(BUNDLE_BYTES, BUNDLE_FILES, e)) < 0 ||
             fill_bundle(b->job->bundle, c, e) < 0 || pack_boot(c, e) < 0)
                 return -(int)e->code;
         if (!n->config.private && nest_keep(n, b, &c->slot, e) < 0)

@@ -1,6 +1,5 @@
 #include "services/warden/record.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -95,68 +94,38 @@ static bool read_record(int dir, const char *name, struct record *r)
         return r->size == sizeof(*r) && r->version == RECORD_VERSION && strcmp(r->id, name) == 0 && str_is_id(r->id, IPC_ID_MAX);
 }
 
-/* Calls with each name in that directory, which may be removed meanwhile. */
-static void each_name(int at, void (*call)(const struct record_dirs *d, const char *name, void *user), const struct record_dirs *d,
-                      void *user)
-{
-        int fd = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-        struct dirent *entry;
-
-        if (!dir) {
-                fd_close(&fd);
-                return;
-        }
-        while ((entry = readdir(dir)))
-                if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-                        call(d, entry->d_name, user);
-        closedir(dir);
-}
-
 struct visit {
+        const struct record_dirs *d;
         void (*call)(void *user, const struct record *r);
         void *user;
 };
 
-static void visit_record(const struct record_dirs *d, const char *name, void *user)
+static void visit_record(void *user, const char *name)
 {
         const struct visit *v = user;
         struct record r;
 
-        if (read_record(d->records, name, &r))
+        if (read_record(v->d->records, name, &r))
                 v->call(v->user, &r);
         else
-                unlinkat(d->records, name, 0);
+                unlinkat(v->d->records, name, 0);
 }
 
 /* The socket is made before the record is written; whoever dies between the two leaves it. */
-static void visit_socket(const struct record_dirs *d, const char *name, void *user)
+static void visit_socket(void *user, const char *name)
 {
-        (void)user;
-        if (faccessat(d->records, name, F_OK, 0) < 0)
-                remove_socket(d, name);
+        const struct visit *v = user;
+
+        if (faccessat(v->d->records, name, F_OK, 0) < 0)
+                remove_socket(v->d, name);
 }
 
 void record_each(const struct record_dirs *d, void (*call)(void *user, const struct record *r), void *user)
 {
-        struct visit v = { .call = call, .user = user };
+        struct visit v = { d, call, user };
 
-        each_name(d->records, visit_record, d, &v);
-        each_name(d->sockets, visit_socket, d, NULL);
-}
-
-uint64_t record_pid_start(pid_t pid)
-{
-        char path[32], text[1024];
-        unsigned long long start = 0;
-
-        snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-        if (fd_read_file(AT_FDCWD, path, text, sizeof(text)) <= 0)
-                return 0;
-        char *field = strrchr(text, ')'); /* the name before it may hold anything */
-        for (int i = 2; field && i < 22; i++)
-                field = strchr(field + 1, ' ');
-        return field && sscanf(field, " %llu", &start) == 1 ? start : 0;
+        fd_each_name(d->records, visit_record, &v);
+        fd_each_name(d->sockets, visit_socket, &v);
 }
 
 /* ---- sockets ---- */

@@ -40,9 +40,6 @@ void record_remove(const struct record_dirs *d, const char *id);
 /* Calls back for every record that is one; what is none is removed, and so are sockets that no record names. */
 void record_each(const struct record_dirs *d, void (*call)(void *user, const struct record *r), void *user);
 
-/* When the process was started, as in record.pid_start; 0 where there is none. */
-uint64_t record_pid_start(pid_t pid);
-
 /* Mounts a detached mount in the place of the socket: creto-init will make that there by itself. */
 int record_mount(const struct record_dirs *d, const char *id, int mount, struct err *e);
 /* A connection to the socket in such a directory, as record_connect(). */

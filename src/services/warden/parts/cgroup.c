@@ -1,6 +1,5 @@
 #include "services/warden/parts/cgroup.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -16,7 +15,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 
-enum { TABLE_MAX = 65536, CPU_PERIOD_US = 100000, CREATE_TRIES = 4, FREEZE_WAIT_MS = 50 };
+enum { TABLE_MAX = 65536, CREATE_TRIES = 4, FREEZE_WAIT_MS = 50 };
 
 static uint64_t read_figure(int dir, const char *file, const char *key);
 
@@ -309,24 +308,9 @@ static int limit_memory_v1(int dir, const struct cgroup_limits *l, struct err *e
         return r < 0 && e->sys == EBUSY ? too_full(l->memory, read_figure(dir, "memory.usage_in_bytes", NULL), e) : r;
 }
 
-static int limit_cpu(int dir, bool v2, uint64_t millis, struct err *e)
-{
-        char text[64];
-
-        if (v2) {
-                if (millis == UINT64_MAX)
-                        snprintf(text, sizeof(text), "max %d", CPU_PERIOD_US);
-                else
-                        snprintf(text, sizeof(text), "%llu %d", (unsigned long long)(millis * CPU_PERIOD_US / 1000), CPU_PERIOD_US);
-                return write_limit(dir, "cpu.max", text, false, e);
-        }
-        cgroup_format(millis == UINT64_MAX ? UINT64_MAX : millis * CPU_PERIOD_US / 1000, "-1", text, sizeof(text));
-        return write_limit(dir, "cpu.cfs_quota_us", text, false, e);
-}
-
 int cgroup_limit(const struct cgroup_host *h, const struct cgroup *g, const struct cgroup_limits *l, struct err *e)
 {
-        char text[32];
+        char text[64];
 
         for (unsigned i = 0; i < h->count; i++) {
                 const struct cgroup_tree *t = &h->trees[i];
@@ -336,7 +320,8 @@ int cgroup_limit(const struct cgroup_host *h, const struct cgroup *g, const stru
                         continue;
                 if ((t->controllers & CGROUP_MEMORY) && (t->v2 ? limit_memory_v2 : limit_memory_v1)(dir, l, e) < 0)
                         return -(int)e->code;
-                if ((t->controllers & CGROUP_CPU) && limit_cpu(dir, t->v2, l->cpu_millis, e) < 0)
+                cgroup_format_cpu(l->cpu_millis, t->v2, text, sizeof(text));
+                if ((t->controllers & CGROUP_CPU) && write_limit(dir, t->v2 ? "cpu.max" : "cpu.cfs_quota_us", text, false, e) < 0)
                         return -(int)e->code;
                 cgroup_format(l->pids, "max", text, sizeof(text));
                 if ((t->controllers & CGROUP_PIDS) && write_limit(dir, "pids.max", text, false, e) < 0)
@@ -445,38 +430,34 @@ bool cgroup_destroy(const struct cgroup_host *h, struct cgroup *g)
         return !g->used;
 }
 
-static unsigned sweep_tree(int base, pid_t own)
+struct sweep {
+        int base;
+        pid_t own;
+        unsigned left;
+};
+
+static void sweep_one(void *user, const char *name)
 {
-        unsigned left = 0;
-        int fd = openat(base, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        DIR *d = fd < 0 ? NULL : fdopendir(fd);
-        struct dirent *entry;
+        struct sweep *s = user;
+        pid_t owner = cgroup_owner(name);
+        auto_fd dir = owner > 0 ? openat(s->base, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
 
-        if (!d) {
-                fd_close(&fd);
-                return 0;
-        }
-        while ((entry = readdir(d))) {
-                pid_t owner = cgroup_owner(entry->d_name);
-                auto_fd dir = owner > 0 ? openat(base, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
-
-                if (dir < 0)
-                        continue;
-                if (own != 0 && owner == own) /* an engine does not always die with us */
-                        kill_members(dir);
-                bool held = flock(dir, LOCK_EX | LOCK_NB) < 0;
-                if (held || unlinkat(base, entry->d_name, AT_REMOVEDIR) < 0)
-                        left += owner == own || (own == 0 && !held);
-        }
-        closedir(d);
-        return left;
+        if (dir < 0)
+                return;
+        if (s->own != 0 && owner == s->own) /* an engine does not always die with us */
+                kill_members(dir);
+        bool held = flock(dir, LOCK_EX | LOCK_NB) < 0;
+        if (held || unlinkat(s->base, name, AT_REMOVEDIR) < 0)
+                s->left += owner == s->own || (s->own == 0 && !held);
 }
 
 unsigned cgroup_sweep(const struct cgroup_host *h, pid_t own)
 {
-        unsigned left = 0;
+        struct sweep s = { .own = own };
 
-        for (unsigned i = 0; i < h->count; i++)
-                left += sweep_tree(h->trees[i].base, own);
-        return left;
+        for (unsigned i = 0; i < h->count; i++) {
+                s.base = h->trees[i].base;
+                fd_each_name(s.base, sweep_one, &s);
+        }
+        return s.left;
 }

@@ -2,21 +2,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/loop.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/loopdev.h"
+#include "base/mount.h"
 #include "base/proc.h"
 #include "base/sys.h"
 #include "domain/mke2fs.h"
 
-enum { LOOP_TRIES = 64, COPY_CHUNK = 65536, SKELETON_BYTES = 65536, SKELETON_INODES = 16 };
+enum { SKELETON_BYTES = 65536, SKELETON_INODES = 16 };
 
 /* Part of the name of every empty filesystem that is kept: to be changed with the arguments of mke2fs. */
 #define DISK_FORMAT "3"
@@ -87,7 +87,7 @@ static int make_filesystem(int fd, uint64_t bytes, uint64_t inodes, struct err *
 
         if (ftruncate(fd, (off_t)bytes) < 0)
                 return err_sys(e, "disk: cannot size a filesystem");
-        auto_fd dir = disk_tmpfs(SKELETON_BYTES, SKELETON_INODES, e);
+        auto_fd dir = mount_tmpfs(SKELETON_BYTES, SKELETON_INODES, e);
         if (dir < 0 || make_dirs(dir, e) < 0)
                 return -(int)e->code;
         snprintf(path, sizeof(path), "/proc/%d/fd/%d", getpid(), fd);
@@ -115,27 +115,6 @@ static int open_template(const struct disk_host *d, uint64_t bytes, uint64_t ino
         return take_fd(&out);
 }
 
-/* Copies the parts of `from` that are not holes. */
-static int copy_sparse(int from, int to, struct err *e)
-{
-        static char chunk[COPY_CHUNK];
-        off_t at = 0;
-
-        while ((at = lseek(from, at, SEEK_DATA)) >= 0) {
-                off_t end = lseek(from, at, SEEK_HOLE);
-
-                while (at < end) {
-                        size_t want = end - at > COPY_CHUNK ? COPY_CHUNK : (size_t)(end - at);
-                        ssize_t n = pread(from, chunk, want, at);
-
-                        if (n <= 0 || pwrite(to, chunk, (size_t)n, at) != n)
-                                return err_sys(e, "disk: cannot copy the empty filesystem");
-                        at += n;
-                }
-        }
-        return 0;
-}
-
 static int make_backing(const struct disk_host *d, uint64_t bytes, uint64_t inodes, struct err *e)
 {
         auto_fd from = open_template(d, bytes, inodes, e);
@@ -144,60 +123,12 @@ static int make_backing(const struct disk_host *d, uint64_t bytes, uint64_t inod
         auto_fd to = openat(d->state, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
         if (to < 0 || ftruncate(to, (off_t)bytes) < 0)
                 return err_sys(e, "disk: cannot make a file for it");
-        if (copy_sparse(from, to, e) < 0)
-                return -(int)e->code;
+        if (fd_copy_sparse(from, to) < 0)
+                return err_sys(e, "disk: cannot copy the empty filesystem");
         return take_fd(&to);
 }
 
 /* ---- the loop device and its mount ---- */
-
-static int loop_open(int backing, char path[32], struct err *e)
-{
-        auto_fd control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-        struct loop_config config = { .fd = (uint32_t)backing,
-                                      .block_size = 4096,
-                                      .info = { .lo_flags = LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO } };
-
-        if (control < 0) {
-                err_set(e, ERR_NOT_SUPPORTED, errno, "disk: no loop devices");
-                return err_hint(e, "modprobe loop");
-        }
-        for (int i = 0; i < LOOP_TRIES; i++) {
-                int number = ioctl(control, LOOP_CTL_GET_FREE);
-
-                if (number < 0)
-                        break;
-                snprintf(path, 32, "/dev/loop%d", number);
-                auto_fd fd = open(path, O_RDWR | O_CLOEXEC);
-                if (fd < 0)
-                        break;
-                if (ioctl(fd, LOOP_CONFIGURE, &config) == 0)
-                        return take_fd(&fd);
-                if (errno == EINVAL && (config.info.lo_flags & LO_FLAGS_DIRECT_IO)) /* a filesystem without direct I/O */
-                        config.info.lo_flags &= ~(uint32_t)LO_FLAGS_DIRECT_IO;
-                else if (errno != EBUSY) /* EBUSY: somebody else took it first */
-                        break;
-        }
-        return err_sys(e, "disk: cannot set up a loop device");
-}
-
-static int mount_new(const char *fs, const char *const (*options)[2], struct err *e)
-{
-        auto_fd context = sys_fsopen(fs, FSOPEN_CLOEXEC);
-
-        if (context < 0)
-                return err_sys(e, "disk: cannot open filesystem type %s", fs);
-        for (; (*options)[0]; options++) {
-                unsigned cmd = (*options)[1] ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG;
-
-                if (sys_fsconfig(context, cmd, (*options)[0], (*options)[1], 0) < 0)
-                        return err_sys(e, "disk: %s option %s", fs, (*options)[0]);
-        }
-        if (sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-                return err_sys(e, "disk: cannot mount %s", fs);
-        int fd = sys_fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
-        return fd < 0 ? err_sys(e, "disk: cannot mount %s", fs) : fd;
-}
 
 static int mount_loop(const struct disk_host *d, uint64_t bytes, uint64_t inodes, struct err *e)
 {
@@ -205,27 +136,17 @@ static int mount_loop(const struct disk_host *d, uint64_t bytes, uint64_t inodes
         auto_fd backing = make_backing(d, bytes, inodes, e);
         if (backing < 0)
                 return backing;
-        auto_fd loop = loop_open(backing, path, e);
+        auto_fd loop = loopdev_open(backing, path, e);
         if (loop < 0)
                 return loop;
         const char *const options[][2] = { { "source", path }, { "nobarrier", NULL }, { "noinit_itable", NULL }, { NULL, NULL } };
-        return mount_new("ext4", options, e);
-}
-
-int disk_tmpfs(uint64_t bytes, uint64_t inodes, struct err *e)
-{
-        char size[32], count[32];
-        const char *const options[][2] = { { "size", size }, { "nr_inodes", count }, { "mode", "0755" }, { NULL, NULL } };
-
-        snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
-        snprintf(count, sizeof(count), "%llu", (unsigned long long)inodes);
-        return mount_new("tmpfs", options, e);
+        return mount_new("ext4", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, e);
 }
 
 int disk_make(const struct disk_host *d, bool memory, uint64_t bytes, uint64_t inodes, uint32_t root_uid, uint32_t owner, struct err *e)
 {
         bool loop = d->loop && !memory;
-        auto_fd mount = loop ? mount_loop(d, bytes & ~4095ULL, inodes, e) : disk_tmpfs(bytes, inodes, e);
+        auto_fd mount = loop ? mount_loop(d, bytes & ~4095ULL, inodes, e) : mount_tmpfs(bytes, inodes, e);
 
         if (mount < 0 || (!loop && make_dirs(mount, e) < 0)) /* ext4 comes with them */
                 return -(int)e->code;

@@ -23,6 +23,3 @@ void disk_host_release(struct disk_host *d);
 /* `memory`: a tmpfs will do. Returns a detached mount holding the directories tmp, var-tmp, run (mode 1777, 1777, 0755) and home (0700, owned by `owner`), all
  * owned by host ids within the sandbox's range; or a negative code. */
 int disk_make(const struct disk_host *d, bool memory, uint64_t bytes, uint64_t inodes, uint32_t root_uid, uint32_t owner, struct err *e);
-
-/* A tmpfs of that size, root's, mode 0755: a detached mount, or a negative code. */
-int disk_tmpfs(uint64_t bytes, uint64_t inodes, struct err *e);

@@ -12,11 +12,12 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/mount.h"
 #include "base/sys.h"
 #include "domain/skeleton.h"
 #include "wire/oci.h"
 
-enum { SHM_INODES = 65536, LAYERS_MAX = 128 };
+enum { SHM_INODES = 65536, LAYER_BYTES = 256 << 10, LAYER_FILES = 64, LAYERS_MAX = 128 };
 
 static int fail_at(const char *what, const char *path, struct err *e)
 {
@@ -29,21 +30,6 @@ static const struct {
         const char *name;
         unsigned minor;
 } devices[] = { { "null", 3 }, { "zero", 5 }, { "full", 7 }, { "random", 8 }, { "urandom", 9 } };
-
-/* A copy of the mount of `from` (a file or a tree), with `attrs` set, put at `to`. */
-static int bind_at(const char *from, const char *to, uint64_t attrs, struct err *e)
-{
-        struct mount_attr attr = { .attr_set = attrs };
-        auto_fd tree = sys_open_tree(AT_FDCWD, from, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-
-        if (tree < 0)
-                return fail_at("copy the mount of", from, e);
-        if (attrs && sys_mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr) < 0)
-                return fail_at("restrict the mount of", from, e);
-        if (sys_move_mount(tree, "", AT_FDCWD, to, MOVE_MOUNT_F_EMPTY_PATH) < 0)
-                return fail_at("mount on", to, e);
-        return 0;
-}
 
 static const char *under(char *out, size_t cap, const char *base, const char *path)
 {
@@ -84,7 +70,7 @@ static int make_device(const char *at, const char *name, unsigned major, unsigne
         auto_fd fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd < 0)
                 return fail_at("make", path, e);
-        return bind_at(from, path, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, e);
+        return mount_copy(from, path, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, e);
 }
 
 static int make_devices(const char *at, bool user, struct err *e)
@@ -101,7 +87,7 @@ static int bind_host(const char *at, struct err *e)
         char to[256], target[256];
         struct stat st;
 
-        if (bind_at("/usr", under(to, sizeof(to), at, "/usr"), attrs, e) < 0)
+        if (mount_copy("/usr", under(to, sizeof(to), at, "/usr"), attrs, e) < 0)
                 return -(int)e->code;
         for (size_t i = 0; skeleton_top_dirs[i]; i++) {
                 if (lstat(skeleton_top_dirs[i], &st) < 0)
@@ -112,13 +98,13 @@ static int bind_host(const char *at, struct err *e)
                         target[n < 0 ? 0 : n] = '\0';
                         if (n <= 0 || symlink(target, to) < 0)
                                 return fail_at("make", to, e);
-                } else if (mkdir(to, 0755) < 0 || bind_at(skeleton_top_dirs[i], to, attrs, e) < 0) {
+                } else if (mkdir(to, 0755) < 0 || mount_copy(skeleton_top_dirs[i], to, attrs, e) < 0) {
                         return fail_at("mount", to, e);
                 }
         }
         for (size_t i = 0; skeleton_host_files[i]; i++)
                 if (stat(skeleton_host_files[i], &st) == 0 &&
-                    bind_at(skeleton_host_files[i], under(to, sizeof(to), at, skeleton_host_files[i]), attrs, e) < 0)
+                    mount_copy(skeleton_host_files[i], under(to, sizeof(to), at, skeleton_host_files[i]), attrs, e) < 0)
                         return -(int)e->code;
         return 0;
 }
@@ -137,16 +123,7 @@ int mnt_host_root(const char *at, struct err *e)
 
         if (make_skeleton(at, e) < 0 || make_engine_points(dir, e) < 0 || bind_host(at, e) < 0)
                 return -(int)e->code;
-        return bind_at(at, at, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, e);
-}
-
-static int pivot_here(struct err *e)
-{
-        if (sys_pivot_root(".", ".") < 0)
-                return err_sys(e, "mounts: cannot change the root");
-        if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
-                return err_sys(e, "mounts: cannot leave the old root");
-        return 0;
+        return mount_copy(at, at, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, e);
 }
 
 int mnt_enter_template(bool user, struct err *e)
@@ -166,7 +143,7 @@ int mnt_enter_template(bool user, struct err *e)
                 return fail_at("keep", proc, e);
         if (chdir(at) < 0 || mount(NULL, at, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID, NULL) < 0)
                 return fail_at("close", at, e);
-        return pivot_here(e);
+        return mount_pivot(e);
 }
 
 /* ---- what each sandbox has of its own ---- */
@@ -186,7 +163,7 @@ static int mask_proc(const char *at, struct err *e)
         for (size_t i = 0; proc_readonly[i]; i++) {
                 if (lstat(under(path, sizeof(path), at, proc_readonly[i]), &st) < 0)
                         continue;
-                if (bind_at(path, path, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, e) < 0)
+                if (mount_copy(path, path, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, e) < 0)
                         return -(int)e->code;
         }
         return 0;
@@ -230,10 +207,10 @@ static int mount_disk(const struct mnt_own *own, const char *at, struct err *e)
         };
         char from[64], to[64];
 
-        if (sys_move_mount(own->disk, "", AT_FDCWD, under(to, sizeof(to), at, "/tmp"), MOVE_MOUNT_F_EMPTY_PATH) < 0)
-                return fail_at("mount the disk on", to, e);
+        if (mount_at(own->disk, under(to, sizeof(to), at, "/tmp"), e) < 0)
+                return -(int)e->code;
         for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
-                if (bind_at(under(from, sizeof(from), at, places[i][0]), under(to, sizeof(to), at, places[i][1]), 0, e) < 0)
+                if (mount_copy(under(from, sizeof(from), at, places[i][0]), under(to, sizeof(to), at, places[i][1]), 0, e) < 0)
                         return -(int)e->code;
         return 0;
 }
@@ -247,9 +224,8 @@ int mnt_build_own(const struct mnt_own *own, struct err *e)
 {
         const char *at = own_root(own);
 
-        if (own->root >= 0 &&
-            (sys_move_mount(own->root, "", AT_FDCWD, at, MOVE_MOUNT_F_EMPTY_PATH) < 0 || bind_at("/dev", NEW_ROOT "/dev", 0, e) < 0))
-                return fail_at("mount the image on", at, e);
+        if (own->root >= 0 && (mount_at(own->root, at, e) < 0 || mount_copy("/dev", NEW_ROOT "/dev", 0, e) < 0))
+                return -(int)e->code;
         return mount_proc(own, at, e) < 0 || mount_dev(own, at, e) < 0 ? -(int)e->code : 0;
 }
 
@@ -261,7 +237,7 @@ int mnt_add_disk(const struct mnt_own *own, struct err *e)
                 return -(int)e->code;
         if (own->user && umount2(HOST_PROC, MNT_DETACH) < 0)
                 return fail_at("leave", HOST_PROC, e);
-        if (own->root >= 0 && (chdir(at) < 0 || pivot_here(e) < 0))
+        if (own->root >= 0 && (chdir(at) < 0 || mount_pivot(e) < 0))
                 return fail_at("enter", at, e);
         return 0;
 }
@@ -272,15 +248,10 @@ int mnt_add_disk(const struct mnt_own *own, struct err *e)
 static int make_top_layer(struct err *e)
 {
         static const char *const dirs[] = { "proc", "dev", "tmp", "run", "var", "var/tmp", "home", "home/agent", "etc", "mnt" };
-        auto_fd context = sys_fsopen("tmpfs", FSOPEN_CLOEXEC);
+        auto_fd top = mount_tmpfs(LAYER_BYTES, LAYER_FILES, e);
 
-        if (context < 0 || sys_fsconfig(context, FSCONFIG_SET_STRING, "size", "256k", 0) < 0 ||
-            sys_fsconfig(context, FSCONFIG_SET_STRING, "mode", "0755", 0) < 0 ||
-            sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-                return err_sys(e, "mounts: cannot make a layer");
-        auto_fd top = sys_fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
         if (top < 0)
-                return err_sys(e, "mounts: cannot make a layer");
+                return top;
         for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++)
                 if (mkdirat(top, dirs[i], 0755) < 0)
                         return err_sys(e, "mounts: cannot make a layer");
@@ -338,52 +309,6 @@ static int map_layer(int layer, int idmap, struct err *e)
                         e, "idmapped mounts need Linux 5.19 and a filesystem that has them: keep the image store on ext4, xfs or btrfs");
         }
         return take_fd(&tree);
-}
-
-/* The highest first. By one option where its 255 bytes are enough, for which the names are short, seen from the directory where they are; else one by one,
- * which Linux 6.5 and later take. */
-static int name_layers(int context, const int *parts, unsigned count)
-{
-        char lower[256];
-        size_t len = 0;
-        int r = 0;
-
-        for (unsigned i = count; i-- > 0 && len < sizeof(lower);)
-                len += (size_t)snprintf(lower + len, sizeof(lower) - len, "%d%s", parts[i], i > 0 ? ":" : "");
-        if (len < sizeof(lower))
-                return sys_fsconfig(context, FSCONFIG_SET_STRING, "lowerdir", lower, 0);
-        for (unsigned i = count; i-- > 0 && r == 0;) {
-                snprintf(lower, sizeof(lower), "%d", parts[i]);
-                r = sys_fsconfig(context, FSCONFIG_SET_STRING, "lowerdir+", lower, 0);
-        }
-        return r;
-}
-
-static int create_overlay(int context, const int *parts, unsigned count)
-{
-        if (sys_fsconfig(context, FSCONFIG_SET_STRING, "source", "image", 0) < 0 || name_layers(context, parts, count) < 0)
-                return -1;
-        return sys_fsconfig(context, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) < 0 ||
-                               sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0
-                       ? -1
-                       : 0;
-}
-
-static int mount_overlay(const int *parts, unsigned count, struct err *e)
-{
-        auto_fd context = sys_fsopen("overlay", FSOPEN_CLOEXEC);
-
-        if (context < 0 || chdir("/proc/self/fd") < 0)
-                return err_sys(e, "mounts: no overlay filesystem");
-        int r = create_overlay(context, parts, count);
-        if (r < 0) {
-                err_sys(e, "mounts: cannot overlay %u layers", count);
-                err_hint(e, "before Linux 6.5 it takes about 60 layers: use an image with fewer");
-        }
-        if (chdir("/") < 0 || r < 0)
-                return r < 0 ? -(int)e->code : err_sys(e, "mounts: no root directory");
-        int fd = sys_fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
-        return fd < 0 ? err_sys(e, "mounts: cannot mount the image") : fd;
 }
 
 int mnt_overlay(const int *layers, unsigned count, int idmap, struct err *e)
