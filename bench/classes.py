@@ -14,10 +14,11 @@ from peers import Missing, clean_env, streams
 from pools import HELLO, Pools, wanted
 from report import clean, ratio_row
 
-OCI = {"crun": "crun", "runc": "host", "runsc": "host"}  # the bare engines, and their view of the host
+VIEW = {"crun": "crun", "runc": "host", "runsc": "host"}  # of the host, for the bare engines
 CLASS = {"crun": "crun", "runc": "runc", "runsc": "gvisor"}
+BARE = {"crun+hard": "crun", "runc+hard": "runc", "runsc": "runsc", "runsc+hard": "runsc"}  # what is timed beside the classes
 # What the class gives runsc (src/domain/classes.c), where the release has it.
-RUNSC = ["--network=none", "--ignore-cgroups", "--host-uds=create", "--overlay2=none", "--file-access-mounts=exclusive"]
+RUNSC = ["--network=none", "--host-uds=create", "--overlay2=none", "--file-access-mounts=exclusive"]
 BYTE = "/bench-hello"
 SLEEP = ["/usr/bin/sleep", "100000"]
 QEMU_MEMORY = 192 << 20
@@ -30,7 +31,7 @@ def spec(class_name, **more):
 
 
 class Bare:
-    """Bundles of the same payload for the engines alone."""
+    """The engines alone, with bundles of the same payload."""
 
     def __init__(self, tools, peers):
         self.peers, self.hello = peers, os.path.abspath(os.path.join(tools.dir, "bench-hello"))
@@ -42,11 +43,8 @@ class Bare:
             self.platform = "--platform=systrap" if tried.returncode == 0 else "--platform=ptrace"
         return ["runsc", "--root", f"{self.peers.dir}/runsc", self.platform, *RUNSC, *args]
 
-    def command(self, engine, *args):
-        return self.runsc(*args) if engine == "runsc" else self.peers.engine(engine, *args)
-
-    def bundle(self, engine, name, argv):
-        """With the user namespace and the mounts that ours have; crun and runc with the seccomp profile and the limits too, which for runsc are nothing of its own."""
+    def bundle(self, engine, name, argv, hard):
+        """With the user namespace and the mounts that ours have; hard: with the limits, and crun and runc with the seccomp profile."""
         self.peers.need_engine(engine)
         path = self.peers.bundle(name, argv, True)
         with open(f"{path}/config.json", encoding="utf-8") as f:
@@ -54,28 +52,25 @@ class Bare:
         config["mounts"].append({"destination": BYTE, "type": "bind", "source": self.hello, "options": ["bind", "ro"]})
         open(f"{path}/rootfs{BYTE}", "w").close()
         if engine == "runsc":
-            for key in ("seccomp", "cgroupsPath"):
-                del config["linux"][key]
+            del config["linux"]["seccomp"]
+        if not hard:
+            del config["linux"]["resources"], config["linux"]["cgroupsPath"]
         with open(f"{path}/config.json", "w", encoding="utf-8") as f:
             json.dump(config, f)
         return path
 
-    def first_byte(self, engine):
-        name = f"bare-{engine}"
-        return (OCI[engine], self.command(engine, "run", "--bundle", self.bundle(engine, name, [BYTE]), name))
+    def first_byte(self, which):
+        engine, name, hard = BARE[which], f"bare-{which.replace('+', '-')}", which.endswith("+hard")
+        run = ["run", "--bundle", self.bundle(engine, name, [BYTE], hard), name]
+        return VIEW[engine], self.peers.engine(engine, *run) if engine != "runsc" else self.runsc(*run) if hard else self.runsc("--ignore-cgroups", *run)
 
-    def idle(self, count):
-        """So many sandboxes of runsc that sleep: [(name, pids)]."""
-        out = []
-        for i in range(count):
-            name = f"idle-runsc-{i}"
-            path = self.bundle("runsc", name, SLEEP)
+    def idle(self, names):
+        for name in names:
+            path = self.bundle("runsc", name, SLEEP, False)
             with streams() as f:
-                done = subprocess.run(self.runsc("run", "--detach", "--bundle", path, name), env=clean_env(), stdin=f, stdout=f, stderr=f)
+                done = subprocess.run(self.runsc("--ignore-cgroups", "run", "--detach", "--bundle", path, name), env=clean_env(), stdin=f, stdout=f, stderr=f)
             if done.returncode != 0:
                 raise Missing(f"runsc run --detach: exit {done.returncode}")
-            out.append(name)
-        return out
 
     def delete(self, names):
         for name in names:
@@ -94,26 +89,27 @@ def spawn_ms(pools, body):
 
 def cold(tools, peers, pools, bare, rounds):
     """{"bare runsc": [...], "gvisor": [...], ...}: in each round all of them once, in another order."""
-    commands, out, order = {}, {}, random.Random(1)
-    for engine, class_name in CLASS.items():
+    turns, out, order = {}, {}, random.Random(1)
+
+    def ours(class_name):
+        return lambda: spawn_ms(pools, spec(class_name))
+
+    def theirs(which):
+        view, argv = bare.first_byte(which)
+        return lambda: tools.spawn(peers, {"x": (view, argv)}, "--rounds", "1", "--warmup", "0", "--settle", "2", "--first-byte")["x"]["ms"][0]
+
+    for name, make in [(c, ours) for c in CLASS.values()] + [(b, theirs) for b in BARE]:
         try:
-            command = bare.first_byte(engine)
-            spawn_ms(pools, spec(class_name))  # whatever the first one makes for all
-            commands[engine] = command
-            out[f"bare {engine}"], out[class_name] = [], []
+            turn = make(name)
+            if turn() is None:  # whatever the first one makes for all, too
+                raise Missing("does not run")
+            turns[name if make is ours else f"bare {name}"] = turn
         except Missing as e:
-            peers.missing[f"classes/{class_name}"] = str(e)
-    for turn in range(rounds + 1):
-        turns = [(e, mine) for e in commands for mine in (False, True)]
-        order.shuffle(turns)
-        for engine, mine in turns:
+            peers.missing[f"classes/{'' if make is ours else 'bare '}{name}"] = str(e)
+    for _ in range(rounds):
+        for name in order.sample(sorted(turns), len(turns)):
             time.sleep(0.002)
-            if mine:
-                sample = spawn_ms(pools, spec(CLASS[engine]))
-            else:
-                sample = tools.spawn(peers, {engine: commands[engine]}, "--rounds", "1", "--warmup", "0", "--settle", "2", "--first-byte")[engine]["ms"][0]
-            if turn > 0:
-                out[CLASS[engine] if mine else f"bare {engine}"].append(sample)
+            out.setdefault(name, []).append(turns[name]())
     return out
 
 
@@ -153,39 +149,45 @@ def pss_kib(pids):
     return total
 
 
+def processes():
+    """{pid: (arguments, its groups)}"""
+    out = {}
+    for path in glob.glob("/proc/[0-9]*"):
+        with contextlib.suppress(OSError), open(f"{path}/cmdline", "rb") as line, open(f"{path}/cgroup", "rb") as groups:
+            out[int(path[6:])] = (line.read().split(b"\0"), groups.read())
+    return out
+
+
 def tree(pid):
     """A process and everything below it."""
-    out = [pid]
+    out = {pid}
     for path in glob.glob(f"/proc/{pid}/task/*/children"):
         with contextlib.suppress(OSError), open(path, encoding="ascii") as f:
             for child in f.read().split():
-                out += tree(int(child))
+                out |= tree(int(child))
     return out
 
 
-def pids_that_say(word):
-    """Processes with this argument, and what is below them."""
-    out = set()
-    for path in glob.glob("/proc/[0-9]*/cmdline"):
-        with contextlib.suppress(OSError), open(path, "rb") as f:
-            if any(word in a.decode(errors="replace") for a in f.read().split(b"\0")) and int(path.split("/")[2]) != os.getpid():
-                out.update(tree(int(path.split("/")[2])))
-    return out
+def pids_of(name, grouped):
+    """Of one sandbox: the processes of runsc that say its name (the gofer: of its bundle), and what is below them; where it has groups of its own, all that are in them."""
+    all_of_them = processes()
+    found = {p for p, (argv, _) in all_of_them.items() if b"runsc" in argv[0] and any(name.encode() in a for a in argv)}
+    groups = {all_of_them[p][1] for p in found}
+    return {p for p, (_, g) in all_of_them.items() if g in groups} if grouped else set().union(*map(tree, found))
 
 
 def memory(bare, pools, count):
-    """PSS of all processes of idle gVisor sandboxes, KiB each: of runsc alone with a program that sleeps, and of ours. The programs' pages that both have are in there for both."""
-    names, boxes = bare.idle(count), []
+    """PSS of all processes of idle gVisor sandboxes, KiB each: of runsc alone with a program that sleeps, and of ours. What both have of the same file is shared, for both."""
+    names, boxes = [f"idle-runsc-{i}" for i in range(count)], []
     try:
+        bare.idle(names)
         boxes = [pools.service.spawn(runtimeClass="gvisor") for _ in range(count)]
         time.sleep(3)  # what their start has left is collected
-        theirs = [pss_kib(pids_that_say(n)) for n in names]
-        ours = [pss_kib(pids_that_say(b)) for b in boxes]
+        return {"bare": [pss_kib(pids_of(n, False)) for n in names], "ours": [pss_kib(pids_of(b, True)) for b in boxes]}
     finally:
         bare.delete(names)
         for b in boxes:
             pools.service.terminate(b)
-    return {"bare": theirs, "ours": ours}
 
 
 def everything(tools, peers, size, say):
@@ -219,7 +221,8 @@ def rows(result):
     found = f", {claimed['cold']} found none ready" if claimed.get("cold") else ""
     theirs, ours = held.get("bare", []), held.get("ours", [])
     return [
-        *(ratio_row(f"{CLASS[e]}: cold to Ready through the service", f"bare `{e} run`, first byte", ms(f"bare {e}"), ms(CLASS[e]), 1.1) for e in ("runsc", "crun", "runc")),
+        *(ratio_row(f"{c}: cold to Ready through the service", f"bare `{BARE[b]} run`, {how}, first byte", ms(f"bare {b}"), ms(c), 1.1)
+          for c, b, how in (("gvisor", "runsc", "no limits"), ("gvisor", "runsc+hard", "with limits"), ("crun", "crun+hard", "filter, limits"), ("runc", "runc+hard", "filter, limits"))),
         ratio_row(f"gvisor: warm claim to first output byte of a static program{found}", "its own cold start", ms("gvisor"), claimed.get("first", []), 0.05),
         ratio_row("gvisor: warm claim, acknowledged", "its own cold start", ms("gvisor"), claimed.get("claim", []), 0.05),
         ratio_row("qemu: goes on from a saved machine, to Ready", "its own boot, with the saving", machine.get("cold", []), machine.get("restored", []), 0.1),

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -57,10 +58,11 @@ void oci_job_free(struct nest_box *b)
 struct call {
         struct nest *n;
         struct nest_box *b;
-        int disk, root;
+        int disk, root, failed; /* what make_parts() has made, or returned */
         int exe, boot, slot, sandbox_stream, out;
         int socket_dir; /* as the job's, to be mounted */
         bool gvisor, old;
+        struct err why;
 };
 
 static void call_release(struct call *c)
@@ -177,24 +179,17 @@ static int make_parts(struct call *c, struct err *e)
         return c->root < 0 ? c->root : 0;
 }
 
-/* Engines look for groups here, and make their own where they can. They see the empty hierarchy, and can make none. */
-static int hide_groups(struct err *e)
-{
-        static const char at[] = "/sys/fs/cgroup";
-
-        if (mount("cgroup2", at, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 ||
-            mount(NULL, at, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
-                return err_sys(e, "cannot hide %s", at);
-        return 0;
-}
-
 static int enter_bundle(const struct call *c, struct err *e)
 {
+        static const uint64_t sealed = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+
         if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
                 return err_sys(e, "cannot make namespaces");
+        /* Engines look for groups, and make their own where they can. They see the hierarchy, and can make none. (Mounting it anew waits some 10 ms.) */
         if (mount_at(c->b->job->bundle, "/tmp", e) < 0 || mount_at(c->disk, "/tmp/disk", e) < 0 ||
             (c->root >= 0 ? mount_at(c->root, "/tmp/rootfs", e) : mnt_host_root("/tmp/rootfs", e)) < 0 ||
-            (c->socket_dir >= 0 && mount_at(c->socket_dir, "/tmp/guest", e) < 0) || hide_groups(e) < 0)
+            (c->socket_dir >= 0 && mount_at(c->socket_dir, "/tmp/guest", e) < 0) ||
+            mount_copy(c->n->cgroups.v2_mount, "/sys/fs/cgroup", sealed, e) < 0)
                 return -(int)e->code;
         return space_lo_up(e) < 0 ? -(int)e->code : chdir("/tmp") < 0 ? err_sys(e, "cannot enter the bundle") : 0;
 }
@@ -214,6 +209,24 @@ static int enter_groups(const struct call *c, struct err *e)
         return count < 0 ? count : fd_write_file(v2, "cgroup.procs", "0") < 0 ? err_sys(e, "cannot enter the group") : 0;
 }
 
+static void *parts_beside(void *call)
+{
+        ((struct call *)call)->failed = make_parts(call, &((struct call *)call)->why);
+        return NULL;
+}
+
+/* Both mostly wait for the kernel, and so are done at the same time. */
+static int make_place(struct call *c, struct err *e)
+{
+        pthread_t beside;
+
+        if (pthread_create(&beside, NULL, parts_beside, c) != 0)
+                return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "cannot make a thread");
+        int r = enter_groups(c, e);
+        pthread_join(beside, NULL);
+        return r < 0 ? r : (*e = c->why, c->failed);
+}
+
 /* Standard streams; then, for who can pass them on, the guest stream and the slot. */
 _Noreturn static void become_engine(struct call *c)
 {
@@ -225,7 +238,7 @@ _Noreturn static void become_engine(struct call *c)
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         setsid();
-        if (enter_groups(c, &e) == 0 && make_parts(c, &e) == 0 && enter_bundle(c, &e) == 0) {
+        if (make_place(c, &e) == 0 && enter_bundle(c, &e) == 0) {
                 class_run_argv(c->b->want.class, c->b->id, (unsigned)count - 3, c->old, argv);
                 if (exe >= 0 && fd_arrange(c->gvisor ? gvisor : others, (size_t)count) == 0)
                         proc_exec(exe, count, argv);
