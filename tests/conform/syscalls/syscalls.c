@@ -13,8 +13,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LAST = 469, GAP = 335, GAP_END = 424, WAIT_US = 100000 }; /* file_setattr, of Linux 6.17; the numbers between are another ABI's */
-enum { NOTHING = 1 };                                            /* the call has not come back */
+enum { LAST = 469, GAP = 335, GAP_END = 424 }; /* file_setattr, of Linux 6.17; the numbers between are another ABI's */
+enum { STEP_US = 1000, BLOCKED_STEPS = 1000, START_STEPS = 30000 };
+enum { NOTHING = 1, CALLED = 2 }; /* no answer of a call is a small number above 0 that we would ask about */
 
 static const long word = 0;
 
@@ -49,15 +50,15 @@ static long call(int nr)
         return r;
 }
 
-/* Waits a while for `pid`, then kills it. */
-static int end_of(pid_t pid)
+/* Waits a while after it has called, then kills it. */
+static int end_of(pid_t pid, const volatile long *answer)
 {
         int status = 0;
 
-        for (int us = 0; us < WAIT_US; us += 1000) {
+        for (int blocked = 0, steps = 0; blocked < BLOCKED_STEPS && steps < START_STEPS; blocked += *answer == CALLED, steps++) {
                 if (waitpid(pid, &status, WNOHANG) != 0)
                         return status;
-                usleep(1000);
+                usleep(STEP_US);
         }
         kill(pid, SIGKILL);
         waitpid(pid, &status, 0);
@@ -69,11 +70,12 @@ static const char *ask(int nr, volatile long *answer)
         *answer = NOTHING;
         pid_t pid = fork();
         if (pid == 0) {
+                *answer = CALLED;
                 *answer = call(nr);
                 _exit(0);
         }
-        int status = pid < 0 ? 0 : end_of(pid);
-        if (pid < 0 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS))
+        int status = pid < 0 ? 0 : end_of(pid, answer);
+        if (pid < 0 || *answer == NOTHING || (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS))
                 return "killed";
         return *answer == -ENOSYS ? "ENOSYS" : *answer == -EPERM ? "EPERM" : "there";
 }
