@@ -45,7 +45,7 @@ void want_output(const struct conn *c, const struct client *o)
 
 void prepare_claim(struct conn *c, const struct client *o)
 {
-        conn_prepare(c, &o->target, "POST", o->claim_path, false, o->claim);
+        conn_prepare(c, &o->target, "POST", o->claim_path, o->one && o->events, o->claim);
 }
 
 void prepare_release(struct conn *c, const struct client *o, const char *id)

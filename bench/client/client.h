@@ -15,6 +15,7 @@ struct client {
         const char *command; /* the body of an exec, JSON */
         const char *wanted;  /* stands in the answer of every exec, or NULL */
         bool events;         /* that answer is asked for as events */
+        bool one;            /* the claim has the command in it */
         bool samples;        /* every latency is printed */
         unsigned count, connections, rounds;
         double rate, seconds, warmup; /* claims a second, 0: as many as can be */
@@ -66,5 +67,6 @@ void sleep_until(double ms);
 /* ---- the modes; each prints one JSON object ---- */
 void mode_paced(const struct client *o);
 void mode_exec(const struct client *o);
+void mode_one(const struct client *o);
 void mode_burst(const struct client *o);
 void mode_sustained(const struct client *o);

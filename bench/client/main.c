@@ -1,5 +1,5 @@
 /*
- * A client that claims, for measuring: bench-pool [options] paced|exec|burst|sustained. One JSON object on standard output. A latency is from just before the write() of
+ * A client that claims, for measuring: bench-pool [options] paced|exec|one|burst|sustained. One JSON object on standard output. A latency is from just before the write() of
  * the request until the last byte of its answer was read; of an exec, from the write() of its claim until the first byte of output was read.
  */
 #include <getopt.h>
@@ -14,6 +14,7 @@ static const char usage_text[] =
         "usage: bench-pool --socket PATH | --port N [--key KEY] [--pool ID] [--claim JSON] [--samples] MODE\n"
         "  paced      --count N --rate R                            one after the other, R a second (0: at once), each released\n"
         "  exec       the same, and --command JSON [--events] [--wanted TEXT]\n"
+        "  one        the same in one request: --claim has the command in it\n"
         "  burst      --count N --rounds N                          N at once, from N connections\n"
         "  sustained  --seconds S --connections N [--rate R] [--warmup S] [--command JSON]\n"
         "Without --pool, sandboxes are made and ended instead.\n";
@@ -21,7 +22,7 @@ static const char usage_text[] =
 static const struct {
         const char *name;
         void (*run)(const struct client *o);
-} modes[] = { { "paced", mode_paced }, { "exec", mode_exec }, { "burst", mode_burst }, { "sustained", mode_sustained } };
+} modes[] = { { "paced", mode_paced }, { "exec", mode_exec }, { "one", mode_one }, { "burst", mode_burst }, { "sustained", mode_sustained } };
 
 static const struct option options[] = {
         { "socket", required_argument, NULL, 's' },      { "port", required_argument, NULL, 'p' },

@@ -15,6 +15,15 @@ struct paced {
         unsigned cold, late;
 };
 
+/* The answer has come, of a command whose clock began with the claim. */
+static void take_exec(struct paced *p, const struct client *o, double began, double ended)
+{
+        want_status(&p->conn, 200);
+        want_output(&p->conn, o);
+        samples_add(&p->first, (o->events ? p->conn.first_ms : ended) - began);
+        samples_add(&p->whole, ended - began);
+}
+
 static void claim_one(struct paced *p, const struct client *o, struct claimed *got)
 {
         prepare_claim(&p->conn, o);
@@ -24,18 +33,15 @@ static void claim_one(struct paced *p, const struct client *o, struct claimed *g
                 want_status(&p->conn, 200);
         samples_add(&p->claim, ended - p->conn.sent_ms);
         p->cold += got->cold;
+        if (o->one)
+                take_exec(p, o, p->conn.sent_ms, ended);
 }
 
-/* The clock began with the claim. */
 static void exec_one(struct paced *p, const struct client *o, const char *id, double began)
 {
         prepare_exec(&p->conn, o, id);
         conn_ask(&p->conn);
-        double ended = now_ms();
-        want_status(&p->conn, 200);
-        want_output(&p->conn, o);
-        samples_add(&p->first, (o->events ? p->conn.first_ms : ended) - began);
-        samples_add(&p->whole, ended - began);
+        take_exec(p, o, began, now_ms());
 }
 
 static void run(struct paced *p, const struct client *o)
@@ -68,7 +74,7 @@ static void paced(const struct client *o)
         conn_close(&p.conn);
         printf("{\"cold\":%u,\"late\":%u,\"per_second\":%.1f,", p.cold, p.late, (double)p.claim.n / seconds);
         samples_print("claim", &p.claim, o->samples);
-        if (o->command) {
+        if (o->command || o->one) {
                 printf(",");
                 samples_print("first", &p.first, o->samples);
                 printf(",");
@@ -88,4 +94,13 @@ void mode_paced(const struct client *o)
 void mode_exec(const struct client *o)
 {
         paced(o);
+}
+
+void mode_one(const struct client *o)
+{
+        struct client whole = *o;
+
+        whole.command = NULL;
+        whole.one = true;
+        paced(&whole);
 }

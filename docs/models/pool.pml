@@ -93,6 +93,10 @@ bit asked[SANDBOXES];    /* the warden is asked to make it, or to end it */
 bit sent[SANDBOXES];     /* BIND, over this connection */
 bit unknown[SANDBOXES];  /* its claim failed: nobody has its id */
 byte session[SANDBOXES]; /* 0: none; 1: HELLO is sent; 2: and answered */
+#ifdef COMMANDS          /* each claim has a command, which goes with its first BIND */
+bit begun[SANDBOXES];    /* it was sent */
+bit along[SANDBOXES];    /* it is behind what is in to_bind */
+#endif
 byte waiting[CLIENTS];   /* claims that wait for a sandbox, */
 byte head;               /* and whose is the first of them */
 byte pool = P_ACTIVE;
@@ -113,14 +117,18 @@ byte daemon_deaths, warden_deaths, init_deaths, client_deaths, drops, operations
 
 /* Only to judge by. */
 byte owner[SANDBOXES];    /* the client that was told that it is his, and 1 */
+#ifdef COMMANDS
+byte whose[SANDBOXES]; /* is the command that was sent to it */
+bit ran[CLIENTS];      /* his was run */
+#endif
 bit promised[SANDBOXES];  /* somebody was told, or could have been */
 bit key_promised, key_ended, ended_promised; /* so was the first client's key; it was told that its sandbox has ended; which was promised */
 bit may_end[SANDBOXES];   /* its owner or the operator wants that, or it died */
 
 hidden byte i_, j_, n_, m_, same_;
 
-/* The first client repeats what was not answered, with the same idempotency key; the others do not. */
-#ifdef ENDLESS
+/* The first client repeats what was not answered, with the same idempotency key; the others do not, and nobody does with a command. */
+#if defined(ENDLESS) || defined(COMMANDS)
 #define keyed(c) false
 #else
 #define keyed(c) (c == 0)
@@ -226,6 +234,18 @@ inline refuse(c)
         fi
 }
 
+/* BIND goes out. */
+inline bind(s)
+{
+#ifdef COMMANDS
+        along[s] = !begun[s];
+        begun[s] = 1;
+        whose[s] = claimer[s];
+#endif
+        to_bind[s] = claim[s];
+        sent[s] = 1
+}
+
 /* Client c is told that sandbox s is his; where nobody listens any more, he could have been. */
 inline tell(c, s)
 {
@@ -286,11 +306,13 @@ inline give(c, s)
         key[s] = (keyed(c) -> c + 1 : 0);
         claimer[s] = c;
         sent[s] = 0;
+#ifdef COMMANDS
+        begun[s] = 0;
+#endif
         put(s)
 #ifdef BIND_BEFORE_RECORD
         ;
-        to_bind[s] = claim[s];
-        sent[s] = 1
+        bind(s)
 #endif
 }
 
@@ -304,6 +326,11 @@ inline claim_failed(s)
                 if
 #ifndef WAITS_IN_DRAINED
                 :: pool != P_ACTIVE -> refuse(claimer[s])
+#endif
+#ifdef COMMANDS
+#ifndef COMMAND_IS_BEGUN_AGAIN
+                :: begun[s] -> refuse(claimer[s])
+#endif
 #endif
                 :: else ->
                         head = claimer[s];
@@ -420,8 +447,7 @@ inline greeted(s, b)
                 tell(claimer[s], s)
         :: mem[s] == M_CLAIMING && b == 0 ->
 #ifdef SENT_AGAIN_BEFORE_RECORD
-                to_bind[s] = claim[s];
-                sent[s] = 1
+                bind(s)
 #else
                 skip /* it is sent again when it is recorded */
 #endif
@@ -563,8 +589,7 @@ end:
         }
         :: d_step { daemon_up && mem[s] == M_CLAIMING && dirty[s] == 0 && !made[s] && session[s] == 2 && box[s] == B_LIVE -> made[s] = 1 }
         :: d_step { daemon_up && mem[s] == M_CLAIMING && dirty[s] == 0 && !sent[s] && session[s] == 2 && MAY_BE_BOUND(s) ->
-                to_bind[s] = claim[s];
-                sent[s] = 1
+                bind(s)
 #ifdef ANSWER_BEFORE_BOUND
                 ;
                 mem[s] = M_CLAIMED;
@@ -755,6 +780,15 @@ end:
                 :: else
                 fi;
 #endif
+#ifdef COMMANDS
+                if
+                :: along[s] && bound[s] == to_bind[s] ->
+                        assert(!ran[whose[s]]);
+                        ran[whose[s]] = 1
+                :: else
+                fi;
+                along[s] = 0;
+#endif
                 to_bind[s] = 0;
                 if
                 :: session[s] == 2 -> from_bound[s] = bound[s]
@@ -889,6 +923,9 @@ end:
                         dirty[n_] = 0;
                         asked[n_] = 0;
                         unknown[n_] = 0;
+#ifdef COMMANDS
+                        begun[n_] = 0;
+#endif
                         to_warden[n_] = W_NONE;
                         from_warden[n_] = W_NONE;
                         exited[n_] = 0

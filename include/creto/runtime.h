@@ -343,6 +343,9 @@ struct creto_claim_request {
         const struct creto_claim_file *files; /* are there before the function returns */
         size_t file_count;
         int no_fallback; /* where none is ready: NO_READY_SANDBOXES at once, instead of waiting for the next one */
+        /* NULL, or a command that is begun with the claim, once at most: the next creto_exec() of the handle, with these options, is that command. A connection
+         * that ends before the answer is then not made again, and its sandbox ends. */
+        const struct creto_exec_options *command;
 };
 
 struct creto_claim {

@@ -132,6 +132,11 @@ int fd_new_file(int dir, const char *path, mode_t mode, const void *data, size_t
         return fd < 0 || (len > 0 && fd_write_all(fd, data, len) < 0) ? -1 : take_fd(&fd);
 }
 
+int fd_new_fifo(int dir, const char *path)
+{
+        return mkfifoat(dir, path, 0600) < 0 ? -1 : openat(dir, path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+}
+
 int fd_pipe_with(const void *data, size_t len)
 {
         int ends[2];

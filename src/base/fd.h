@@ -47,6 +47,8 @@ int fd_arrange(const int *fds, size_t count);
 
 /* Makes a new file with this content and opens it for appending. Returns a descriptor, or -1 with errno. */
 int fd_new_file(int dir, const char *path, mode_t mode, const void *data, size_t len);
+/* Makes a new fifo and opens both of its ends: neither waits for the other. Returns a descriptor that does not block, or -1 with errno. */
+int fd_new_fifo(int dir, const char *path);
 /* The reading end of a pipe that holds this and nothing else; `len` is at most PIPE_BUF. Or -1 with errno. */
 int fd_pipe_with(const void *data, size_t len);
 /* Sets a timerfd to be readable in so many ms. Returns 0, or -1 with errno. */

@@ -15,9 +15,9 @@
 #include "base/str.h"
 #include "base/sys.h"
 
-void proc_exec(int exe, int count, const char *const *argv)
+void proc_exec(int exe, int count, const char *const *argv, const char *more)
 {
-        static char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+        const char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", more, NULL };
         sigset_t none;
 
         sigemptyset(&none);
@@ -36,7 +36,7 @@ static void answer(int exe, const char *const *argv, int out)
         setsid();
         exe = fd_high(exe);
         if (fd_arrange(fds, 3) == 0)
-                proc_exec(exe, 3, argv);
+                proc_exec(exe, 3, argv, NULL);
         _exit(127);
 }
 
@@ -63,7 +63,12 @@ int proc_ask(int exe, const char *const *argv, int ms, char *said, size_t cap)
                 ;
         ssize_t n = pread(out, text, PROC_SAID_MAX, 0);
         text[n > 0 ? n : 0] = '\0';
-        text[strcspn(text, "\n")] = '\0';
+        size_t len = strcspn(text, "\n");
+        if (len > 0 && text[len - 1] == ':' && text[len]) {
+                text[len] = ' ';
+                len = strcspn(text, "\n");
+        }
+        text[len] = '\0';
         str_last_line(text, said, cap);
         return late ? -1 : status;
 }

@@ -10,10 +10,12 @@
 
 enum { PROC_SAID_MAX = 65536 };
 
-/* In a child: becomes the program behind `exe`, with descriptors 0 to `count` - 1 and no others, default signals and a plain environment. Returns where it cannot. */
-void proc_exec(int exe, int count, const char *const *argv);
+/* In a child: becomes the program behind `exe`, with descriptors 0 to `count` - 1 and no others, default signals and a plain environment, and `more`
+ * in it ("NAME=value", or NULL). Returns where it cannot. */
+void proc_exec(int exe, int count, const char *const *argv, const char *more);
 
-/* Runs it with nothing to read, for at most that long, and takes the first line of what it said on either stream, as str_last_line() does. Returns its wait status,
+/* Runs it with nothing to read, for at most that long, and takes the first line of what it said on either stream, as str_last_line() does; the next one
+ * too where that is but a title ("NAME:"). Returns its wait status,
  * or -1 where it could not be run or took longer; then it is dead, and so is what it started and has not moved away. */
 int proc_ask(int exe, const char *const *argv, int ms, char *said, size_t cap);
 

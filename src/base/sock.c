@@ -1,5 +1,6 @@
 #include "base/sock.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/sys.h"
 
 int sock_pair(int type, int out[2])
 {
@@ -29,6 +31,24 @@ int sock_connect_file(int file)
         }
         snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d", file);
         return connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ? -1 : take_fd(&fd);
+}
+
+int sock_connect_in(int dir, const char *path)
+{
+        int at = sys_openat2(dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+        DIR *names = at < 0 ? NULL : fdopendir(at);
+        const struct dirent *entry;
+        int fd = -1;
+
+        while (names && fd < 0 && (entry = readdir(names))) {
+                auto_fd file = entry->d_name[0] == '.' ? -1 : openat(at, entry->d_name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+                if (file >= 0)
+                        fd = sock_connect_file(file);
+        }
+        if (names)
+                closedir(names);
+        return fd;
 }
 
 int sock_send(int fd, const void *data, size_t len, const int *fds, size_t nfds)

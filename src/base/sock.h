@@ -15,6 +15,8 @@ int sock_pair(int type, int out[2]);
 
 /* Connects to the stream socket that `file` (O_PATH will do) is, and not to what has since been put in its place. Returns a descriptor, O_NONBLOCK, or -1 with errno. */
 int sock_connect_file(int file);
+/* To the first socket in that directory, which is beneath `dir`. As above. */
+int sock_connect_in(int dir, const char *path);
 
 /* Sends one message with `nfds` descriptors (borrowed). Returns 0, or -1 with errno (EMSGSIZE: a short send on SEQPACKET). */
 int sock_send(int fd, const void *data, size_t len, const int *fds, size_t nfds);

@@ -163,3 +163,12 @@ void str_last_line(const char *text, char *out, size_t cap)
                 out[i] = line[i] >= ' ' && line[i] <= '~' ? line[i] : '?';
         out[n] = '\0';
 }
+
+uint64_t str_hash(const void *data, size_t len)
+{
+        uint64_t h = 14695981039346656037ULL;
+
+        for (const uint8_t *p = data, *end = p + len; p < end; p++)
+                h = (h ^ *p) * 1099511628211ULL;
+        return h;
+}

@@ -36,3 +36,6 @@ static inline bool str_has_prefix(const char *s, const char *prefix)
                         return false;
         return true;
 }
+
+/* Tells texts apart that differ by accident (FNV-1a, 64 bits); who chooses them can make two that do not. */
+uint64_t str_hash(const void *data, size_t len);

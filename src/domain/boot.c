@@ -30,3 +30,9 @@ void boot_fill(struct boot_config *c, uint32_t flags, const struct limits *limit
         for (size_t i = 0; i < sizeof(writable) / sizeof(writable[0]); i++)
                 snprintf(c->writable[i], sizeof(c->writable[i]), "%s", writable[i]);
 }
+
+void boot_on_stdio(struct boot_config *c, uint64_t pids)
+{
+        c->flags = (c->flags & ~(uint32_t)(BOOT_LISTEN | BOOT_BIND | BOOT_SLOT)) | BOOT_STDIO;
+        c->nproc = pids;
+}

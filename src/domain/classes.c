@@ -5,6 +5,11 @@
 
 #include "base/str.h"
 #include "domain/limits.h"
+#include "domain/vmm.h"
+
+#define SHIM_RUNC "containerd-shim-runc-v2"
+#define SHIM_KATA "containerd-shim-kata-v2"
+#define KATA_CONFIG "/opt/kata/share/defaults/kata-containers/configuration-"
 
 const char *const class_can_names[CLASS_CANS] = { "killOne", "countAttacks", "hostKernel", "changeLimits", "embed", "checkpoint", "gpu" };
 
@@ -33,18 +38,31 @@ static const struct {
                             { "--platform=ptrace", "--platform=systrap" },
                             { "--network=none", "--ignore-cgroups", "--host-uds=create", "--overlay2=none",
                               "--file-access-mounts=exclusive" } },
+        /* What it is depends on what is behind it. The shim's own threads are in the sandbox's group, where they would count as its processes. */
+        [ENGINE_SHIM] = { "shim", "", 1U << LIMIT_PIDS, ALL_CANS, { NULL }, { NULL } },
+        [ENGINE_KATA] = { "kata",
+                          "a kernel of its own in a virtual machine (Kata Containers)",
+                          1U << LIMIT_PIDS,
+                          1U << CAN_EMBED,
+                          { NULL },
+                          { NULL } },
 };
 
 static const struct {
         const char *name;
         enum class_driver driver;
         enum class_engine engine;
-        const char *binary;
+        const char *binary, *behind;
 } built_in[] = {
-        { "native", CLASS_NATIVE, ENGINE_NONE, "" },
-        { "crun", CLASS_OCI, ENGINE_CRUN, "crun" },
-        { "runc", CLASS_OCI, ENGINE_RUNC, "runc" },
-        { "gvisor", CLASS_OCI, ENGINE_GVISOR, "runsc" },
+        { "native", CLASS_NATIVE, ENGINE_NONE, "", "" },
+        { "crun", CLASS_OCI, ENGINE_CRUN, "crun", "" },
+        { "runc", CLASS_OCI, ENGINE_RUNC, "runc", "" },
+        { "gvisor", CLASS_OCI, ENGINE_GVISOR, "runsc", "" },
+        { "containerd", CLASS_CONTAINERD, ENGINE_SHIM, SHIM_RUNC, "runc" },
+        { "kata", CLASS_CONTAINERD, ENGINE_KATA, SHIM_KATA, "" },
+        { "kata-qemu", CLASS_CONTAINERD, ENGINE_KATA, SHIM_KATA, KATA_CONFIG "qemu.toml" },
+        { "kata-fc", CLASS_CONTAINERD, ENGINE_KATA, SHIM_KATA, KATA_CONFIG "fc.toml" },
+        { "kata-clh", CLASS_CONTAINERD, ENGINE_KATA, SHIM_KATA, KATA_CONFIG "clh.toml" },
 };
 
 void classes_init(struct classes *c)
@@ -55,6 +73,7 @@ void classes_init(struct classes *c)
                 c->of[i].engine = built_in[i].engine;
                 snprintf(c->of[i].name, sizeof(c->of[i].name), "%s", built_in[i].name);
                 snprintf(c->of[i].binary, sizeof(c->of[i].binary), "%s", built_in[i].binary);
+                snprintf(c->of[i].behind, sizeof(c->of[i].behind), "%s", built_in[i].behind);
         }
 }
 
@@ -72,16 +91,41 @@ static bool is_word(const char *s)
         return s[strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./:=+@%")] == '\0';
 }
 
+static bool is_program(const char *s)
+{
+        return s[0] && (s[0] == '/' || !strchr(s, '/')) && is_word(s);
+}
+
+static int check_engine(const struct runtime_class *class, struct err *e)
+{
+        bool shim = class->engine == ENGINE_SHIM || class->engine == ENGINE_KATA;
+
+        if ((class->driver != CLASS_OCI && class->driver != CLASS_CONTAINERD) || class->engine == ENGINE_NONE ||
+            class->engine >= CLASS_ENGINES)
+                return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': its driver is \"oci\" or \"containerd\"", class->name);
+        if (shim != class_has_shim(class))
+                return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': engine \"%s\" is not of that driver", class->name,
+                               engines[class->engine].name);
+        if (class->engine == ENGINE_SHIM && !is_program(class->behind))
+                return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': runtime is the program that the shim calls, as binary",
+                               class->name);
+        if (class->engine == ENGINE_KATA && class->behind[0] && (class->behind[0] != '/' || !is_word(class->behind)))
+                return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': config is the absolute path of Kata's configuration file",
+                               class->name);
+        return 0;
+}
+
 static int check(const struct runtime_class *class, struct err *e)
 {
-        if (!str_is_id(class->name, CLASS_NAME_MAX) || strcmp(class->name, "native") == 0 || strcmp(class->name, "qemu") == 0 ||
-            strcmp(class->name, "auto") == 0)
-                return err_set(e, ERR_INVALID_SPEC, 0,
-                               "'%s' is no name for a runtime class: 1 to %d of a-z, 0-9 and -, not native, qemu or auto", class->name,
-                               CLASS_NAME_MAX);
-        if (class->driver != CLASS_OCI || class->engine == ENGINE_NONE || class->engine >= CLASS_ENGINES)
-                return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': its driver is \"oci\"", class->name);
-        if (!class->binary[0] || (class->binary[0] != '/' && strchr(class->binary, '/')) || !is_word(class->binary))
+        if (!str_is_id(class->name, CLASS_NAME_MAX) || strcmp(class->name, "native") == 0 || strcmp(class->name, "auto") == 0 ||
+            vmm_is_class(class->name))
+                return err_set(
+                        e, ERR_INVALID_SPEC, 0,
+                        "'%s' is no name for a runtime class: 1 to %d of a-z, 0-9 and -, not native, auto, or one of virtual machines",
+                        class->name, CLASS_NAME_MAX);
+        if (check_engine(class, e) < 0)
+                return -(int)e->code;
+        if (!is_program(class->binary))
                 return err_set(e, ERR_INVALID_SPEC, 0,
                                "runtime class '%s': binary is an absolute path, or a name, of letters, digits and -_./:=+@%%", class->name);
         for (unsigned i = 0; i < class->option_count; i++)
@@ -106,6 +150,18 @@ int classes_add(struct classes *c, const struct runtime_class *class, struct err
         return 0;
 }
 
+void class_complete(struct runtime_class *class)
+{
+        if (class_has_shim(class) && !class->binary[0])
+                snprintf(class->binary, sizeof(class->binary), "%s", SHIM_RUNC);
+        if (class->engine == ENGINE_OCI)
+                class->engine = class_engine_at(class->binary);
+        if (class_has_shim(class) && class->engine == ENGINE_OCI)
+                class->engine = ENGINE_SHIM;
+        if (class->engine == ENGINE_SHIM && !class->behind[0])
+                snprintf(class->behind, sizeof(class->behind), "runc");
+}
+
 bool class_is_built_in(const struct runtime_class *class)
 {
         struct classes all;
@@ -121,6 +177,8 @@ void class_format(const struct runtime_class *class, char out[CLASS_TEXT_MAX])
 {
         int n = snprintf(out, CLASS_TEXT_MAX, "%s,%s,%s", class->name, engines[class->engine].name, class->binary);
 
+        if (class_has_shim(class))
+                n += snprintf(out + n, (size_t)(CLASS_TEXT_MAX - n), ",%s", class->behind[0] ? class->behind : "-");
         for (unsigned i = 0; i < class->option_count; i++)
                 n += snprintf(out + n, (size_t)(CLASS_TEXT_MAX - n), ",%s", class->options[i]);
 }
@@ -147,19 +205,26 @@ bool class_parse(const char *text, struct runtime_class *class)
             !word(&text, class->binary, sizeof(class->binary)))
                 return false;
         class->engine = class_engine_of(engine);
+        if (class->engine == ENGINE_SHIM || class->engine == ENGINE_KATA) {
+                class->driver = CLASS_CONTAINERD;
+                if (!word(&text, class->behind, sizeof(class->behind)))
+                        return false;
+                if (strcmp(class->behind, "-") == 0)
+                        class->behind[0] = '\0';
+        }
         while (*text)
                 if (class->option_count == CLASS_OPTIONS_MAX || !word(&text, class->options[class->option_count++], CLASS_OPTION_MAX + 1))
                         return false;
         return class->engine < CLASS_ENGINES;
 }
 
-bool class_place(const struct runtime_class *class, unsigned i, char *out, size_t cap)
+bool class_place(const char *binary, unsigned i, char *out, size_t cap)
 {
         static const char *const dirs[] = { "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin" };
 
-        if (class->binary[0] == '/')
-                return i == 0 && snprintf(out, cap, "%s", class->binary) < (int)cap;
-        return i < sizeof(dirs) / sizeof(dirs[0]) && snprintf(out, cap, "%s/%s", dirs[i], class->binary) < (int)cap;
+        if (binary[0] == '/')
+                return i == 0 && snprintf(out, cap, "%s", binary) < (int)cap;
+        return i < sizeof(dirs) / sizeof(dirs[0]) && snprintf(out, cap, "%s/%s", dirs[i], binary) < (int)cap;
 }
 
 enum class_engine class_engine_of(const char *name)
@@ -173,7 +238,7 @@ enum class_engine class_engine_of(const char *name)
 
 uint32_t class_lacks(const struct runtime_class *class)
 {
-        return engines[class->engine].lacks;
+        return engines[class->engine].lacks | engines[class_maker(class)].lacks;
 }
 
 enum class_engine class_engine_at(const char *binary)
@@ -181,20 +246,30 @@ enum class_engine class_engine_at(const char *binary)
         const char *slash = strrchr(binary, '/'), *name = slash ? slash + 1 : binary;
 
         for (size_t i = 0; i < sizeof(built_in) / sizeof(built_in[0]); i++)
-                if (built_in[i].driver == CLASS_OCI && strcmp(built_in[i].binary, name) == 0)
+                if (built_in[i].driver != CLASS_NATIVE && strcmp(built_in[i].binary, name) == 0)
                         return built_in[i].engine;
         return ENGINE_OCI;
 }
 
+enum class_engine class_maker(const struct runtime_class *class)
+{
+        return class->engine == ENGINE_SHIM ? class_engine_at(class->behind) : class->engine;
+}
+
 void class_describe(const struct runtime_class *class, uint32_t limits, const char *version, const struct err *why, struct ipc_class *out)
 {
-        *out = (struct ipc_class){ .available = !why, .limits = limits & ~class_lacks(class), .can = engines[class->engine].can };
+        *out = (struct ipc_class){ .available = !why,
+                                   .limits = limits & ~class_lacks(class),
+                                   .can = engines[class->engine].can & engines[class_maker(class)].can };
         snprintf(out->name, sizeof(out->name), "%s", class->name);
-        snprintf(out->driver, sizeof(out->driver), "%s", class->driver == CLASS_NATIVE ? "native" : "oci");
+        snprintf(out->driver, sizeof(out->driver), "%s",
+                 class->driver == CLASS_NATIVE ? "native"
+                 : class_has_shim(class)       ? "containerd"
+                                               : "oci");
         snprintf(out->engine, sizeof(out->engine), "%s", engines[class->engine].name);
         snprintf(out->binary, sizeof(out->binary), "%s", class->binary);
         snprintf(out->version, sizeof(out->version), "%s", version);
-        snprintf(out->isolation, sizeof(out->isolation), "%s", engines[class->engine].isolation);
+        snprintf(out->isolation, sizeof(out->isolation), "%s", engines[class_maker(class)].isolation);
         snprintf(out->reason, sizeof(out->reason), "%.*s", IPC_CLASS_TEXT_MAX, why ? why->msg : "");
         snprintf(out->hint, sizeof(out->hint), "%.*s", IPC_CLASS_TEXT_MAX, why ? why->hint : "");
 }
@@ -216,14 +291,26 @@ unsigned class_syscalls(const char *engine, const char *version)
         return 0;
 }
 
-const char *class_hint(const struct runtime_class *class)
+const char *class_hint(const struct runtime_class *class, const char *binary)
 {
-        if (class->binary[0] == '/')
-                return "runtime.NAME.binary of /etc/creto-runtime/config.toml says where the engine is";
-        return class->engine == ENGINE_CRUN     ? "apt-get install crun"
-               : class->engine == ENGINE_RUNC   ? "apt-get install runc"
-               : class->engine == ENGINE_GVISOR ? "apt-get install runsc; in Debian 12 better: apt-get install -t bookworm-backports runsc"
-                                                : "";
+        static const char *const hints[CLASS_ENGINES] = {
+                [ENGINE_CRUN] = "apt-get install crun",
+                [ENGINE_RUNC] = "apt-get install runc",
+                [ENGINE_GVISOR] = "apt-get install runsc; in Debian 12 better: apt-get install -t bookworm-backports runsc",
+                [ENGINE_SHIM] = "apt-get install containerd; its service is not needed: systemctl disable --now containerd",
+                [ENGINE_KATA] = "install Kata Containers 3 (katacontainers.io; Debian has no package of it)",
+        };
+        const char *hint = hints[binary == class->binary ? class->engine : class_maker(class)];
+
+        if (binary[0] == '/')
+                return binary == class->binary ? "runtime.NAME.binary of /etc/creto-runtime/config.toml says where the engine is"
+                                               : "runtime.NAME.runtime of /etc/creto-runtime/config.toml says where the OCI runtime is";
+        return hint ? hint : "";
+}
+
+const char *class_version_arg(const struct runtime_class *class)
+{
+        return class->engine == ENGINE_SHIM ? "-v" : "--version";
 }
 
 /* ---- calls ---- */
@@ -247,6 +334,29 @@ static const char *engine_name(const struct runtime_class *class)
         return slash ? slash + 1 : class->binary;
 }
 
+/* What an OCI runtime is called with, before its command. */
+static void add_options(struct args *a, const struct runtime_class *class, bool old)
+{
+        enum class_engine engine = class_maker(class);
+
+        add(a, engines[engine].old[old ? 0 : 1]);
+        for (size_t i = 0; i < sizeof(engines[0].own) / sizeof(engines[0].own[0]); i++)
+                add(a, engines[engine].own[i]);
+        for (unsigned i = 0; i < class->option_count; i++)
+                add(a, class->options[i]);
+}
+
+static void start_shim_argv(struct args *a, const char *id)
+{
+        static const char *const words[] = { "-namespace", "creto", "-address", "/tmp/none", "-publish-binary", "/bin/true" };
+
+        for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+                add(a, words[i]);
+        add(a, "-id");
+        add(a, id);
+        add(a, "start");
+}
+
 void class_run_argv(const struct runtime_class *class, const char *id, unsigned fds, bool old, const char *argv[CLASS_ARGS_MAX])
 {
         static const char *const counts[] = { "0", "1", "2", "3", "4" };
@@ -254,13 +364,13 @@ void class_run_argv(const struct runtime_class *class, const char *id, unsigned 
         struct args a = { argv, 0 };
 
         add(&a, engine_name(class));
+        if (class_has_shim(class)) {
+                start_shim_argv(&a, id);
+                return;
+        }
         add(&a, "--root");
         add(&a, "/tmp/state");
-        add(&a, engines[class->engine].old[old ? 0 : 1]);
-        for (size_t i = 0; i < sizeof(engines[0].own) / sizeof(engines[0].own[0]); i++)
-                add(&a, engines[class->engine].own[i]);
-        for (unsigned i = 0; i < class->option_count; i++)
-                add(&a, class->options[i]);
+        add_options(&a, class, old);
         for (size_t i = 0; i < sizeof(run) / sizeof(run[0]); i++)
                 add(&a, run[i]);
         if (fds > 0 && fds < sizeof(counts) / sizeof(counts[0])) {
@@ -274,11 +384,48 @@ bool class_probe_argv(const struct runtime_class *class, const char *argv[CLASS_
 {
         struct args a = { argv, 0 };
 
-        if (!engines[class->engine].old[1])
+        const char *newer = engines[class_maker(class)].old[1];
+
+        if (!newer)
                 return false;
         add(&a, engine_name(class));
-        add(&a, engines[class->engine].old[1]);
+        add(&a, newer);
         add(&a, "--root=/proc"); /* nobody's state is there */
         add(&a, "list");
         return true;
+}
+
+/* ---- shims ---- */
+
+const char *class_runtime(const struct runtime_class *class)
+{
+        return class->engine == ENGINE_SHIM ? class->behind : NULL;
+}
+
+size_t class_runtime_script(const struct runtime_class *class, const char *runtime, bool old, char out[CLASS_TEXT_MAX])
+{
+        const char *options[CLASS_ARGS_MAX] = { NULL };
+        struct args a = { options, 0 };
+        int n = snprintf(out, CLASS_TEXT_MAX, "#!/bin/sh\nexec %s", runtime);
+
+        if (!runtime[0])
+                return 0;
+        add_options(&a, class, old);
+        for (unsigned i = 0; i < a.n; i++)
+                n += snprintf(out + n, (size_t)(CLASS_TEXT_MAX - n), " %s", options[i]);
+        return (size_t)(n + snprintf(out + n, (size_t)(CLASS_TEXT_MAX - n), " \"$@\"\n"));
+}
+
+void class_shim_argv(const struct runtime_class *class, const char *id, const char *argv[CLASS_ARGS_MAX])
+{
+        struct args a = { argv, 0 };
+        bool kata = class->engine == ENGINE_KATA;
+
+        add(&a, "creto-shim");
+        add(&a, id);
+        if (kata && !class->behind[0])
+                return;
+        add(&a, kata ? "runtimeoptions.v1.Options" : "containerd.runc.v1.Options");
+        add(&a, kata ? "2" : "6"); /* config_path, binary_name */
+        add(&a, kata ? class->behind : "/tmp/engine");
 }

@@ -28,6 +28,13 @@ int spawn_check(const struct spawn_rules *rules, const struct ipc_spawn *req, si
                 err_set(e, ERR_INVALID_SPEC, 0, "there is no runtime class '%.*s'", CLASS_NAME_MAX, req->class);
                 return err_hint(e, "creto-runtime runtimes lists them");
         }
+        if ((req->flags & (IPC_SPAWN_BESIDE | IPC_SPAWN_KVM) && found->driver != CLASS_NATIVE) ||
+            (req->flags & IPC_SPAWN_BESIDE && req->root != IPC_ROOT_LAYERS))
+                return err_set(e, ERR_INVALID_SPEC, 0, "only a native sandbox has layers beside its root, or /dev/kvm");
+        if (req->flags & IPC_SPAWN_KVM && !rules->kvm) {
+                err_set(e, ERR_AUTHORIZATION_DENIED, 0, "creto-warden gives /dev/kvm to no sandbox");
+                return err_hint(e, "[runtime.qemu] accel = \"kvm\" in the configuration; a warden of a unit of its own needs --kvm yes");
+        }
         for (unsigned i = 0; i < LIMIT_COUNT; i++)
                 if (class_lacks(found) & l.wanted & (1U << i)) {
                         err_set(e, ERR_NOT_SUPPORTED, 0, "--%s cannot be enforced by runtime class '%s'", limit_table[i].flag, found->name);

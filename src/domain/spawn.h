@@ -15,6 +15,7 @@ struct spawn_rules {
         uint32_t ids;    /* users and groups are below the last one, which is creto-init's */
         uint32_t limits; /* that this host can enforce: bits */
         const struct classes *classes;
+        bool kvm; /* a sandbox may have /dev/kvm */
 };
 
 /* Judges everything that a request says but its form, which the codec has checked, and what is there already. `nfds`: descriptors that came along. On success *class is its runtime class

@@ -5,6 +5,7 @@
 
 #include "base/str.h"
 #include "domain/classes.h"
+#include "domain/vmm.h"
 
 typedef int set_fn(struct spec *s, const char *name, const char *value, struct err *e);
 
@@ -105,6 +106,19 @@ static int set_time(struct spec *s, const char *name, const char *value, struct 
         return 0;
 }
 
+static int set_vcpus(struct spec *s, const char *name, const char *value, struct err *e)
+{
+        uint64_t n;
+
+        if (!str_parse_u64(value, &n) || n < 1 || n > VMM_CPUS_MAX) {
+                err_set(e, ERR_INVALID_SPEC, 0, "--%s: '%.64s' is not a number of processors from 1 to %d", name, value, VMM_CPUS_MAX);
+                return err_hint(e, "how much of the host's processors they get is --cpu");
+        }
+        s->vcpus = (unsigned)n;
+        s->hw_config = true;
+        return 0;
+}
+
 static int set_policy(struct spec *s, const char *name, const char *value, struct err *e)
 {
         (void)s;
@@ -149,6 +163,7 @@ static const struct {
         { "memory", true, set_limit },
         { "memory-swap", true, set_limit },
         { "cpu", true, set_limit },
+        { "vcpus", true, set_vcpus },
         { "pids", true, set_limit },
         { "disk", true, set_limit },
         { "disk-inodes", true, set_limit },
@@ -213,6 +228,14 @@ static int check_strings(const char *what, const char *const *v, size_t max, siz
         if (n > max)
                 return err_set(e, ERR_INVALID_SPEC, 0, "%s: %zu of them; at most %zu are taken", what, n, max);
         return 0;
+}
+
+int spec_check_hw(const struct spec *s, struct err *e)
+{
+        if (!s->hw_config || vmm_is_class(s->runtime))
+                return 0;
+        err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s' is no virtual machine, and has no vm.hwConfig (--vcpus)", s->runtime);
+        return err_hint(e, "name a class that is one (--runtime qemu), or use resourceLimits alone");
 }
 
 int spec_check(const struct spec *s, struct err *e)

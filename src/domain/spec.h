@@ -46,6 +46,8 @@ struct spec {
         const char *user; /* NULL: the image's, else the default user */
         bool tty, interactive;
         bool allow_fallback, pull;
+        unsigned vcpus;      /* vm.hwConfig.vcpus; 0: as limits say */
+        bool hw_config;      /* something of vm.hwConfig is named, which only virtual machines have */
         uint64_t timeout_ms; /* 0: none */
         uint64_t ttl_ms;     /* 0: none */
         uint64_t idle_ms;    /* 0: none; terminated when no command has run for so long */
@@ -62,6 +64,9 @@ int spec_set(struct spec *s, const char *name, const char *value, struct err *e)
 
 /* Returns 1 where the name is an option with a value, 0 for a switch, -1 where there is none of that name. */
 int spec_takes_value(const char *name);
+
+/* INVALID_SPEC where a virtual machine's hardware is asked for, and the class has none. */
+int spec_check_hw(const struct spec *s, struct err *e);
 
 /* What can only be judged as a whole: sizes in all, a command where one is needed. */
 int spec_check(const struct spec *s, struct err *e);

@@ -10,6 +10,7 @@ struct reader {
         size_t left;
         struct spec_faults *faults;
         bool unsupported; /* something asks for what is not there yet */
+        uint64_t memory;  /* as it was named first, as a limit or as hardware; 0: not yet */
 };
 
 typedef void read_fn(struct reader *r, const char *field, const struct json_node *value);
@@ -56,6 +57,19 @@ static void set(struct reader *r, const char *field, const char *option, const c
         fault(r, field, "%.150s", message);
         if (e.code == ERR_NOT_SUPPORTED)
                 r->unsupported = true;
+}
+
+/* One memory has two names: of a limit, and of a virtual machine's hardware. */
+static void set_memory(struct reader *r, const char *field, uint64_t bytes)
+{
+        char text[32];
+
+        if (r->memory && r->memory != bytes)
+                fault(r, field, "resourceLimits.memoryBytes and vm.hwConfig.memory differ: %llu and %llu", (unsigned long long)r->memory,
+                      (unsigned long long)bytes);
+        r->memory = bytes;
+        snprintf(text, sizeof(text), "%llu", (unsigned long long)bytes);
+        set(r, field, "memory", text);
 }
 
 /* ---- one function a field ---- */
@@ -106,6 +120,8 @@ static void read_limits(struct reader *r, const char *field, const struct json_n
                         continue; /* the default */
                 } else if (json_str_is(json_value(m), "unlimited")) {
                         set(r, name, limit_table[i].flag, "unlimited");
+                } else if (i == LIMIT_MEMORY && json_u64(json_value(m), &n)) {
+                        set_memory(r, name, n);
                 } else if (json_u64(json_value(m), &n)) {
                         snprintf(text, sizeof(text), "%llu", (unsigned long long)n);
                         set(r, name, limit_table[i].flag, text);
@@ -355,6 +371,55 @@ static void read_prewarm(struct reader *r, const char *field, const struct json_
                 check_imports(r, field);
 }
 
+/* Of runtime-spec 1.3 (config-vm.md) what a tenant may choose; kernel, image and hypervisor are the operator's. */
+static void read_hw_config(struct reader *r, const char *field, const struct json_node *v)
+{
+        char name[SPEC_FIELD_MAX], text[32];
+        uint64_t n;
+
+        if (!json_is_object(v)) {
+                fault(r, field, "must be an object");
+                return;
+        }
+        for (const struct json_node *m = json_first(v); m; m = json_next(v, m)) {
+                bool vcpus = json_str_is(m, "vcpus"), memory = json_str_is(m, "memory");
+
+                snprintf(name, sizeof(name), "%.60s.%.*s", field, m->len < 40 ? (int)m->len : 40, m->text);
+                if (json_is_null(json_value(m)))
+                        continue;
+                if (!vcpus && !memory) {
+                        fault(r, name, "cannot be chosen here: vcpus and memory can");
+                } else if (!json_u64(json_value(m), &n) || n == 0) {
+                        fault(r, name, "must be a whole number%s", memory ? " of bytes" : "");
+                } else if (memory) {
+                        set_memory(r, name, n);
+                        r->s->hw_config = true;
+                } else {
+                        snprintf(text, sizeof(text), "%llu", (unsigned long long)n);
+                        set(r, name, "vcpus", text);
+                }
+        }
+}
+
+static void read_vm(struct reader *r, const char *field, const struct json_node *v)
+{
+        char name[SPEC_FIELD_MAX];
+
+        if (!json_is_object(v)) {
+                fault(r, field, "must be an object");
+                return;
+        }
+        for (const struct json_node *m = json_first(v); m; m = json_next(v, m)) {
+                snprintf(name, sizeof(name), "%.60s.%.*s", field, m->len < 40 ? (int)m->len : 40, m->text);
+                if (json_is_null(json_value(m)))
+                        continue;
+                if (json_str_is(m, "hwConfig"))
+                        read_hw_config(r, name, json_value(m));
+                else
+                        fault(r, name, "cannot be chosen here: only hwConfig can");
+        }
+}
+
 static void read_later(struct reader *r, const char *field, const struct json_node *v)
 {
         if ((json_is_array(v) || json_is_object(v)) && json_count(v) == 0)
@@ -382,6 +447,7 @@ static const struct {
         { "restartPolicy", read_restart },
         { "networkPolicy", read_policy },
         { "prewarm", read_prewarm },
+        { "vm", read_vm },
         { "agentNhi", read_later },
         { "delegationChain", read_later },
         { "secrets", read_later },
@@ -432,6 +498,9 @@ int spec_json_read_at(const struct spec_place *place, const struct json_node *no
                 fault(&r, place->where, "must be an object");
         for (const struct json_node *m = json_first(node); m && json_is_object(node); m = json_next(node, m))
                 read_field(&r, place, m);
+        if (faults->count == 0 && spec_check_hw(s, e) < 0)
+                fault(&r, *place->where ? "spec.vm.hwConfig" : "vm.hwConfig", "is for virtual machines, and runtime class '%s' is none",
+                      s->runtime);
         return faults->count == 0 ? 0 : spec_faults_err(faults, r.unsupported, e);
 }
 
@@ -524,6 +593,21 @@ static void put_prewarm(struct json_put *j, const struct spec_prewarm *p)
         json_put_end(j);
 }
 
+/* Its memory is among the limits. */
+void spec_json_put_vm(struct json_put *j, const struct spec *s)
+{
+        if (s->vcpus == 0)
+                return;
+        json_put_key(j, "vm");
+        json_put_object(j);
+        json_put_key(j, "hwConfig");
+        json_put_object(j);
+        json_put_key(j, "vcpus");
+        json_put_u64(j, s->vcpus);
+        json_put_end(j);
+        json_put_end(j);
+}
+
 void spec_json_put(struct json_put *j, const struct spec *s, const char *runtime)
 {
         json_put_object(j);
@@ -550,5 +634,6 @@ void spec_json_put(struct json_put *j, const struct spec *s, const char *runtime
         json_put_bool(j, s->allow_fallback);
         put_text(j, "pull", s->pull ? "Always" : "IfNotPresent");
         put_prewarm(j, &s->prewarm);
+        spec_json_put_vm(j, s);
         json_put_end(j);
 }

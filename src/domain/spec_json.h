@@ -40,3 +40,5 @@ int spec_faults_err(const struct spec_faults *faults, bool unsupported, struct e
 
 /* The whole spec. `runtime` is the class that was chosen. */
 void spec_json_put(struct json_put *j, const struct spec *s, const char *runtime);
+/* Of that only "vm", where there is one. */
+void spec_json_put_vm(struct json_put *j, const struct spec *s);

@@ -27,12 +27,20 @@ static bool take_path(const char **path, const char *text)
         return text[0] == '/' && strlen(text) <= WARDEN_PATH_MAX;
 }
 
+static bool take_switch(bool *on, const char *text)
+{
+        *on = strcmp(text, "yes") == 0;
+        return *on || strcmp(text, "no") == 0;
+}
+
 static bool take(struct warden_args *args, const char *name, const char *value)
 {
         if (strcmp(name, "--class") == 0)
                 return take_class(args, value);
         if (strcmp(name, "--peer") == 0)
                 return take_peer(args, value);
+        if (strcmp(name, "--kvm") == 0)
+                return take_switch(&args->kvm, value);
         if (strcmp(name, "--run-dir") == 0)
                 return take_path(&args->run_dir, value);
         if (strcmp(name, "--state-dir") == 0)

@@ -10,6 +10,7 @@ enum boot_fd {
         BOOT_FD_NULL_LAST = 2, /* 0, 1, 2: /dev/null */
         BOOT_FD_STREAM = 3,    /* the guest stream, connected; or a listening unix socket (BOOT_LISTEN) */
         BOOT_FD_CONFIG = 4,    /* a pipe holding one struct boot_config; closed after reading */
+        BOOT_FD_OUT = 4,       /* later, with BOOT_STDIO: BOOT_FD_STREAM is read, and this is written */
         BOOT_FD_NOTIFY = 5,    /* the seccomp listener of the whole sandbox (BOOT_NOTIFY) */
         BOOT_FD_SLOT = 6,      /* kept open and never used: it holds the id range (BOOT_SLOT) */
         BOOT_FD_FORKS = 6,     /* a control group's pids.events (BOOT_COUNT, where there is no BOOT_SLOT) */
@@ -18,7 +19,8 @@ enum boot_fd {
 
 /*
  * An OCI engine starts it as `/dev/init oci`: then the configuration is standard input, the stream is 3 and the slot 4, or 2 where there is BOOT_BIND
- * (gVisor passes on the standard streams and nothing else). It puts them where the others expect them.
+ * (gVisor passes on the standard streams and nothing else). With BOOT_STDIO standard input is the configuration and then what the host sends, standard output
+ * what the host gets, and there is nothing else. It puts them where the others expect them.
  */
 #define BOOT_SOCKET "/dev/guest/s"
 enum boot_engine_fd { BOOT_ENGINE_CONFIG = 0, BOOT_ENGINE_STREAM = 3, BOOT_ENGINE_SLOT = 4, BOOT_ENGINE_BIND_SLOT = 2 };
@@ -34,6 +36,7 @@ enum boot_flag {
         BOOT_BIND = 128,       /* make the socket to listen on as BOOT_SOCKET */
         BOOT_NO_PARENT = 256,  /* the parent is not the warden: do not die with it */
         BOOT_OWN_KERNEL = 512, /* not Linux but who plays it, and has no securebits */
+        BOOT_STDIO = 2048,     /* the guest stream is standard input and output; their end is its end */
         /* In a virtual machine, whose kernel is this sandbox's alone, it counts by itself: */
         BOOT_COUNT = 1024, /* who was killed for want of memory, as /proc/vmstat says; forks that were refused, as BOOT_FD_FORKS does */
 };

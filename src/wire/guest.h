@@ -12,7 +12,7 @@
 #include "base/buf.h"
 
 enum {
-        GUEST_VERSION = 2,
+        GUEST_VERSION = 3,
         GUEST_HEADER = 12,
         GUEST_FRAME_MAX = 32768, /* payload */
         GUEST_FRAME_MIN_MAX =
@@ -75,7 +75,7 @@ enum guest_kind {
         GUEST_KIND_COUNT,
 };
 
-enum guest_exec_flag { GUEST_EXEC_TTY = 1, GUEST_EXEC_STDIN = 2, GUEST_EXEC_WARM = 4 };
+enum guest_exec_flag { GUEST_EXEC_TTY = 1, GUEST_EXEC_STDIN = 2, GUEST_EXEC_WARM = 4, GUEST_EXEC_BOUND = 8 };
 
 enum guest_reason {
         GUEST_REASON_TIMEOUT = 1,

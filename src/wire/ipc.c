@@ -103,7 +103,7 @@ int ipc_get_spawn(struct rbuf *r, struct ipc_spawn *m)
         get_limits(r, m->limits, &m->limits_wanted);
         m->flags = rbuf_u32(r);
         rbuf_str(r, m->class, sizeof(m->class));
-        return m->flags > IPC_SPAWN_BACKGROUND ? -1 : done(r);
+        return m->flags > IPC_SPAWN_FLAGS ? -1 : done(r);
 }
 
 void ipc_put_spawned(struct wbuf *w, const struct ipc_spawned *m)

@@ -57,7 +57,12 @@ enum ipc_type {
 };
 
 enum ipc_hello_flag { IPC_PRIVATE = 1 };
-enum ipc_spawn_flag { IPC_SPAWN_BACKGROUND = 1 }; /* nobody waits for it */
+enum ipc_spawn_flag {
+        IPC_SPAWN_BACKGROUND = 1, /* nobody waits for it */
+        IPC_SPAWN_BESIDE = 2,     /* the layers are no root but a directory (NEW_ROOT) of a sandbox with the host's */
+        IPC_SPAWN_KVM = 4,        /* it has /dev/kvm */
+        IPC_SPAWN_FLAGS = 7,
+};
 enum ipc_mode { IPC_MODE_ROOT, IPC_MODE_USER };
 enum ipc_root { IPC_ROOT_HOST, IPC_ROOT_LAYERS, IPC_ROOT_DIR };
 enum ipc_box { IPC_BOX_RUNNING = 1, IPC_BOX_FROZEN = 2, IPC_BOX_DYING = 3, IPC_BOX_EXITED = 4 };

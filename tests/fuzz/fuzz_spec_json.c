@@ -16,7 +16,7 @@ static size_t write_spec(char *to)
         struct wbuf w = wbuf_over(to, OUT);
         struct json_put j = json_put_over(&w);
 
-        spec_json_put(&j, &spec, "native");
+        spec_json_put(&j, &spec, spec.runtime);
         NEED(json_put_done(&j));
         return w.len;
 }

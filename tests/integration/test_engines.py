@@ -1,6 +1,5 @@
 #!/usr/bin/python3
 """OCI engines that are missing, wrong, or break: each is a named error with a hint, and nothing is left. The engines here are scripts, and crun behind scripts."""
-import glob
 import os
 import shutil
 import subprocess
@@ -9,11 +8,13 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-from harness import CLI, IS_ROOT, USER, check, check_equal, creto, descendants, main, poll, skip, test
+from harness import CLI, USER, check, check_equal, creto, main, poll, skip, test
+from engines import Engines, nothing_more, root_only
 from service import RUNTIMED, Service
 
 ANSWERS = 'case "$*" in *--version*) echo fake 1; exit 0;; esac\n'
 PID_FILE = 'for a; do [ "$prev" != --pid-file ] || file=$a; prev=$a; done\n'
+BUILT_IN = ("native", "crun", "runc", "gvisor", "containerd", "kata", "kata-qemu", "kata-fc", "kata-clh", "qemu")
 CRUN = shutil.which("crun") or "/usr/bin/crun"
 # class: the script after its first line, or None for a file that is not there; words of the error
 BROKEN = {
@@ -31,53 +32,6 @@ BROKEN = {
     "coward": (f'{CRUN} "$@" || exit; case "$*" in *--version*) exit 0;; esac; exit 4\n', ["ended with status 4"]),
     "thief": (f'{CRUN} "$@" || exit; case "$*" in *--version*) exit 0;; esac\n' + PID_FILE + "echo 1 > $file\n", ["ended without a sandbox"]),
 }
-
-
-def root_only():
-    if not IS_ROOT:
-        skip("engines need root")
-
-
-class Engines(Service):
-    """A service whose operator has classes of his own."""
-
-    def __init__(self, scripts):
-        super().__init__()
-        self.dir = os.path.join(self.top, "engines")
-        os.mkdir(self.dir, 0o755)
-        lines = ["[service]", "prepared = 0"]
-        for name, script in scripts.items():
-            path = os.path.join(self.dir, name)
-            if script is not None:
-                self.write(path, script)
-            lines += [f"[runtime.{name}]", 'driver = "oci"', f'binary = "{path}"', 'engine = "crun"']
-        self.config = os.path.join(self.top, "config.toml")
-        with open(self.config, "w") as f:
-            f.write("\n".join(lines) + "\n")
-
-    @staticmethod
-    def write(path, script):
-        with open(path + ".new", "w") as f:
-            f.write("#!/bin/sh\n" + script)
-        os.chmod(path + ".new", 0o755)
-        os.rename(path + ".new", path)
-
-    def refuses(self, runtime, *words):
-        a = self.call("POST", "/v1/sandboxes", {"spec": {"image": "host", "runtimeClass": runtime}})
-        check_equal((a.status, a.code), (503, "BACKEND_UNAVAILABLE"), f"{runtime}: {a.body[:300]!r}")
-        text = a.body.decode()
-        for word in (runtime, *words):
-            check(word in text, f"'{word}' is not said: {text}")
-        check(a.json["error"]["hint"] and len(text) < 900 and all(" " <= c <= "~" or c == "\n" for c in text), text)
-
-    def left(self):
-        """Groups and processes of the warden's, and files of sandboxes."""
-        return (glob.glob(f"/sys/fs/cgroup/*/creto-{self.warden}-*"), len(descendants(self.warden)),
-                [n for d in ("sandboxes", "guest") for n in os.listdir(os.path.join(self.run_dir, d))])
-
-
-def nothing_more(left, before):
-    return left[0] == before[0] and left[1] <= before[1] and left[2] == before[2]
 
 
 @test
@@ -185,7 +139,7 @@ def a_class_is_drained():
         check_equal(s.exec(sandbox, "echo", "on")["stdout"], b"on\n", "one that runs")
         s.terminate(s.spawn(runtimeClass="native"))
         check_equal({r["name"]: r["enabled"] for r in s.good("GET", "/v1/runtimes")["runtimes"]},
-                    {"native": True, "crun": True, "runc": True, "gvisor": True, "mine": False, "qemu": True}, "what is enabled")
+                    {name: name != "mine" for name in BUILT_IN + ("mine",)}, "what is enabled")
         s.good("POST", "/v1/runtimes/mine/enable")
         s.terminate(s.spawn(runtimeClass="mine"))
         check_equal(s.call("POST", "/v1/runtimes/nothing/drain").status, 404, "status of one that is not there")
@@ -195,6 +149,10 @@ def a_class_is_drained():
 def classes_that_the_configuration_may_not_have():
     root_only()
     for lines, word in (('[runtime.native]\nbinary = "/x"\n', "native"), ('[runtime.a]\nbinary = "x/y"\n', "absolute"), ('[runtime.a]\ndriver = "oci"\n', "binary"), ('[runtime.a]\nbinary = "/x"\ndriver = "vm"\n', "oci"),
+                        ('[runtime.a]\ndriver = "containerd"\nruntime = "x/y"\n', "runtime"), ('[runtime.a]\ndriver = "containerd"\nruntime = 1\n', "runtime.a.runtime"),
+                        ('[runtime.a]\ndriver = "containerd"\nengine = "crun"\n', "crun"), ('[runtime.a]\nbinary = "/x"\nengine = "shim"\n', "shim"),
+                        ('[runtime.kata]\nconfig = "x.toml"\n', "config"), ('[runtime.a]\nbinary = "/x"\nruntime = "runc"\n', "runtime.a.runtime"),
+                        ('[runtime.a]\ndriver = "containerd"\noptions = ["--a;b"]\n', "--a;b"),
                         ('[runtime.a]\nbinary = "/x"\noptions = ["--root=/"]\n', "--root=/"), ('[runtime.a]\nbinary = "/x"\nfoo = 1\n', "runtime.a.foo"),
                         ('[runtime.A]\nbinary = "/x"\n', "'A'")):
         s = Service(config=lines)
@@ -213,10 +171,13 @@ def daemon_words(s, *more):
 def a_unit_of_its_own_learns_of_classes():
     """--warden-arguments: words for creto-warden, and nothing that a shell takes for anything else."""
     root_only()
-    s = Service(config='[runtime.youki]\ndriver = "oci"\nbinary = "/usr/bin/youki"\noptions = ["--a=b"]\n[runtime.gvisor]\noptions = ["--platform=kvm"]\n')
+    s = Service(config='[runtime.youki]\ndriver = "oci"\nbinary = "/usr/bin/youki"\noptions = ["--a=b"]\n[runtime.gvisor]\noptions = ["--platform=kvm"]\n'
+                '[runtime.shim]\ndriver = "containerd"\nruntime = "runsc"\noptions = ["--debug"]\n[runtime.k]\nbinary = "containerd-shim-kata-v2"\ndriver = "containerd"\n'
+                '[runtime.kata-fc]\nconfig = "/etc/kata.toml"\n')
     try:
         p = subprocess.run(daemon_words(s, "--warden-arguments"), capture_output=True, timeout=20, check=True)
-        check_equal(sorted(p.stdout.decode().splitlines()), ["--class gvisor,gvisor,runsc,--platform=kvm", "--class youki,oci,/usr/bin/youki,--a=b"], "arguments")
+        check_equal(sorted(p.stdout.decode().splitlines()), ["--class gvisor,gvisor,runsc,--platform=kvm", "--class k,kata,containerd-shim-kata-v2,-", "--class kata-fc,kata,containerd-shim-kata-v2,/etc/kata.toml",
+                                                                 "--class shim,shim,containerd-shim-runc-v2,runsc,--debug", "--class youki,oci,/usr/bin/youki,--a=b"], "arguments")
     finally:
         shutil.rmtree(s.top)
 

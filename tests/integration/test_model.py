@@ -27,6 +27,8 @@ SOUND = {
     "the operator does two things, reusable": ("OPERATIONS=2 CLIENTS=1 REUSABLE=1", 170000),
     "everybody dies": ("DAEMON_DEATHS=2 WARDEN_DEATHS=1 INIT_DEATHS=1 CLIENTS=1", 500000),
     "three sandboxes": ("SANDBOXES=3 TARGET=2 CLIENTS=1 DAEMON_DEATHS=1 REUSABLE=1", 130000),
+    "commands, a daemon dies, and a sandbox": ("COMMANDS DAEMON_DEATHS=1 INIT_DEATHS=1", 450000),
+    "commands, and a connection breaks": ("COMMANDS DAEMON_DEATHS=1 DROPS=1", 280000),
     "not put back, the old connection heard": ("DAEMON_DEATHS=1 DROPS=1 OLD_CONNECTION_IS_HEARD CLIENTS=1", 30000),
     "creto-init takes another claim": ("DAEMON_DEATHS=1 DROPS=1 INIT_TAKES_ANOTHER CLIENTS=1", 30000),
     "put back, the old connection not heard": ("DAEMON_DEATHS=1 DROPS=1 BACK_TO_READY CLIENTS=1", 30000),
@@ -65,6 +67,7 @@ MISTAKES = {
     "FAILED_IS_FOUND": "INIT_DEATHS=1",
     "FAILURE_IS_NOT_RECORDED": "INIT_DEATHS=1 DAEMON_DEATHS=1",
     "NEWCOMERS_OVERTAKE": "ENDLESS",
+    "COMMAND_IS_BEGUN_AGAIN": "COMMANDS INIT_DEATHS=1",
     "BACK_TO_READY OLD_CONNECTION_IS_HEARD": "DAEMON_DEATHS=1",
 }
 
@@ -126,7 +129,7 @@ def the_page_names_every_mistake_and_property():
     with open(README, encoding="utf-8") as f:
         page = f.read()
     known = set(re.findall(r"^#if(?:n?def) ([A-Z_]+)", model, re.M)) - set(re.findall(r"^#ifndef ([A-Z_]+)\n#define \1 ", model, re.M))
-    tried = {word for names in MISTAKES for word in names.split()} | {"ENDLESS", "INIT_TAKES_ANOTHER"}
+    tried = {word for names in MISTAKES for word in names.split()} | {"ENDLESS", "COMMANDS", "INIT_TAKES_ANOTHER"}
     check(known == tried, f"in the model and not tried, or the other way round: {sorted(known ^ tried)}")
     missing = [w for w in sorted(known) + re.findall(r"^ltl (\w+)", model, re.M) if f"`{w}`" not in page]
     check(not missing, f"not on the page: {missing}")

@@ -180,11 +180,13 @@ def inits():
     return found
 
 
-def reap():
-    """What outlived its parent is our child when it ends."""
+def reap(service=None):
+    """What outlived its parent is our child when it ends; only the service's first process is somebody else's to wait for."""
     with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0] > 0:
-            pass
+        while dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if service and dead.si_pid == service.process.pid:
+                return
+            os.waitpid(dead.si_pid, 0)
 
 
 def kill_until_over(service, book, rng):
@@ -192,6 +194,7 @@ def kill_until_over(service, book, rng):
     while not book.over(0) and (CLAIMS > 0 or time.monotonic() < end):
         time.sleep(rng.uniform(0.2, 2.0))
         service.kill_one(rng)
+        reap(service)
     book.stop = True
 
 

@@ -193,6 +193,20 @@ def what_a_claim_binds():
 
 
 @test
+def claimed_with_a_command():
+    with service() as (_, c, d):
+        small(c, d, "p", "--min-ready", "1", "--max-ready", "4")
+        done = c("pool", "claim", "p", "--env", "A=b", "--", "sh", "-c", "echo $A; cat; echo e >&2; exit 5", stdin=b"typed", code=5)
+        found = re.fullmatch(r"Claimed sandbox: (sb-\w+)\ne\n", done.stderr.decode())
+        check(found and done.stdout == b"b\ntyped", done)
+        check_equal(c.out("list", "--pool", "p", "--status", "Running"), found.group(1) + "\n", "it stays claimed")
+        done = c("pool", "claim", "-q", "p", "--", "none-such", code=127)
+        check(done.stdout == b"" and b"cannot execute 'none-such'" in done.stderr and b"Claimed" not in done.stderr, done)
+        for wrong in (("--json", "p", "--", "true"), ("p", "--"), ("--", "true")):
+            check(b"usage:" in c("pool", "claim", *wrong, code=64).stderr, wrong)
+
+
+@test
 def cold_and_empty():
     with service() as (s, c, d):
         small(c, d, "p", "--min-ready", "0", "--max-ready", "1")

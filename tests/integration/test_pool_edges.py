@@ -105,6 +105,9 @@ def what_a_pool_may_be():
             check_equal(sorted(fields(answer)), sorted(wanted), json.dumps(body)[:200])
             message = answer.json["error"]["message"]
             check(message.startswith(tuple(wanted)) and said in message, f"{json.dumps(body)[:200]}: {message}")
+        for image, code in (("dir:/etc", "NOT_SUPPORTED"), ("oci:/srv/x", "NOT_SUPPORTED"), ("Not An Image", "INVALID_SPEC")):
+            answer = s.call("POST", "/v1/warm-pools", {**good, "template": {"image": image}})
+            check(answer.code == code and image in answer.json["error"]["message"], f"a pool that could never have a sandbox: {answer.body}")
         answer = s.call("POST", "/v1/warm-pools", {**good, "template": {"runtimeClass": "kata"}})
         check_equal((answer.status, answer.json["error"]["message"]), (400, "there is no runtime class 'kata'"), "an unknown class")
         for body in (b"", b"[]", b"{", b'{"id":"a","id":"b","template":{}}'):
@@ -482,6 +485,78 @@ def a_repeat_is_not_answered_before_the_files_are_there():
         check_equal(set(seen), {(seen[0][0], b"30000")}, "one sandbox, and its last file, with each answer")
 
 
+def events(answer):
+    """[(name, data)] of a stream that has ended."""
+    out = []
+    for one in answer.body.decode().strip().split("\n\n"):
+        lines = dict(line.split(": ", 1) for line in one.split("\n") if not line.startswith(":"))
+        out.append((lines["event"], json.loads(lines["data"])))
+    return out
+
+
+@test
+def a_claim_with_its_command():
+    root_only()
+    with Service() as s:
+        pool(s, "p", 1, 3)
+        out = claim(s, "p", env={"A": "late"}, files=[{"path": "/tmp/f", "text": "file "}], resourceLimits={"pidLimit": 40},
+                    command={"program": "sh", "args": ["-c", "cat /tmp/f; echo $A $B; cat; echo e >&2; exit 3"], "env": {"B": "own"}, "stdin": "in"})
+        check_equal((base64.b64decode(out["exec"]["stdout"]), base64.b64decode(out["exec"]["stderr"]), out["exec"]["exitCode"]), (b"file late own\nin", b"e\n", 3), "whole")
+        box = s.good("GET", f"/v1/sandboxes/{out['sandboxId']}")
+        check_equal((box["status"], box["spec"]["resourceLimits"]["pidLimit"]), ("Running", 40), "it is claimed, and stays so")
+        check_equal(s.exec(out["sandboxId"], "echo", "on")["stdout"], b"on\n", "another command")
+        full(s, "p", 1)
+
+        accept = {"Accept": "text/event-stream"}
+        seen = events(s.call("POST", "/v1/warm-pools/p/claim", {"command": {"program": "sh", "args": ["-c", "echo a; exit 7"]}}, headers=accept))
+        check_equal([n for n, _ in seen], ["claim", "started", "stdout", "exit"], "events")
+        check(seen[0][1]["fromPool"] and seen[0][1]["sandboxId"] in members(s, "p", "Running"), seen)
+        check_equal((base64.b64decode(seen[2][1]["data"]), seen[3][1]["exitCode"]), (b"a\n", 7), "output and end")
+        full(s, "p", 1)
+
+        out = claim(s, "p", command={"program": "cat"}, detach=True)
+        execs = s.good("GET", f"/v1/sandboxes/{out['sandboxId']}/exec")["execs"]
+        check_equal([(x["execId"], x["status"]) for x in execs], [(out["exec"]["execId"], "Running")], "detached")
+        full(s, "p", 1)
+
+        # The claim holds, whatever its command does.
+        for command in ({"program": "/none"}, {}):
+            out = claim(s, "p", command=command)
+            check_equal(out["exec"]["error"]["code"], "INVALID_SPEC", command)
+            check_equal(s.exec(out["sandboxId"], "echo", "on")["stdout"], b"on\n", "it is claimed")
+            full(s, "p", 1)
+        seen = events(s.call("POST", "/v1/warm-pools/p/claim", {"command": {}}, headers=accept))
+        check_equal([n for n, _ in seen] + [seen[1][1]["error"]["code"]], ["claim", "exit", "INVALID_SPEC"], "events without a command")
+        full(s, "p", 1)
+
+        # What cannot be had is refused before anything is claimed.
+        before = members(s, "p", "Ready")
+        for body, field in (({"command": 3}, "command"), ({"command": {"program": 1}}, "command.program"), ({"command": {"program": "a", "x": 1}}, "command.x"), ({"detach": True}, "command"),
+                            ({"command": {"program": "a"}, "detach": 1}, "detach")):
+            check_equal(fields(s.call("POST", "/v1/warm-pools/p/claim", body)), [field], str(body)[:60])
+        answer = s.call("POST", "/v1/warm-pools/p/claim", {"command": {"program": "true"}}, headers={"Idempotency-Key": "k"})
+        check_equal((answer.status, fields(answer)), (400, ["Idempotency-Key"]), "a key")
+        check_equal(members(s, "p", "Ready"), before, "none was taken")
+
+
+@test
+def a_command_whose_sandbox_dies_is_not_begun_elsewhere():
+    root_only()
+    with Service() as s:
+        pool(s, "p", 2, 2)
+        ready, said = inits(s), []
+        for pid in ready:
+            os.kill(pid, signal.SIGSTOP)
+        claimant = threading.Thread(target=lambda: said.append(s.call("POST", "/v1/warm-pools/p/claim", {"command": {"program": "true"}})))
+        claimant.start()
+        wait(lambda: get(s, "p")["claimedCount"] == 1, 30, "the claim is under way")
+        for pid in ready:
+            os.kill(pid, signal.SIGKILL)
+        claimant.join(30)
+        check(said and said[0].status >= 500, f"its answer: {[a.body for a in said]}")
+        wait(lambda: (get(s, "p")["claimedCount"], members(s, "p", "Running")) == (0, set()), 30, "nobody has another")
+
+
 @test
 def what_a_claim_may_not_ask():
     root_only()
@@ -545,7 +620,11 @@ def a_key_is_one_sandbox():
         check_equal(claim(s, "p", key=agents[0], headers=key)["sandboxId"], first["sandboxId"], "the same again")
         check(claim(s, "p", key=agents[1], headers=key)["sandboxId"] != first["sandboxId"], "the key of another caller")
         check(claim(s, "p", key=agents[0], headers={"Idempotency-Key": "once-2"})["sandboxId"] != first["sandboxId"], "another key")
-        s.kill("creto-runtimed")
+        for _ in range(2):
+            answer = s.call("POST", "/v1/warm-pools/p/claim", {"env": {"A": "1"}}, key=agents[0], headers=key)
+            check_equal((answer.status, answer.code), (400, "INVALID_SPEC"), "the key of another request")
+            check(first["sandboxId"] in answer.json["error"]["message"] and "new key" in answer.json["error"]["hint"], answer.body)
+            s.kill("creto-runtimed")
         check_equal(claim(s, "p", key=agents[0], headers=key)["sandboxId"], first["sandboxId"], "after a restart")
         check_equal(get(s, "p")["claimedCount"], 3, "claimed")
 

@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 from harness import IS_ROOT, check, check_equal, main, skip, test  # noqa: E402
 from service import Events, Service, UnixConnection, wait  # noqa: E402
 from client import Client  # noqa: E402
+from one_image import Registry  # noqa: E402
 
 BOOT_S = 120  # a generous deadline: a busy host emulates slowly
 MEMORY = 192 << 20
@@ -278,6 +279,44 @@ def go_on_from_saved(s):
     check_equal(os.listdir(saved), [], "what is of no use is gone")
 
 
+@test
+def an_image_is_its_root():
+    """The machine's root is the image's, QEMU's the host's; and the second machine of that image goes on from the first."""
+    needs()
+    busybox = shutil.which("busybox")
+    if not busybox or not shutil.which("skopeo"):
+        skip("no busybox or no skopeo (packages busybox-static, skopeo)")
+    with open(busybox, "rb") as f:
+        files = {"bin/busybox": f.read(), "etc/os-release": b"ID=ours\n", "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/srv:/bin/sh\n",
+                 "root/secret": (b"root's\n", 0o600, 0), "srv/mine": (b"app's\n", 0o644, 1000), "srv/s": (b"#!/bin/sh\n", 0o4755, 0)}
+    files.update({"bin/" + name: "busybox" for name in ("sh", "cat", "uname", "id", "stat", "touch", "ls", "env")})
+    registry = Registry(busybox, files=files)
+    try:
+        with SlowService() as s:
+            spec = {"runtimeClass": "qemu", "image": registry.ref, "resourceLimits": {"memoryBytes": MEMORY}}
+            sb = s.spawn(**spec)
+            out = s.exec(sb, "sh", "-c", "uname -r; cat /etc/os-release /root/secret; id -u; stat -c %u:%a /srv/mine /srv/s; ls /usr /boot; touch /etc/x; "
+                         "touch /tmp/x && ls /tmp; ls -a / | cat; pwd")
+            text = out["stdout"].decode()
+            lines = text.split("\n")
+            check(lines[0] != os.uname().release, f"its kernel: {lines[0]}")
+            check_equal(lines[1:6], ["ID=ours", "root's", "0", "1000:644", "0:755"], f"what the image has, and no set-uid: {out}")
+            check(b"/usr: No such file" in out["stderr"] and b"Read-only" in out["stderr"] and "x" in lines, out)
+            check(".root" not in text and "busybox" not in text, text)
+            check_equal(s.exec(sb, "sh", "-c", "id -u; cat /srv/mine; cat /root/secret", user="app")["stdout"], b"1000\napp's\n", "another user")
+            saved = os.path.join(s.state_dir, "service/machines")
+            wait(lambda: len(os.listdir(saved)) == 1 and not os.listdir(saved)[0].endswith(".new"), 30, "it was saved")
+            start = time.monotonic()
+            other = s.spawn(**spec)
+            print(f"# the next machine of that image was ready after {time.monotonic() - start:.2f} s")
+            check_equal(s.exec(other, "cat", "/etc/os-release")["stdout"], b"ID=ours\n", "the second")
+            check_equal(len(os.listdir(saved)), 1, "saved machines of one image")
+            cli = Client(s)("--host", f"unix:{s.socket}", "run", "--runtime", "qemu", "--memory", "192M", "--vcpus", "1", "--image", registry.ref, "--", "uname", "-a").stdout.decode()
+            check(lines[0] in cli and cli.startswith("Linux sb-"), cli)
+    finally:
+        registry.close()
+
+
 def reachable(s):
     with contextlib.suppress(OSError, http.client.HTTPException):
         return s.call("GET", "/v1/sandboxes").status == 200
@@ -312,7 +351,7 @@ def no_machine_without_its_parts():
 def what_a_machine_cannot_have():
     needs()
     with Service() as s:
-        for spec, code in (({"image": "python:3"}, "NOT_SUPPORTED"), ({"resourceLimits": {"memoryBytes": 64 << 20}}, "INVALID_SPEC")):
+        for spec, code in (({"image": "dir:/usr"}, "NOT_SUPPORTED"), ({"resourceLimits": {"memoryBytes": 64 << 20}}, "INVALID_SPEC")):
             e = s.call("POST", "/v1/sandboxes", {"spec": {"runtimeClass": "qemu", **spec}}).json["error"]
             check_equal(e["code"], code, str(spec))
         check(b"needs the service" in Client(s)("run", "--runtime", "qemu", "--", "true", code=69).stderr, "an embedded machine")

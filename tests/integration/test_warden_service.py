@@ -26,7 +26,7 @@ def greet(stream, epoch):
     """True where creto-init answers."""
     stream.setblocking(True)
     stream.settimeout(10)
-    payload = struct.pack("<IIQ", 2, 32768, epoch)
+    payload = struct.pack("<IIQ", 3, 32768, epoch)
     stream.sendall(struct.pack("<IHBBI", len(payload), 0x01, 0, 0, 0) + payload)
     head = stream.recv(12, socket.MSG_WAITALL)
     if len(head) < 12:

@@ -17,11 +17,17 @@ def digest_of(data):
 
 
 def layer(files):
+    """{path: bytes, or (bytes, mode, uid), or the target of a link}"""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
-        for path, data in files.items():
+        for path, what in files.items():
             entry = tarfile.TarInfo(path)
-            entry.size, entry.mode = len(data), 0o755
+            if isinstance(what, str):
+                entry.type, entry.linkname = tarfile.SYMTYPE, what
+                tar.addfile(entry)
+                continue
+            data, entry.mode, entry.uid = what if isinstance(what, tuple) else (what, 0o755, 0)
+            entry.size = len(data)
             tar.addfile(entry, io.BytesIO(data))
     return out.getvalue()
 
@@ -45,9 +51,9 @@ def image(files):
 class Registry:
     """The read side of the distribution protocol for one image, /hello, on a thread of its own. Skopeo is needed to pull it."""
 
-    def __init__(self, program, port=0):
+    def __init__(self, program, port=0, files=None):
         with open(program, "rb") as f:
-            manifest, blobs = image({"hello": f.read()})
+            manifest, blobs = image({"hello": f.read(), **(files or {})})
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"

@@ -48,10 +48,13 @@ class Answer:
 
 
 class Service:
-    def __init__(self, *arguments, tcp=False, config=None):
+    def __init__(self, *arguments, tcp=False, config=None, run_on=None):
+        """`run_on`: where the run directory is made, else beside the state; an installation has it on the tmpfs of /run."""
         self.top = tempfile.mkdtemp(prefix="creto-service-", dir="/var/tmp")
         os.chmod(self.top, 0o711)
-        self.run_dir, self.state_dir = os.path.join(self.top, "run"), os.path.join(self.top, "state")
+        self.run_top = tempfile.mkdtemp(prefix="creto-service-", dir=run_on) if run_on else self.top
+        os.chmod(self.run_top, 0o711)
+        self.run_dir, self.state_dir = os.path.join(self.run_top, "run"), os.path.join(self.top, "state")
         self.socket = os.path.join(self.run_dir, "runtime.sock")
         self.port = free_port() if tcp else None
         self.arguments = list(arguments)
@@ -132,7 +135,8 @@ class Service:
         try:
             self.stop()
         finally:
-            os.environ.get("KEEP") or shutil.rmtree(self.top, ignore_errors=True)
+            for top in {self.top, self.run_top} if not os.environ.get("KEEP") else ():
+                shutil.rmtree(top, ignore_errors=True)
 
     # ---- the API ----
 

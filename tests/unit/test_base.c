@@ -2,7 +2,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -182,6 +185,34 @@ TEST(fd_moves)
 
         CHECK(fd_move(fd, target) == 0 && fcntl(target, F_GETFD) == 0);
         CHECK(fd_move(fd, fd) == 0 && fcntl(fd, F_GETFD) == 0);
+}
+
+/* The one socket of a directory; what else may lie there is not taken for it. */
+TEST(sock_in_a_directory)
+{
+        char top[] = "/tmp/creto-base-test.XXXXXX", path[64];
+        struct sockaddr_un a = { .sun_family = AF_UNIX };
+        auto_fd listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        CHECK(mkdtemp(top));
+        auto_fd dir = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        CHECK(mkdirat(dir, "s", 0700) == 0 && sock_connect_in(dir, "s") < 0 && sock_connect_in(dir, "t") < 0);
+        snprintf(path, sizeof(path), "%s/s/x", top);
+        CHECK(symlinkat("/", dir, "out") == 0 && symlinkat("s", dir, "link") == 0 && symlinkat("x", dir, "s/link") == 0);
+        auto_fd file = fd_new_file(dir, "s/file", 0600, "x", 1), fifo = fd_new_fifo(dir, "s/fifo");
+        CHECK(file >= 0 && fifo >= 0 && fd_new_fifo(dir, "s/fifo") < 0 && errno == EEXIST);
+        CHECK(read(fifo, path, 1) < 0 && errno == EAGAIN);
+        CHECK(sock_connect_in(dir, "s") < 0);
+        memcpy(a.sun_path, path, sizeof(path));
+        CHECK(bind(listener, (struct sockaddr *)&a, sizeof(a)) == 0);
+        CHECK(sock_connect_in(dir, "s") < 0); /* nobody listens */
+        CHECK(listen(listener, 1) == 0);
+        auto_fd there = sock_connect_in(dir, "s");
+        CHECK(there >= 0 && sock_connect_in(dir, "link") < 0 && sock_connect_in(dir, "out") < 0 && sock_connect_in(dir, "../s") < 0);
+        static const char *const names[] = { "s/x", "s/fifo", "s/file", "s/link", "link", "out" };
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+                unlinkat(dir, names[i], 0);
+        CHECK(unlinkat(dir, "s", AT_REMOVEDIR) == 0 && rmdir(top) == 0);
 }
 
 TEST(sock_descriptors)

@@ -92,6 +92,10 @@ TEST(engines_are_called_so)
                 { "gvisor", 0, true,
                   "runsc --root /tmp/state --platform=ptrace --network=none --ignore-cgroups --host-uds=create --overlay2=none "
                   "--file-access-mounts=exclusive run --detach --bundle /tmp --pid-file /tmp/pid sb-1" },
+                { "containerd", 0, false,
+                  "containerd-shim-runc-v2 -namespace creto -address /tmp/none -publish-binary /bin/true -id sb-1 start" },
+                { "kata-fc", 0, false,
+                  "containerd-shim-kata-v2 -namespace creto -address /tmp/none -publish-binary /bin/true -id sb-1 start" },
                 { "youki", 2, false,
                   "youki --root /tmp/state --log-level=error run --detach --bundle /tmp --pid-file /tmp/pid --preserve-fds 2 sb-1" },
         };
@@ -127,7 +131,11 @@ TEST(probes)
 TEST(classes_as_text)
 {
         static const char *const good[] = { "a,oci,/x", "youki,oci,/usr/bin/youki,--a,--b=c", "gvisor,gvisor,runsc,--platform=kvm",
-                                            "x-1,crun,/a,-v" };
+                                            "x-1,crun,/a,-v",
+                                            "a,shim,containerd-shim-runc-v2,runc",
+                                            "a,shim,/x,/usr/bin/crun,--a,--b",
+                                            "a,kata,/x,-",
+                                            "a,kata,/x,/etc/kata.toml" };
         static const char *const bad[] = { "",
                                            "a",
                                            "a,oci",
@@ -137,6 +145,10 @@ TEST(classes_as_text)
                                            "a,oci,/x,",
                                            "a,oci,/x,,b",
                                            "a,oci,/x,1,2,3,4,5,6,7,8,9",
+                                           "a,shim,/x",
+                                           "a,shim,/x,",
+                                           "a,kata,/x",
+                                           "a,shim,/x,runc,1,2,3,4,5,6,7,8,9",
                                            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa,oci,/x" };
         struct runtime_class class;
         char text[CLASS_TEXT_MAX];
@@ -155,6 +167,8 @@ TEST(classes_that_are_refused)
         static const char *const bad[] = {
                 "native,oci,/x", "auto,oci,/x",       "A,oci,/x",          "a b,oci,/x",      "a,oci,x/y",         "a,oci,/x y",
                 "a,oci,/x;y",    "a,oci,/x,notanopt", "a,oci,/x,--root=/", "a,oci,/x,--root", "a,oci,/x,--a=$(b)", "a,oci,/x,--a=`b`",
+                "a,shim,/x,-",   "a,shim,/x,x/y",     "a,shim,/x,a;b",     "a,shim,x y,runc",   "a,shim,/x,r,--a$b", "a,kata,/x,kata.toml",
+                "a,kata,/x,/a b",
         };
         struct runtime_class class;
         struct classes all;
@@ -162,10 +176,91 @@ TEST(classes_that_are_refused)
 
         for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
                 classes_init(&all);
+                unsigned before = all.count;
                 CHECK(class_parse(bad[i], &class));
                 CHECK_INT(classes_add(&all, &class, &e), -ERR_INVALID_SPEC);
-                CHECK_INT(all.count, 4);
+                CHECK_INT(all.count, before);
         }
+}
+
+TEST(what_a_class_does_not_say)
+{
+        static const struct {
+                enum class_driver driver;
+                enum class_engine engine;
+                const char *binary, *behind;
+                const char *text;
+        } cases[] = {
+                { CLASS_OCI, ENGINE_OCI, "/opt/runsc", "", "a,gvisor,/opt/runsc" },
+                { CLASS_OCI, ENGINE_OCI, "/opt/youki", "", "a,oci,/opt/youki" },
+                { CLASS_CONTAINERD, ENGINE_OCI, "", "", "a,shim,containerd-shim-runc-v2,runc" },
+                { CLASS_CONTAINERD, ENGINE_OCI, "", "/usr/bin/crun", "a,shim,containerd-shim-runc-v2,/usr/bin/crun" },
+                { CLASS_CONTAINERD, ENGINE_OCI, "/opt/containerd-shim-other-v2", "", "a,shim,/opt/containerd-shim-other-v2,runc" },
+                { CLASS_CONTAINERD, ENGINE_OCI, "/opt/containerd-shim-kata-v2", "", "a,kata,/opt/containerd-shim-kata-v2,-" },
+                { CLASS_CONTAINERD, ENGINE_KATA, "/opt/shim", "/etc/k", "a,kata,/opt/shim,/etc/k" },
+        };
+        char text[CLASS_TEXT_MAX];
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                struct runtime_class class = { .name = "a", .driver = cases[i].driver, .engine = cases[i].engine };
+
+                snprintf(class.binary, sizeof(class.binary), "%s", cases[i].binary);
+                snprintf(class.behind, sizeof(class.behind), "%s", cases[i].behind);
+                class_complete(&class);
+                class_format(&class, text);
+                CHECK_STR(text, cases[i].text);
+        }
+}
+
+TEST(what_stands_behind_a_shim)
+{
+        static const struct {
+                const char *class, *script, *argv;
+                bool old;
+        } cases[] = {
+                { "a,shim,/x,runc", "#!/bin/sh\nexec /r --rootless=true \"$@\"\n", "creto-shim sb-1 containerd.runc.v1.Options 6 /tmp/engine", false },
+                { "a,shim,/x,/opt/crun,--debug", "#!/bin/sh\nexec /r --cgroup-manager=disabled --debug \"$@\"\n",
+                  "creto-shim sb-1 containerd.runc.v1.Options 6 /tmp/engine", false },
+                { "a,shim,/x,runsc",
+                  "#!/bin/sh\nexec /r --platform=ptrace --network=none --ignore-cgroups --host-uds=create --overlay2=none --file-access-mounts=exclusive "
+                  "\"$@\"\n",
+                  "creto-shim sb-1 containerd.runc.v1.Options 6 /tmp/engine", true },
+                { "a,shim,/x,youki", "#!/bin/sh\nexec /r \"$@\"\n", "creto-shim sb-1 containerd.runc.v1.Options 6 /tmp/engine", false },
+                { "a,kata,/x,-", NULL, "creto-shim sb-1", false },
+                { "a,kata,/x,/k.toml", NULL, "creto-shim sb-1 runtimeoptions.v1.Options 2 /k.toml", false },
+        };
+        const char *argv[CLASS_ARGS_MAX];
+        char script[CLASS_TEXT_MAX];
+        struct runtime_class class;
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                CHECK(class_parse(cases[i].class, &class) && (class_runtime(&class) != NULL) == (cases[i].script != NULL));
+                size_t len = class_runtime_script(&class, cases[i].script ? "/r" : "", cases[i].old, script);
+                CHECK_INT(len, cases[i].script ? strlen(cases[i].script) : 0);
+                if (cases[i].script)
+                        CHECK_STR(script, cases[i].script);
+                class_shim_argv(&class, "sb-1", argv);
+                CHECK_STR(joined(argv), cases[i].argv);
+        }
+}
+
+TEST(the_longest_class)
+{
+        struct runtime_class class = { .driver = CLASS_CONTAINERD, .engine = ENGINE_SHIM, .option_count = CLASS_OPTIONS_MAX }, same;
+        char text[CLASS_TEXT_MAX], script[CLASS_TEXT_MAX], path[CLASS_BINARY_MAX + 32];
+
+        memset(class.name, 'a', CLASS_NAME_MAX);
+        memset(class.binary, '/', CLASS_BINARY_MAX);
+        memset(class.behind, '/', CLASS_BINARY_MAX - 5);
+        memcpy(class.behind + CLASS_BINARY_MAX - 5, "runsc", 5);
+        for (int i = 0; i < CLASS_OPTIONS_MAX; i++)
+                memset(class.options[i], '-', CLASS_OPTION_MAX);
+        class_format(&class, text);
+        CHECK(class_parse(text, &same) && memcmp(&same, &class, sizeof(class)) == 0);
+        memset(path, '/', sizeof(path) - 1);
+        path[sizeof(path) - 1] = '\0';
+        size_t len = class_runtime_script(&class, path, false, script);
+        CHECK(len < sizeof(script) && strcmp(script + len - 6, " \"$@\"\n") == 0);
 }
 
 TEST(as_many_classes_as_there_is_room_for)
@@ -198,7 +293,7 @@ TEST(classes_are_described)
 
         classes_init(&all);
         err_set(&e, ERR_BACKEND_UNAVAILABLE, 0, "it is not there");
-        err_hint(&e, "%s", class_hint(classes_find(&all, "crun")));
+        err_hint(&e, "%s", class_hint(classes_find(&all, "crun"), classes_find(&all, "crun")->binary));
         class_describe(classes_find(&all, "crun"), 0x1ff, "", &e, &c);
         CHECK_INT(c.available, 0);
         CHECK_STR(c.reason, "it is not there");
@@ -208,6 +303,14 @@ TEST(classes_are_described)
         CHECK_INT(c.limits, 0x1ff & ~(1 << LIMIT_PIDS));
         CHECK_INT(c.can, 1 << CAN_CHANGE_LIMITS | 1 << CAN_EMBED);
         CHECK_STR(c.version, "runsc 1");
+        class_describe(classes_find(&all, "containerd"), 0x1ff, "", NULL, &c);
+        CHECK_STR(c.driver, "containerd");
+        CHECK_STR(c.engine, "shim");
+        CHECK_INT(c.limits, 0x1ff & ~(1 << LIMIT_PIDS));
+        CHECK_INT(c.can, (1 << CLASS_CANS) - 1);
+        class_describe(classes_find(&all, "kata"), 0x1ff, "", &e, &c);
+        CHECK_STR(c.engine, "kata");
+        CHECK_INT(c.can, 1 << CAN_EMBED);
 }
 
 TEST(system_calls_are_told_of_releases_that_were_counted)
@@ -269,6 +372,32 @@ TEST(requests_are_judged)
         CHECK_INT(missing, 1 << LIMIT_PIDS);
 }
 
+/* /dev/kvm, and an image that is no root: for native sandboxes, and the first where root has said so. */
+TEST(requests_for_machines_are_judged)
+{
+        struct classes all;
+        struct spawn_rules rules = { .any_dir = true, .ids = 65536, .limits = 0x1ff, .classes = &all };
+        const struct runtime_class *class;
+        static struct ipc_spawn req;
+        uint32_t missing;
+        struct err e;
+
+        classes_init(&all);
+        BAD(req.flags = IPC_SPAWN_KVM, ERR_AUTHORIZATION_DENIED);
+        CHECK(strstr(e.hint, "accel"));
+        rules.kvm = true;
+        CHECK_INT(spawn_check(&rules, &req, 0, &class, &missing, &e), 0);
+        BAD((req.flags = IPC_SPAWN_KVM, strcpy(req.class, "crun")), ERR_INVALID_SPEC);
+        BAD(req.flags = IPC_SPAWN_BESIDE, ERR_INVALID_SPEC);
+        BAD((req.flags = IPC_SPAWN_BESIDE, req.root = IPC_ROOT_LAYERS, req.layer_count = 1, strcpy(req.class, "crun")), ERR_INVALID_SPEC);
+        strcpy(req.class, "native");
+        CHECK_INT(spawn_check(&rules, &req, 0, &class, &missing, &e), 0);
+        good_request(&req);
+        req.flags = IPC_SPAWN_BESIDE;
+        req.root = IPC_ROOT_DIR;
+        CHECK_INT(spawn_check(&rules, &req, 1, &class, &missing, &e), -ERR_INVALID_SPEC);
+}
+
 /* ---- the warden's arguments ---- */
 
 static bool read_args(struct warden_args *args, char **argv)
@@ -294,7 +423,9 @@ TEST(the_warden_is_told_its_places_and_classes)
         CHECK_STR(args.state_dir, "/var/c");
         CHECK_STR(args.image_store, "/var/i");
         CHECK(read_args(&args, ARGS("--peer", "1234", "--class", "youki,oci,/usr/bin/youki,--debug")));
-        CHECK(args.service && args.peer_uid == 1234);
+        CHECK(args.service && args.peer_uid == 1234 && !args.kvm);
+        CHECK(read_args(&args, ARGS("--kvm", "yes")) && args.kvm);
+        CHECK(read_args(&args, ARGS("--kvm", "no")) && !args.kvm);
         CHECK_STR(classes_find(&args.classes, "youki")->options[0], "--debug");
 }
 
@@ -311,6 +442,8 @@ TEST(the_warden_takes_nothing_else)
         CHECK(!read_args(&args, ARGS("--peer", "4294967295")));
         CHECK(!read_args(&args, ARGS("--peer", "5x")));
         CHECK(!read_args(&args, ARGS("--class", "native,oci,/bin/x")));
+        CHECK(!read_args(&args, ARGS("--class", "firecracker,oci,/bin/x")));
+        CHECK(!read_args(&args, ARGS("--kvm", "1")));
         CHECK(!read_args(&args, ARGS("--run-dir", "run")));
         CHECK(!read_args(&args, ARGS("--state-dir", long_path)));
         CHECK(!read_args(&args, ARGS("--unknown", "1")));

@@ -132,6 +132,9 @@ TEST(limits_reach_creto_init)
         CHECK_INT((long long)c.nofile, 1024);
         boot_fill(&c, 0, &l, ~(1U << LIMIT_MEMORY | 1U << LIMIT_PIDS));
         CHECK(c.as_bytes == l.value[LIMIT_MEMORY] && c.nproc == l.value[LIMIT_PIDS]);
+        boot_fill(&c, BOOT_LISTEN | BOOT_SLOT | BOOT_FILTER, &l, ~0U);
+        boot_on_stdio(&c, 256);
+        CHECK(c.flags == (BOOT_FILTER | BOOT_STDIO) && c.nproc == 256);
         l.value[LIMIT_MEMORY] = l.value[LIMIT_OUTPUT] = LIMIT_UNLIMITED;
         boot_fill(&c, 0, &l, 0);
         CHECK(c.as_bytes == BOOT_UNLIMITED && c.output_bps == BOOT_UNLIMITED);

@@ -239,7 +239,7 @@ TEST(exec_header_limits)
         CHECK_INT(with_header(0, 0, 0, 0), 0);
         CHECK_INT(with_header(GUEST_KIND_COUNT - 1, 7, GUEST_USER_MAX, GUEST_PATH_MAX), 0);
         CHECK_INT(with_header(GUEST_KIND_COUNT, 0, 0, 0), -1);
-        CHECK_INT(with_header(0, 8, 0, 0), -1);
+        CHECK_INT(with_header(0, 16, 0, 0), -1);
         CHECK_INT(with_header(0, 0, GUEST_USER_MAX + 1, 0), -1);
         CHECK_INT(with_header(0, 0, 0, GUEST_PATH_MAX + 1), -1);
 }

@@ -151,6 +151,10 @@ static void be_init(int stream, int config, uint32_t flags)
         int a = fcntl(stream, F_DUPFD, 20), b = fcntl(config, F_DUPFD, 20), program = open(init_path(), O_PATH | O_CLOEXEC);
         for (int i = 0; i < 3; i++)
                 dup2(null, i);
+        if (flags & BOOT_STDIO) {
+                dup2(a, 0);
+                dup2(a, 1);
+        }
         dup2(a, 3);
         dup2(b, 4);
         if (program < 0)
@@ -158,8 +162,8 @@ static void be_init(int stream, int config, uint32_t flags)
         if (flags & BOOT_NOTIFY)
                 dup2(listen_for_calls(), 5);
         int p = fcntl(program, F_DUPFD_CLOEXEC, 40);
-        syscall(SYS_close_range, flags & BOOT_NOTIFY ? 6 : 5, 39, 0);
-        char *argv[] = { (char *)"creto-init", NULL }, *env[] = { NULL };
+        syscall(SYS_close_range, flags & BOOT_STDIO ? 3 : flags & BOOT_NOTIFY ? 6 : 5, 39, 0);
+        char *argv[] = { (char *)"creto-init", flags & BOOT_STDIO ? (char *)"oci" : NULL, NULL }, *env[] = { NULL };
         syscall(SYS_execveat, p, "", argv, env, AT_EMPTY_PATH);
         _exit(92);
 }
@@ -1273,6 +1277,31 @@ static int bind_to(struct host *h, int c)
         return memcmp(claim, h->bound, sizeof(claim)) == 0 ? h->bound[0] : 0;
 }
 
+/* As a container's: its configuration comes first, then the stream; another host program greets with a greater epoch, and its end is the end. */
+TEST(over_standard_streams)
+{
+        struct boot_config c;
+        int pair[2], status;
+        HOST h;
+
+        host_init(&h);
+        tune_config(&c, BOOT_ONE_UID | BOOT_STDIO | BOOT_NO_PARENT);
+        CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+        h.fd = pair[0];
+        CHECK(write(h.fd, &c, sizeof(c)) == (ssize_t)sizeof(c) && launch_with(&h, pair[1], &c) == 0);
+        close(pair[1]);
+        CHECK(hello(&h, 0) == 0 && WAIT_FOR(&h, h.hello_ok));
+        h.hello_ok = false;
+        CHECK(hello(&h, 1) == 0 && WAIT_FOR(&h, h.hello_ok));
+        CHECK(sh(&h, 1, "cat; echo out"));
+        CHECK_STR(chan(&h, 1)->text[0], "out\n"); /* a command has nothing of those */
+        CHECK(ping(&h));
+        close(h.fd);
+        h.fd = -1;
+        CHECK(waitpid(h.middle, &status, 0) == h.middle && WIFEXITED(status));
+        h.middle = 0;
+}
+
 TEST(one_claim_for_life)
 {
         const uint8_t none[GUEST_CLAIM] = { 0 };
@@ -1296,6 +1325,40 @@ TEST(one_claim_for_life)
         CHECK(h.ok.bound[0] == 'a' && h.ok.bound[GUEST_CLAIM - 1] == 'a');
         CHECK_INT(bind_to(&h, 'b'), 'a');
         CHECK(sh(&h, 2, "echo bound"));
+        CHECK(send_frame(&h, GUEST_SHUTDOWN, 0, 0, NULL, 0) == 0);
+}
+
+/* What became of the exec `n`, if it was not started: the code of its failure; else 0. */
+static int bound_exec(struct host *h, uint32_t n)
+{
+        if (begin_sh(h, n, GUEST_EXEC_BOUND, "echo run") < 0 || !WAIT_FOR(h, ended(h, n)))
+                return -1;
+        return chan(h, n)->exited ? 0 : (int)chan(h, n)->fail.code;
+}
+
+/* A command that is a claim's runs where the last BIND of its connection was taken, and nowhere else. */
+TEST(command_of_a_claim)
+{
+        uint8_t claim[GUEST_CLAIM];
+        char path[96];
+        HOST h;
+
+        CHECK(launch_listening(&h, path, sizeof(path)) == 0);
+        CHECK(dial(&h, path) == 0 && hello(&h, 1) == 0 && WAIT_FOR(&h, h.hello_ok));
+        CHECK_INT(bound_exec(&h, 1), ERR_SANDBOX_NOT_READY); /* no BIND yet */
+        memset(claim, 'a', sizeof(claim));
+        CHECK(send_frame(&h, GUEST_BIND, 0, 0, claim, sizeof(claim)) == 0); /* both at once */
+        CHECK_INT(bound_exec(&h, 2), 0);
+        CHECK(h.bounds == 1 && h.bound[0] == 'a');
+        memset(claim, 'b', sizeof(claim));
+        CHECK(send_frame(&h, GUEST_BIND, 0, 0, claim, sizeof(claim)) == 0); /* another's */
+        CHECK_INT(bound_exec(&h, 3), ERR_SANDBOX_NOT_READY);
+        CHECK(h.bounds == 2 && h.bound[0] == 'a');
+        CHECK_INT(bind_to(&h, 'a'), 'a');
+        CHECK_INT(bound_exec(&h, 4), 0);
+        CHECK(dial(&h, path) == 0 && hello(&h, 2) == 0 && WAIT_FOR(&h, h.hello_ok));
+        CHECK_INT(bound_exec(&h, 5), ERR_SANDBOX_NOT_READY); /* this connection has not asked */
+        CHECK(sh(&h, 6, "echo bound"));
         CHECK(send_frame(&h, GUEST_SHUTDOWN, 0, 0, NULL, 0) == 0);
 }
 

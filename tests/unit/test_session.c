@@ -109,6 +109,7 @@ TEST(bound_by_us)
         CHECK(greeted(&p, none) == 0);
         CHECK(!session_bound(p.s));
         session_bind(p.s, claim_a);
+        session_flush(p.s);
         CHECK(heard(&p, GUEST_BIND, &payload)); /* without a step */
         CHECK(payload.len == GUEST_CLAIM && memcmp(payload.data, claim_a, GUEST_CLAIM) == 0);
         CHECK(!session_bound(p.s)); /* asked is not answered */

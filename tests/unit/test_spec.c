@@ -1,5 +1,6 @@
 /* What is asked of a sandbox: every option, what it takes and where that ends, and what only the whole can tell. */
 #include "domain/spec.h"
+#include "domain/spec_json.h"
 
 #include "test.h"
 
@@ -142,6 +143,10 @@ TEST(wrong_values_are_refused)
                 { "pids", "1K" },
                 { "cpu", "1.5" },
                 { "runtime", "" },
+                { "vcpus", "" },
+                { "vcpus", "0" },
+                { "vcpus", "17" },
+                { "vcpus", "1.5" },
         };
 
         for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -160,6 +165,71 @@ TEST(what_is_not_there_yet_is_said)
 
         for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
                 CHECK_INT(alone(cases[i][0], cases[i][1]), -(int)ERR_NOT_SUPPORTED);
+}
+
+TEST(hardware_is_for_virtual_machines)
+{
+        static const char *const machines[] = { "qemu", "firecracker", "cloud-hypervisor" }, *const others[] = { "auto", "native",
+                                                                                                                 "gvisor" };
+
+        for (size_t i = 0; i < 3; i++) {
+                CHECK(alone("vcpus", "16") == 0 && set("runtime", machines[i]) == 0);
+                CHECK_INT(s.vcpus, 16);
+                CHECK_INT(spec_check_hw(&s, &e), 0);
+                CHECK_INT(alone("vcpus", "2") == 0 && set("runtime", others[i]) == 0 ? spec_check_hw(&s, &e) : 1, -(int)ERR_INVALID_SPEC);
+                CHECK(strstr(e.msg, others[i]) && e.hint[0]);
+        }
+        spec_init(&s);
+        CHECK_INT(spec_check_hw(&s, &e), 0);
+}
+
+/* The fault's field and message, "" where there is none. */
+static const char *read_json(const char *text)
+{
+        static struct spec_faults faults;
+        static char said[SPEC_FIELD_MAX + 400], arena[1024];
+        struct json_node nodes[64];
+
+        spec_init(&s);
+        if (json_parse(text, strlen(text), nodes, 64, NULL) < 0)
+                return "no JSON";
+        if (spec_json_read(json_root(nodes), &s, arena, sizeof(arena), &faults, &e) == 0)
+                return "";
+        snprintf(said, sizeof(said), "%s %s", faults.list[0].field, faults.list[0].message);
+        return said;
+}
+
+TEST(hw_config_of_runtime_spec)
+{
+        static const char *const bad[][2] = {
+                { "{\"vm\":{\"hwConfig\":{\"vcpus\":2}}}", "spec.vm.hwConfig" },
+                { "{\"runtimeClass\":\"native\",\"vm\":{\"hwConfig\":{\"memory\":268435456}}}", "spec.vm.hwConfig" },
+                { "{\"runtimeClass\":\"qemu\",\"vm\":{\"hwConfig\":{\"vcpus\":17}}}", "spec.vm.hwConfig.vcpus" },
+                { "{\"runtimeClass\":\"qemu\",\"vm\":{\"hwConfig\":{\"vcpus\":0}}}", "spec.vm.hwConfig.vcpus" },
+                { "{\"runtimeClass\":\"qemu\",\"vm\":{\"hwConfig\":{\"vcpus\":\"2\"}}}", "spec.vm.hwConfig.vcpus" },
+                { "{\"runtimeClass\":\"qemu\",\"vm\":{\"hwConfig\":{\"vcpus\":-1}}}", "spec.vm.hwConfig.vcpus" },
+                { "{\"runtimeClass\":\"qemu\",\"vm\":{\"hwConfig\":{\"memory\":1}}}", "spec.vm.hwConfig.memory" },
+                { "{\"runtimeClass\":\"qemu\",\"vm\":{\"hwConfig\":{\"memory\":1e30}}}", "spec.vm.hwConfig.memory" },
+                { "{\"runtimeClass\":\"qemu\",\"vm\":{\"hwConfig\":{\"deviceTree\":\"/x\"}}}", "spec.vm.hwConfig.deviceTree" },
+                { "{\"runtimeClass\":\"qemu\",\"vm\":{\"kernel\":{\"path\":\"/x\"}}}", "spec.vm.kernel" },
+                { "{\"runtimeClass\":\"qemu\",\"vm\":{\"hwConfig\":[]}}", "spec.vm.hwConfig" },
+                { "{\"runtimeClass\":\"qemu\",\"vm\":1}", "spec.vm" },
+                { "{\"runtimeClass\":\"qemu\",\"resourceLimits\":{\"memoryBytes\":268435456},\"vm\":{\"hwConfig\":{\"memory\":536870912}}}",
+                  "spec.vm.hwConfig.memory resourceLimits.memoryBytes and vm.hwConfig.memory differ" },
+        };
+
+        CHECK_STR(read_json("{\"vm\":{\"hwConfig\":{\"vcpus\":2,\"memory\":268435456}},\"runtimeClass\":\"qemu\"}"), "");
+        CHECK_INT(s.vcpus, 2);
+        CHECK_INT(s.limits.value[LIMIT_MEMORY], 256 << 20);
+        CHECK(limits_wanted(&s.limits, LIMIT_MEMORY));
+        CHECK_STR(
+                read_json(
+                        "{\"runtimeClass\":\"qemu\",\"resourceLimits\":{\"memoryBytes\":268435456},\"vm\":{\"hwConfig\":{\"memory\":268435456}}}"),
+                "");
+        CHECK_STR(read_json("{\"runtimeClass\":\"native\",\"vm\":null}"), "");
+        for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+                if (strncmp(read_json(bad[i][0]), bad[i][1], strlen(bad[i][1])) != 0)
+                        test_fail(__FILE__, __LINE__, "%s: %s", bad[i][0], read_json(bad[i][0]));
 }
 
 TEST(limits_of_values)

@@ -4,15 +4,18 @@
 #include <linux/fuse.h>
 #include <signal.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "programs/vm/initrd.h"
-#include "programs/vm/machine.h"
-#include "programs/vm/share.h"
+#include "programs/vm/host/initrd.h"
+#include "programs/vm/host/kvm.h"
+#include "programs/vm/host/machine.h"
+#include "programs/vm/host/saved/pack.h"
+#include "programs/vm/host/share.h"
 #include "test.h"
 
 /* ---- the share ---- */
@@ -60,7 +63,7 @@ static void tree_make(struct tree *t)
         t->server = fork();
         if (t->server == 0) {
                 close(ends[0]);
-                share_run(ends[1], open(t->path, O_PATH | O_DIRECTORY | O_CLOEXEC));
+                share_run(ends[1], open(t->path, O_PATH | O_DIRECTORY | O_CLOEXEC), false);
                 _exit(0);
         }
         close(ends[1]);
@@ -194,7 +197,7 @@ TEST(initrd_has_the_modules)
         snprintf(path, sizeof(path), "%s/out", dir);
         snprintf(guest, sizeof(guest), "%s/guest", dir);
         snprintf(init, sizeof(init), "%s/init", dir);
-        const struct initrd what = { dir, guest, init };
+        const struct initrd what = { .modules = dir, .guest = guest, .init = init };
         int r = initrd_write(path, &what, &e);
         int fd = open(path, O_RDONLY | O_CLOEXEC);
         ssize_t n = read(fd, archive, sizeof(archive));
@@ -210,6 +213,74 @@ TEST(initrd_has_the_modules)
         const char *first = memmem(archive, (size_t)n, "modules/00.ko", 13);
         CHECK(first && memmem(first, 64, "virtio.ko", 9));
         CHECK(!memmem(archive, (size_t)n, "other.ko", 8));
+}
+
+/* ---- saved files ---- */
+
+static int new_file(const char *text)
+{
+        int fd = memfd_create("test", MFD_CLOEXEC);
+
+        if (fd < 0 || fd_write_all(fd, text, strlen(text)) < 0)
+                abort();
+        return fd;
+}
+
+static bool same_content(int a, int b)
+{
+        static char x[1 << 20], y[1 << 20];
+        ssize_t n = pread(a, x, sizeof(x), 0), m = pread(b, y, sizeof(y), 0);
+
+        return n == m && n >= 0 && memcmp(x, y, (size_t)n) == 0;
+}
+
+TEST(files_in_one)
+{
+        auto_fd state = new_file("what QEMU wrote"), small = new_file("small"), large = new_file(""), empty = new_file("");
+        auto_fd out0 = new_file(""), out1 = new_file(""), out2 = new_file("");
+        struct stat st;
+
+        CHECK(ftruncate(large, 900000) == 0 && pwrite(large, "a", 1, 70000) == 1 && pwrite(large, "zzz", 3, 899000) == 3);
+        CHECK(pack_file(state, small) == 0 && pack_file(state, large) == 0 && pack_file(state, empty) == 0);
+        CHECK(fstat(state, &st) == 0 && st.st_size < 200000); /* neither holes nor zeros */
+        off_t end = st.st_size;
+        CHECK_INT(unpack_file(state, &end, out2, 0), 0);
+        CHECK_INT(unpack_file(state, &end, out1, 900000), 0);
+        CHECK_INT(unpack_file(state, &end, out0, 100), 0);
+        CHECK_INT(end, 15);
+        CHECK(same_content(small, out0) && same_content(large, out1) && same_content(empty, out2));
+}
+
+/* What somebody has cut, or made. */
+TEST(files_that_are_none)
+{
+        auto_fd state = new_file(""), small = new_file("small"), out = new_file("");
+        const uint64_t evil[][5] = { { 0, 5, 0, 1, 4 }, /* a piece beyond the end of its file */
+                                     { 1ULL << 63, 1, 0, 1, 4 },
+                                     { 0, 4, 0, 2, 4 }, /* more pieces than there are */
+                                     { 0, 0, 1ULL << 40, 1, 4 } /* they begin behind it */ };
+        struct stat st;
+        off_t end;
+
+        CHECK(pack_file(state, small) == 0 && fstat(state, &st) == 0);
+        for (end = st.st_size - 1; end >= 0; end--) {
+                off_t at = end;
+                CHECK(unpack_file(state, &at, out, 5) < 0);
+        }
+        end = st.st_size;
+        CHECK(unpack_file(state, &end, out, 4) < 0);
+        for (size_t i = 0; i < sizeof(evil) / sizeof(evil[0]); i++) {
+                CHECK(ftruncate(state, 0) == 0 && lseek(state, 0, SEEK_SET) == 0 && fd_write_all(state, evil[i], sizeof(evil[i])) == 0);
+                end = sizeof(evil[i]);
+                CHECK(unpack_file(state, &end, out, 1000) < 0);
+        }
+}
+
+/* ---- KVM; what there is of it on this host is not for tests ---- */
+
+TEST(what_is_no_kvm)
+{
+        CHECK(!kvm_works("/dev/null", 5000) && !kvm_works("/nonexistent", 5000) && !kvm_works("/dev/zero", 5000));
 }
 
 /* ---- QEMU ---- */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/http/routes.h"
+#include "api/http/run.h"
 #include "base/str.h"
 
 enum { PATH_MAX_BYTES = 4095, MODE_DEFAULT = 0644 };
@@ -165,7 +165,7 @@ static int read_claim(struct reading *r, const struct json_node *body, char *are
                                                    "ttlSeconds",
                                                    "idleTimeoutSeconds",
                                                    NULL },
-                                 *const own[] = { "runtimeClass", "secureRuntime", "files", "fallback", NULL };
+                                 *const own[] = { "runtimeClass", "secureRuntime", "files", "fallback", "command", "detach", NULL };
         static const struct spec_place place = { "", spec_fields, own };
         const struct json_node *fallback = json_get(body, "fallback");
 
@@ -194,6 +194,38 @@ static int check_runtime(const struct reading *r, const struct pool_info *p, str
         return err_hint(e, "leave runtimeClass out, or claim from a pool of that class");
 }
 
+static void put_claim(struct wbuf *w, const struct sandbox *sb, bool from_pool, uint64_t us)
+{
+        struct json_put j = json_put_over(w);
+
+        json_put_object(&j);
+        put_text(&j, "sandboxId", sandbox_info(sb)->id);
+        put_text(&j, "attestation", NULL);
+        json_put_key(&j, "claimLatencyMs");
+        json_put_double(&j, (double)us / 1000);
+        json_put_key(&j, "fromPool");
+        json_put_bool(&j, from_pool);
+        json_put_end(&j);
+}
+
+static void answer(struct call *c, struct sandbox *sb, bool from_pool, uint64_t us)
+{
+        struct wbuf w = text_new();
+        struct err e;
+        size_t len;
+        char *text;
+
+        put_claim(&w, sb, from_pool, us);
+        if (!c->own) {
+                call_json(c, 200, &w);
+        } else if ((text = text_take(&w, &len))) {
+                run_answer(c->own, sb, text);
+        } else {
+                err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+                call_error(c, &e);
+        }
+}
+
 static void on_claimed(void *ctx, struct sandbox *sb, bool from_pool, uint64_t us, const struct err *e)
 {
         struct request *r = ctx;
@@ -204,22 +236,31 @@ static void on_claimed(void *ctx, struct sandbox *sb, bool from_pool, uint64_t u
                         request_answer_header(r, "Retry-After", "1");
                 call_error(call_of(r), e);
         } else if (!request_gone(r)) {
-                struct wbuf w = text_new();
-                struct json_put j = json_put_over(&w);
-
-                json_put_object(&j);
-                put_text(&j, "sandboxId", sandbox_info(sb)->id);
-                put_text(&j, "attestation", NULL);
-                json_put_key(&j, "claimLatencyMs");
-                json_put_double(&j, (double)us / 1000);
-                json_put_key(&j, "fromPool");
-                json_put_bool(&j, from_pool);
-                json_put_end(&j);
-                call_json(call_of(r), 200, &w);
+                answer(call_of(r), sb, from_pool, us);
         }
         if (left && !sandbox_has_key(sb)) /* nobody will ever know its id */
                 sandbox_terminate(sb, NULL, NULL);
         request_unref(r);
+}
+
+static void begin_command(void *ctx, struct sandbox *sb)
+{
+        struct request *r = ctx;
+
+        if (!request_gone(r))
+                run_begin(call_of(r)->own, sb);
+}
+
+/* It is read before anything is claimed. False where it was answered that it cannot be had: with a key it would be begun twice, or not at all. */
+static bool read_run(struct call *c, const struct json_node *body, const char *key)
+{
+        const struct json_node *command = json_get(body, "command"), *detach = json_get(body, "detach");
+
+        if ((!command || json_is_null(command)) && !detach)
+                return true;
+        if (key)
+                call_bad_field(c, "Idempotency-Key", "is not taken with a command, which is begun once: claim first, and exec");
+        return !key && run_read(c, body);
 }
 
 static bool has_left(void *ctx)
@@ -232,7 +273,8 @@ static void claim(struct call *c)
         static struct reading r; /* large, and set up again for each */
         struct pool *p = call_pool(c);
         const struct json_node *body = p ? call_object(c, true) : NULL;
-        size_t cap = request_body(c->request).len + 1;
+        const struct bytes text = request_body(c->request);
+        size_t cap = text.len + 1;
         const char *key;
         struct err e;
 
@@ -248,16 +290,18 @@ static void claim(struct call *c)
                 call_faults(c, &r.faults, &e);
         } else if (check_runtime(&r, pool_info(p), &e) < 0 || call_check_env(&r.spec, &e) < 0) {
                 call_error(c, &e);
-        } else {
+        } else if (read_run(c, body, key)) {
                 const struct claim_request req = {
                         .owner = c->who.name,
                         .request_id = request_id(c->request),
                         .key = key,
+                        .asked = str_hash(text.data, text.len) | 1,
                         .spec = &r.spec,
                         .files = r.files,
                         .file_count = r.file_count,
                         .fallback = r.fallback,
                         .left = has_left,
+                        .along = c->own ? begin_command : NULL,
                 };
 
                 pool_claim(p, &req, on_claimed, request_ref(c->request));

@@ -14,25 +14,58 @@
 
 #include "openapi_json.h"
 
-enum { KEEP_ALIVE_MS = 15000 };
+enum { KEEP_ALIVE_MS = 15000, LOOK_MS = 5000 };
+
+static void on_classes_looked(void *ctx)
+{
+        (void)ctx;
+}
+
+/* The shims of containerd that the operator has named: "ok", what is wrong with one, or NULL where there are none. As they were when they were last looked at, which
+ * is not long ago where somebody asks regularly. */
+static const char *containerd(struct api *api)
+{
+        const struct ipc_classes *known = sandboxes_classes(api->config.sandboxes);
+        const char *said = NULL;
+
+        for (unsigned i = 0; i < api->config.classes->count; i++) {
+                const struct runtime_class *class = &api->config.classes->of[i];
+
+                if (!class_has_shim(class) || class_is_built_in(class))
+                        continue;
+                said = said ? said : "ok";
+                for (uint32_t k = 0; k < known->count; k++)
+                        if (strcmp(known->of[k].name, class->name) == 0 && !known->of[k].available)
+                                said = known->of[k].reason;
+        }
+        if (said && clock_ms(CLOCK_MONOTONIC) - api->looked_ms >= LOOK_MS) {
+                api->looked_ms = clock_ms(CLOCK_MONOTONIC);
+                sandboxes_look_classes(api->config.sandboxes, on_classes_looked, NULL);
+        }
+        return said;
+}
 
 static void health(struct call *c)
 {
         struct api *api = c->api;
         bool warden = sandboxes_warden_up(api->config.sandboxes), store = api->config.store_ok(api->config.ctx);
+        const char *shims = containerd(api);
+        bool healthy = warden && store && (!shims || strcmp(shims, "ok") == 0);
         struct wbuf w = text_new();
         struct json_put j = json_put_over(&w);
 
         json_put_object(&j);
-        put_text(&j, "status", warden && store ? "healthy" : "unhealthy");
+        put_text(&j, "status", healthy ? "healthy" : "unhealthy");
         put_text(&j, "version", CRETO_VERSION);
         json_put_key(&j, "components");
         json_put_object(&j);
         put_text(&j, "warden", warden ? "ok" : "does not answer");
         put_text(&j, "store", store ? "ok" : "cannot be written");
+        if (shims)
+                put_text(&j, "containerd", shims);
         json_put_end(&j);
         json_put_end(&j);
-        call_json(c, warden && store ? 200 : 503, &w);
+        call_json(c, healthy ? 200 : 503, &w);
 }
 
 static void set_known(struct metrics *m, enum metric which, const char *const *labels, uint64_t value, double unit)

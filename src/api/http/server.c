@@ -347,7 +347,7 @@ void request_stream_in(struct request *r, ssize_t (*take)(struct request *r, con
         r->fn = fn;
 }
 
-static void peer_of(struct MHD_Connection *connection, struct peer *peer)
+static void peer_look(struct MHD_Connection *connection, struct peer *peer)
 {
         const union MHD_ConnectionInfo *fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
         struct sockaddr_storage address = { 0 };
@@ -374,6 +374,14 @@ static void peer_of(struct MHD_Connection *connection, struct peer *peer)
                                                          : false;
 }
 
+/* It is the same for each request of a connection. */
+static const struct peer *peer_of(struct MHD_Connection *connection)
+{
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+        return info ? info->socket_context : NULL;
+}
+
 static void name_request(struct request *r)
 {
         const char *given = request_header(r, "X-Request-Id");
@@ -387,7 +395,8 @@ static void name_request(struct request *r)
 
 static struct request *request_new(struct half *half, struct MHD_Connection *connection, const char *url, const char *method)
 {
-        struct request *r = calloc(1, sizeof(*r));
+        const struct peer *peer = peer_of(connection);
+        struct request *r = peer ? calloc(1, sizeof(*r)) : NULL;
 
         if (!r)
                 return NULL;
@@ -400,7 +409,7 @@ static struct request *request_new(struct half *half, struct MHD_Connection *con
         /* a path that is too long becomes one that no route has */
         snprintf(r->path, sizeof(r->path), "%s", strlen(url) <= REQUEST_PATH_MAX ? url : "");
         clock_gettime(CLOCK_MONOTONIC, &r->began);
-        peer_of(connection, &r->peer);
+        r->peer = *peer;
         name_request(r);
         return r;
 }
@@ -534,12 +543,15 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
 {
         struct half *half = cls;
 
-        (void)connection;
-        (void)state;
-        if (what == MHD_CONNECTION_NOTIFY_STARTED)
+        if (what == MHD_CONNECTION_NOTIFY_STARTED) {
                 half->server->connections++;
-        else
+                if ((*state = malloc(sizeof(struct peer)))) /* without memory its requests end */
+                        peer_look(connection, *state);
+        } else {
                 half->server->connections--;
+                free(*state);
+                *state = NULL;
+        }
 }
 
 /* ---- the loop's side ---- */

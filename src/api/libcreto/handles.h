@@ -11,7 +11,7 @@
 #include "services/driver/driver.h"
 #include "services/guest/guest.h"
 
-enum { PATH_CAP = 400 };
+enum { PATH_CAP = 400, EXEC_ID_CAP = 24 };
 
 struct remote;
 struct remote_exec;
@@ -47,6 +47,7 @@ struct creto_sandbox {
         struct session *session;
         char id[IPC_ID_MAX + 1];
         char pool[CRETO_POOL_ID_MAX + 1]; /* where it was claimed through this handle */
+        char begun[EXEC_ID_CAP];          /* the command that was begun with the claim, and that nobody has attached to yet; or "" */
         char missing[160];
         struct limits limits;
         uint64_t ttl_end_ms; /* CLOCK_MONOTONIC; 0: none */

@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "domain/vmm.h"
 
 /* The fixed unprivileged user of docs/formats/ids.md, and of the warden's space.h. */
 enum { OWN_UID = 0x7fff0000, AGENT_UID = 1000 };
@@ -240,9 +241,11 @@ int creto_spawn(struct creto_runtime *rt, const struct creto_option *options, si
         spec_init(spec);
         for (size_t i = 0; i < count && r == 0; i++)
                 r = spec_set(spec, options[i].name, options[i].value, &e);
-        if (r == 0 && strcmp(spec->runtime, "qemu") == 0) {
-                err_set(&e, ERR_NOT_SUPPORTED, 0, "runtime class 'qemu' needs the service");
-                r = err_hint(&e, "start creto-runtimed, then: creto-runtime spawn --runtime qemu");
+        if (r == 0)
+                r = spec_check_hw(spec, &e);
+        if (r == 0 && vmm_is_class(spec->runtime)) {
+                err_set(&e, ERR_NOT_SUPPORTED, 0, "runtime class '%s' needs the service", spec->runtime);
+                r = err_hint(&e, "start creto-runtimed, then: creto-runtime spawn --runtime %s", spec->runtime);
         }
         if (r < 0)
                 goto done;

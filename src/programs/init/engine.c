@@ -48,10 +48,14 @@ static void become_init(void)
 
 void engine_settle(void)
 {
-        bool own_socket = boot_has(BOOT_BIND);
+        bool own_socket = boot_has(BOOT_BIND), stdio = boot_has(BOOT_STDIO);
 
         if (boot_has(BOOT_SLOT))
                 move(own_socket ? BOOT_ENGINE_BIND_SLOT : BOOT_ENGINE_SLOT, BOOT_FD_SLOT);
+        if (stdio) {
+                move(0, BOOT_FD_STREAM);
+                move(1, BOOT_FD_OUT);
+        }
         int null = open("/dev/null", O_RDWR);
         if (null < 0)
                 _exit(2);
@@ -64,6 +68,6 @@ void engine_settle(void)
                 become_init();
         if (own_socket)
                 make_socket();
-        else
+        else if (!stdio)
                 move(BOOT_ENGINE_STREAM, BOOT_FD_STREAM);
 }

@@ -74,7 +74,8 @@ static void read_config(int fd)
         for (uint32_t i = 0; i < BOOT_WRITABLE_MAX; i++)
                 boot.writable[i][BOOT_PATH_MAX - 1] = '\0';
         boot.disk_path[BOOT_PATH_MAX - 1] = boot.home[BOOT_PATH_MAX - 1] = '\0';
-        close(fd);
+        if (!boot_has(BOOT_STDIO)) /* else the stream follows */
+                close(fd);
 }
 
 static void dispatch(enum watch what, uint32_t index, short revents)

@@ -21,6 +21,7 @@ const char PROTOCOL_WAIT[] = "wait";
 
 void protocol_reset(void)
 {
+        bind_reset();
         exec_reset();
 }
 

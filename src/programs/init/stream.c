@@ -23,6 +23,7 @@ enum {
 
 static int listener = -1;
 static int stream = -1;
+static int way_out = -1; /* of what is no socket: not `stream` */
 static bool greeted;
 
 /* A connection that has not said HELLO yet. Exactly one HELLO is read from it, so that nothing has to be handed over. */
@@ -51,6 +52,11 @@ void stream_init(void)
                 return;
         }
         stream = BOOT_FD_STREAM;
+        if (boot_has(BOOT_STDIO)) {
+                way_out = BOOT_FD_OUT;
+                fcntl(way_out, F_SETFL, O_WRONLY | O_NONBLOCK);
+                fcntl(way_out, F_SETFD, FD_CLOEXEC);
+        }
         if (tcgetattr(stream, &t) == 0) { /* a serial port carries bytes, not lines */
                 cfmakeraw(&t);
                 tcsetattr(stream, TCSANOW, &t);
@@ -62,14 +68,14 @@ bool stream_up(void)
         return stream >= 0 && greeted;
 }
 
-/* Without a listener there is no next connection: with BOOT_DIE_ALONE nobody is left to run for. */
+/* Without a listener there is no next connection: with BOOT_DIE_ALONE, and where it was a pipe, nobody is left to run for. */
 static void stream_lost(int status)
 {
         fd_close(&stream);
         greeted = false;
         in_waits = false;
         in_len = out_pos = out_len = 0;
-        if (listener < 0 && boot_has(BOOT_DIE_ALONE))
+        if (listener < 0 && (boot_has(BOOT_DIE_ALONE) || boot_has(BOOT_STDIO)))
                 _exit(status);
 }
 
@@ -110,7 +116,7 @@ void stream_end(uint16_t type, uint32_t channel, const struct wbuf *payload)
 static void stream_flush(void)
 {
         while (stream >= 0 && out_pos < out_len) {
-                ssize_t n = write(stream, out + out_pos, out_len - out_pos);
+                ssize_t n = write(way_out >= 0 ? way_out : stream, out + out_pos, out_len - out_pos);
 
                 if (n < 0 && errno == EINTR)
                         continue;
@@ -141,7 +147,7 @@ static void stream_fail(const char *text)
 {
         stream_flush();
         if (stream >= 0 && out_pos == out_len)
-                send_protocol_error(stream, text);
+                send_protocol_error(way_out >= 0 ? way_out : stream, text);
         stream_lost(1);
 }
 
@@ -302,9 +308,11 @@ void stream_watch(void)
                 watch_add(listener, POLLIN, WATCH_LISTEN, 0);
         if (candidate >= 0)
                 watch_add(candidate, POLLIN, WATCH_CANDIDATE, 0);
+        short out_events = out_pos < out_len ? POLLOUT : 0;
         if (stream >= 0)
-                watch_add(stream, (short)((in_waits || in_len == sizeof(in) ? 0 : POLLIN) | (out_pos < out_len ? POLLOUT : 0)),
-                          WATCH_STREAM, 0);
+                watch_add(stream, (short)((in_waits || in_len == sizeof(in) ? 0 : POLLIN) | (way_out < 0 ? out_events : 0)), WATCH_STREAM, 0);
+        if (stream >= 0 && way_out >= 0 && out_events)
+                watch_add(way_out, out_events, WATCH_STREAM, 0);
 }
 
 void stream_ready(enum watch what, short revents)

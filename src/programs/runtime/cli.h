@@ -29,6 +29,9 @@ struct cli_exec {
         const char *cwd, *user;               /* or NULL */
         uint32_t timeout_ms;
         int tty, interactive;
+        /* Instead of a sandbox: gets one for these options; NULL: that was said, and *status is what to end with. */
+        struct creto_sandbox *(*get)(void *ctx, const struct creto_exec_options *o, int *status);
+        void *ctx;
 };
 
 int cli_exec(struct creto_sandbox *sb, const struct cli_exec *x);

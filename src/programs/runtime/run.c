@@ -280,12 +280,15 @@ int cli_exec(struct creto_sandbox *sb, const struct cli_exec *x)
                 env[n++] = x->env[i];
         env[n] = NULL;
         o.env = n ? env : NULL;
+        int status = 0;
+        if (x->get && !(sb = x->get(x->ctx, &o, &status)))
+                return status;
         int r = creto_exec(sb, &o, &result, &e);
         restore_terminal();
         if (r < 0 && terminal.output_fault)
                 return output_status();
         if (r < 0) {
-                int status = exec_status(&e);
+                status = exec_status(&e);
                 return status >= 0 ? status : err_code_exit((enum err_code)e.code);
         }
         tell(sb, &result);

@@ -34,7 +34,6 @@ static void set_defaults(struct config *c)
                               .jwt_role_claim = "role",
                               .drain_seconds = 5,
                               .prepared = 4,
-                              .qemu_binary = "/usr/bin/qemu-system-x86_64",
                               .qemu_boot_seconds = 60,
                               .max_connections = 12000,
                               .max_execs = 128,
@@ -48,6 +47,8 @@ static void set_defaults(struct config *c)
                                              .disk_overcommit = 20,
                                              .min_free_memory = 256 * MIB,
                                              .min_free_disk = 512 * MIB };
+        for (unsigned i = 0; i < VMMS; i++)
+                snprintf(c->vmms[i].binary, sizeof(c->vmms[i].binary), "%s", vmm_table[i].binary);
         spec_init(&c->defaults);
         classes_init(&c->classes);
 }
@@ -168,7 +169,7 @@ static const struct entry entries[] = {
         { "server", "max_body", SIZE, AT(max_body), 64 * MIB, NULL },
         TEXT_AT("paths", "state_dir", state_dir),
         TEXT_AT("paths", "run_dir", run_dir),
-        TEXT_AT("qemu", "binary", qemu_binary),
+        TEXT_AT("qemu", "binary", vmms[VMM_QEMU].binary),
         TEXT_AT("qemu", "kernel", qemu_kernel),
         { "qemu", "boot_seconds", COUNT, AT(qemu_boot_seconds), 3600, NULL },
         { "service", "on_stop", SPECIAL, 0, 0, set_on_stop },
@@ -251,11 +252,46 @@ static const char *set_entry(struct config *c, const struct entry *n, const stru
         return snprintf((char *)c + n->at, n->cap, "%s", v->string) < (int)n->cap ? NULL : "is too long";
 }
 
+static const char *set_driver(struct runtime_class *class, const struct toml_value *v)
+{
+        if (v->type == TOML_STRING && strcmp(v->string, "oci") == 0)
+                class->driver = CLASS_OCI;
+        else if (v->type == TOML_STRING && strcmp(v->string, "containerd") == 0)
+                class->driver = CLASS_CONTAINERD;
+        else
+                return "must be \"oci\" or \"containerd\"";
+        return NULL;
+}
+
+static const char *set_path(char out[CLASS_BINARY_MAX + 1], const struct toml_value *v)
+{
+        return v->type == TOML_STRING && snprintf(out, CLASS_BINARY_MAX + 1, "%s", v->string) <= CLASS_BINARY_MAX
+                       ? NULL
+                       : "must be a path of at most 255 bytes";
+}
+
+/* Of a class of virtual machines. */
+static const char *set_vmm(struct config_vmm *vmm, const char *key, const struct toml_value *v)
+{
+        if (strcmp(key, "accel") == 0) {
+                vmm->kvm = v->type == TOML_STRING && strcmp(v->string, "kvm") == 0;
+                return vmm->kvm || (v->type == TOML_STRING && strcmp(v->string, "tcg") == 0) ? NULL : "must be \"tcg\" or \"kvm\"";
+        }
+        if (strcmp(key, "binary") != 0)
+                return "there is no such setting";
+        return v->type == TOML_STRING && str_has_prefix(v->string, "/usr/") &&
+                               snprintf(vmm->binary, sizeof(vmm->binary), "%s", v->string) < (int)sizeof(vmm->binary)
+                       ? NULL
+                       : "must be a path in /usr: that is what the sandbox around a machine has";
+}
+
 /* [runtime.NAME]: keys come one by one, and a class is judged when the file has been read. */
 static const char *set_runtime(struct config *c, const char *name, const char *key, const struct toml_value *v)
 {
         struct runtime_class *class = (struct runtime_class *)(uintptr_t)classes_find(&c->classes, name);
 
+        if (vmm_is_class(name))
+                return set_vmm(&c->vmms[vmm_of(name)], key, v);
         if (!class && c->classes.count == CLASSES_MAX)
                 return "is one class too many: there are at most 32";
         if (!class) {
@@ -264,19 +300,15 @@ static const char *set_runtime(struct config *c, const char *name, const char *k
                 snprintf(class->name, sizeof(class->name), "%.*s", CLASS_NAME_MAX, name);
         }
         if (strcmp(key, "driver") == 0)
-                return v->type == TOML_STRING && strcmp(v->string, "oci") == 0 ? NULL : "must be \"oci\"";
+                return set_driver(class, v);
         if (strcmp(key, "engine") == 0) {
                 class->engine = v->type == TOML_STRING ? class_engine_of(v->string) : CLASS_ENGINES;
-                return class->engine < CLASS_ENGINES ? NULL : "must be \"oci\", \"crun\", \"runc\" or \"gvisor\"";
+                return class->engine < CLASS_ENGINES ? NULL : "must be \"oci\", \"crun\", \"runc\", \"gvisor\", \"shim\" or \"kata\"";
         }
-        if (strcmp(key, "binary") == 0) {
-                if (class->engine == ENGINE_OCI && v->type == TOML_STRING)
-                        class->engine = class_engine_at(v->string);
-                return v->type == TOML_STRING &&
-                                       snprintf(class->binary, sizeof(class->binary), "%s", v->string) < (int)sizeof(class->binary)
-                               ? NULL
-                               : "must be a path of at most 255 bytes";
-        }
+        if (strcmp(key, "binary") == 0)
+                return set_path(class->binary, v);
+        if (class_has_shim(class) && (strcmp(key, "runtime") == 0 || strcmp(key, "config") == 0))
+                return set_path(class->behind, v);
         if (strcmp(key, "options") != 0)
                 return "there is no such setting";
         if (v->type != TOML_STRINGS || v->count > CLASS_OPTIONS_MAX)
@@ -288,12 +320,21 @@ static const char *set_runtime(struct config *c, const char *name, const char *k
         return NULL;
 }
 
+bool config_kvm(const struct config *c)
+{
+        for (unsigned i = 0; i < VMMS; i++)
+                if (c->vmms[i].kvm)
+                        return true;
+        return false;
+}
+
 static int check_classes(struct config *c, struct err *e)
 {
         struct classes checked;
 
         classes_init(&checked);
         for (unsigned i = 0; i < c->classes.count; i++) {
+                class_complete(&c->classes.of[i]);
                 if (!class_is_built_in(&c->classes.of[i]) && classes_add(&checked, &c->classes.of[i], e) < 0)
                         return err_hint(e, "[runtime.NAME] of the configuration: driver = \"oci\", binary = \"/usr/bin/youki\"");
         }

@@ -11,6 +11,7 @@
 #include "domain/admission.h"
 #include "domain/classes.h"
 #include "domain/spec.h"
+#include "domain/vmm.h"
 
 enum { CONFIG_PATH_MAX = 300, CONFIG_TEXT_MAX = 128, CONFIG_LIST_MAX = 64, CONFIG_FILE_MAX = 256 * 1024 };
 
@@ -20,7 +21,11 @@ enum { FD_SOCKET = 3, FD_LISTEN, FD_CONFIG, FD_TLS_CERT, FD_TLS_KEY, FD_JWKS, FD
 struct config {
         char file[CONFIG_PATH_MAX], state_dir[CONFIG_PATH_MAX], run_dir[CONFIG_PATH_MAX], image_store[CONFIG_PATH_MAX];
         char socket[CONFIG_PATH_MAX], listen[CONFIG_TEXT_MAX], user[CONFIG_TEXT_MAX], socket_group[CONFIG_TEXT_MAX];
-        char qemu_binary[CONFIG_PATH_MAX], qemu_kernel[CONFIG_PATH_MAX]; /* "": the newest of Debian's cloud kernels */
+        char qemu_kernel[CONFIG_PATH_MAX]; /* "": the newest of Debian's cloud kernels */
+        struct config_vmm {
+                char binary[CONFIG_PATH_MAX];
+                bool kvm;
+        } vmms[VMMS];
         char tls_cert[CONFIG_PATH_MAX], tls_key[CONFIG_PATH_MAX], jwks[CONFIG_PATH_MAX];
         char jwt_issuer[CONFIG_PATH_MAX], jwt_audience[CONFIG_PATH_MAX], jwt_role_claim[CONFIG_TEXT_MAX];
         int file_fd, tls_cert_fd, tls_key_fd, jwks_fd; /* open, where they are named; else -1 */
@@ -43,6 +48,9 @@ struct config {
         bool warden_arguments; /* print those, and end */
         bool inherited;        /* the sockets and files were handed over */
 };
+
+/* Some class of virtual machines may use it. */
+bool config_kvm(const struct config *c);
 
 extern const char config_usage[];
 

@@ -317,7 +317,10 @@ static int open_services(struct daemon *d, struct err *e)
                 return -(int)e->code;
         char templates[CONFIG_PATH_MAX + 32];
         snprintf(templates, sizeof(templates), "%s/machines", state);
-        vm_assets_open(&d->vm, c->qemu_kernel, c->qemu_binary, c->qemu_boot_seconds, templates);
+        struct vm_emulator vmms[VMMS];
+        for (unsigned i = 0; i < VMMS; i++)
+                vmms[i] = (struct vm_emulator){ c->vmms[i].binary, c->vmms[i].kvm };
+        vm_assets_open(&d->vm, c->qemu_kernel, vmms, c->qemu_boot_seconds, templates);
         const struct sandboxes_config sandboxes = {
                 .vm = &d->vm,
                 .loop = d->loop,
@@ -359,6 +362,7 @@ static int open_api(struct daemon *d, struct err *e)
                                    .events = d->events,
                                    .keys = d->keys,
                                    .metrics = d->metrics,
+                                   .classes = &c->classes,
                                    .no_auth_on_loopback = c->no_auth_on_loopback,
                                    .requests_per_second = c->requests_per_second,
                                    .burst = c->burst,

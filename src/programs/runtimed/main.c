@@ -31,6 +31,8 @@ static int print_warden_arguments(const struct config *c)
                 class_format(&c->classes.of[i], text);
                 printf("--class %s\n", text);
         }
+        if (config_kvm(c))
+                printf("--kvm yes\n");
         return 0;
 }
 

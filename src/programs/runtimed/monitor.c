@@ -221,7 +221,7 @@ static void exec_warden(const struct monitor *m)
         const struct config *c = m->config;
 
         snprintf(peer, sizeof(peer), "%u", m->uid);
-        char *args[10 + 2 * CLASSES_MAX] = { "creto-warden",
+        char *args[12 + 2 * CLASSES_MAX] = { "creto-warden",
                                              "--run-dir",
                                              (char *)(uintptr_t)c->run_dir,
                                              "--state-dir",
@@ -239,6 +239,10 @@ static void exec_warden(const struct monitor *m)
                 class_format(&c->classes.of[i], classes[i]);
                 args[n++] = "--class";
                 args[n++] = classes[i];
+        }
+        if (config_kvm(c)) {
+                args[n++] = "--kvm";
+                args[n++] = "yes";
         }
         char *env[] = { NULL };
         int socket = fcntl(m->warden_socket, F_DUPFD, 10);

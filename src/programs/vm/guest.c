@@ -8,8 +8,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/capability.h>
 #include <linux/random.h>
+#include <linux/vm_sockets.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
@@ -40,7 +42,7 @@
 #include "programs/vm/relay.h"
 #include "programs/vm/vm.h"
 
-enum { PORT_MS = 20000, STEP_MS = 2, TTY_GROUP = 5, CAPS_MAX = 64 };
+enum { PORT_MS = 20000, STEP_MS = 2, AGAIN_MS = 250, TTY_GROUP = 5, CAPS_MAX = 64 };
 
 #define NEW "/new"
 #define DISK "/disk"
@@ -52,11 +54,12 @@ enum { PORT_MS = 20000, STEP_MS = 2, TTY_GROUP = 5, CAPS_MAX = 64 };
 #endif
 
 static struct vm_setup setup;
+static bool over_vsock, saved;
 
 __attribute__((noreturn)) static void off(void)
 {
         sync();
-        reboot(RB_POWER_OFF);
+        reboot(getenv("creto_off") ? RB_AUTOBOOT : RB_POWER_OFF);
         for (;;)
                 pause();
 }
@@ -125,12 +128,34 @@ static bool port_of(const char *wanted, char *device, size_t cap)
         return found;
 }
 
+static unsigned vsock_of(const char *name)
+{
+        return strcmp(name, VM_PORT_GUEST) == 0 ? VM_VSOCK_GUEST : strcmp(name, VM_PORT_SHARE) == 0 ? VM_VSOCK_SHARE : VM_VSOCK_SETUP;
+}
+
+static int open_vsock(const char *name)
+{
+        const struct sockaddr_vm to = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST, .svm_port = vsock_of(name) };
+
+        for (int waited = 0; waited < PORT_MS; waited += STEP_MS) {
+                int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+                if (fd >= 0 && connect(fd, (const struct sockaddr *)&to, sizeof(to)) == 0 && fd_set_nonblock(fd, true) == 0)
+                        return fd;
+                fd_close(&fd);
+                poll(NULL, 0, STEP_MS);
+        }
+        fail("port %s cannot be reached", name);
+}
+
 /* Ports come by and by; one is of use when the other end has opened it too. */
 static int open_port(const char *name)
 {
         char device[64] = "";
         int fd = -1;
 
+        if (over_vsock)
+                return open_vsock(name);
         for (int waited = 0; waited < PORT_MS; waited += STEP_MS) {
                 if (fd < 0 && port_of(name, device, sizeof(device)))
                         fd = open(device, O_RDWR | O_CLOEXEC | O_NONBLOCK);
@@ -158,23 +183,38 @@ static void forget_free_memory(void)
                 fail("cannot clear memory");
 }
 
-/* Everything before this is the same for all machines, and may have happened long ago, for another one that was saved. */
-static void take_setup(void)
+/* Returns how many bytes came before the port ended, or before it was silent for `wait_ms` and had said nothing at all. */
+static size_t hear_setup(int port, int wait_ms)
 {
-        int port = open_port(VM_PORT_SETUP);
         size_t len = 0;
 
         if (write(port, &(char){ VM_READY }, 1) != 1)
-                fail("cannot say that it is ready");
+                return 0;
         while (len < sizeof(setup)) {
                 struct pollfd p = { .fd = port, .events = POLLIN };
-                ssize_t n = poll(&p, 1, -1) < 0 ? -1 : read(port, (char *)&setup + len, sizeof(setup) - len);
+                int ready = poll(&p, 1, len > 0 ? -1 : wait_ms);
+                ssize_t n = ready > 0 ? read(port, (char *)&setup + len, sizeof(setup) - len) : -1;
 
-                if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-                        fail("cannot read the setup");
+                if (ready == 0 || n == 0 || (ready > 0 && n < 0 && errno != EAGAIN && errno != EINTR))
+                        break;
                 len += n > 0 ? (size_t)n : 0;
         }
-        close(port);
+        return len;
+}
+
+/* Everything before this is the same for all machines, and may have happened long ago, for another one that was saved: then its connections are gone, whether
+ * its kernel has been told or not. */
+static void take_setup(void)
+{
+        bool again = saved && over_vsock;
+        size_t len;
+
+        do {
+                auto_fd port = open_port(VM_PORT_SETUP);
+                len = hear_setup(port, again ? AGAIN_MS : -1);
+        } while (again && len == 0);
+        if (len < sizeof(setup))
+                fail("cannot read the setup");
         errno = EPROTO;
         if (setup.size != sizeof(setup) || setup.version != VM_SETUP_VERSION)
                 fail("the setup is another program's");
@@ -201,27 +241,46 @@ static void renew(void)
 
 /* ---- the root ---- */
 
+static int fuse = -1; /* over vsock, whose connections do not outlive being saved; else only the relay has it */
+static pid_t relay;
+
+static void start_relay(void)
+{
+        int port = open_port(VM_PORT_SHARE);
+
+        relay = fork();
+        if (relay < 0)
+                fail("cannot fork");
+        if (relay == 0) {
+                prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+                relay_run(fuse, port);
+                _exit(1);
+        }
+        close(port);
+        if (!over_vsock)
+                fd_close(&fuse);
+}
+
+static void restart_relay(void)
+{
+        kill(relay, SIGKILL);
+        while (waitpid(relay, NULL, 0) < 0 && errno == EINTR)
+                ;
+        start_relay();
+}
+
 static void mount_share(void)
 {
         char options[128];
         struct statfs fs;
-        int fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC), port = open_port(VM_PORT_SHARE);
 
+        fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
         if (fuse < 0)
                 fail("cannot open /dev/fuse");
         snprintf(options, sizeof(options), "fd=%d,rootmode=40755,user_id=0,group_id=0,allow_other,default_permissions,max_read=%d", fuse,
                  VM_FUSE_DATA);
         mount_or_fail("share", NEW, "fuse", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOATIME, options);
-        pid_t pid = fork();
-        if (pid < 0)
-                fail("cannot fork");
-        if (pid == 0) {
-                prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-                relay_run(fuse, port);
-                _exit(1);
-        }
-        close(fuse);
-        close(port);
+        start_relay();
         if (statfs(NEW, &fs) < 0) /* it waits until the two have greeted */
                 fail("the share does not answer");
 }
@@ -301,10 +360,13 @@ static void loopback_up(void)
 
 /* ---- creto-init ---- */
 
-/* What creto-init does not need no command can have either. */
-static void drop_caps(void)
+/* Nobody of the sandbox is who creto-init is, so that root there can be somebody's user. What it does not need no command can have either. */
+static void become_init(void)
 {
         static const int kept[] = { CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_KILL };
+        const uint32_t bits = 1U << CAP_SETUID | 1U << CAP_SETGID | 1U << CAP_SETPCAP | 1U << CAP_KILL;
+        struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        const struct __user_cap_data_struct data[2] = { { bits, bits, bits }, { 0 } };
 
         for (int cap = 0; cap < CAPS_MAX && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++) {
                 bool keep = false;
@@ -314,6 +376,12 @@ static void drop_caps(void)
                 if (!keep && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
                         fail("cannot drop capability %d", cap);
         }
+        if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setgroups(0, NULL) < 0 || setresgid(VM_INIT_ID, VM_INIT_ID, VM_INIT_ID) < 0 ||
+            setresuid(VM_INIT_ID, VM_INIT_ID, VM_INIT_ID) < 0 || syscall(SYS_capset, &head, data) < 0)
+                fail("cannot become creto-init's user");
+        for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+                if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, kept[i], 0, 0) < 0)
+                        fail("cannot keep capability %d", kept[i]);
 }
 
 struct init_fds {
@@ -366,7 +434,7 @@ static int init_main(void *arg)
         mount_or_fail("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
         setsid();
         give_fds(f);
-        drop_caps();
+        become_init();
         int console = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 80);
         if (console < 0 || dup2(0, STDERR_FILENO) < 0)
                 fail("cannot place descriptors");
@@ -410,8 +478,8 @@ static int boot_machine(pid_t *init)
         mount_disk();
         make_dev();
         loopback_up();
-        int config = start_init(open_port(VM_PORT_GUEST), init);
-        if (getenv("creto_saved")) {
+        int config = over_vsock ? -1 : start_init(open_port(VM_PORT_GUEST), init);
+        if (saved) {
                 sync();
                 forget_free_memory();
         }
@@ -419,9 +487,13 @@ static int boot_machine(pid_t *init)
 }
 
 /* And what is one sandbox's. */
-static void make_it_this_ones(int config)
+static void make_it_this_ones(int config, pid_t *init)
 {
         take_setup();
+        if (over_vsock && saved)
+                restart_relay();
+        if (over_vsock)
+                config = start_init(open_port(VM_PORT_GUEST), init);
         renew();
         make_machine_id();
         limit_pids();
@@ -440,7 +512,10 @@ int main(void)
 
         if (getpid() != 1)
                 return 2;
-        make_it_this_ones(boot_machine(&init));
+        over_vsock = getenv("creto_vsock") != NULL;
+        saved = getenv("creto_saved") != NULL;
+        int config = boot_machine(&init);
+        make_it_this_ones(config, &init);
         while ((ended = wait(NULL)) != init)
                 if (ended > 0) { /* the other child of ours: without a root nothing can go on */
                         errno = EIO;

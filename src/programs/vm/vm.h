@@ -11,6 +11,9 @@
 #define VM_PORT_SHARE "creto.share" /* FUSE, message by message */
 #define VM_PORT_SETUP "creto.setup" /* the guest says VM_READY; then it is told one struct vm_setup, and nothing more */
 
+/* The same as vsock, in a machine that has no serial ports of that kind: ports of the host, to which the guest connects. */
+enum { VM_VSOCK_GUEST = 1024, VM_VSOCK_SHARE, VM_VSOCK_SETUP };
+
 /* Files in the initramfs. */
 #define VM_FILE_INIT "creto-init"
 #define VM_FILE_MODULES "modules" /* a directory: 00.ko, 01.ko, … in the order of loading */
@@ -20,8 +23,10 @@
 
 /* On the kernel's command line, and so in the environment of pid 1: it will be saved. */
 #define VM_SAVED "creto_saved=1"
+#define VM_VSOCK "creto_vsock=1"     /* its ports are vsock */
+#define VM_REBOOT "creto_off=reboot" /* which is how this machine is turned off */
 
-enum { VM_SETUP_VERSION = 1, VM_SEED = 64, VM_HOSTNAME_MAX = 64, VM_FUSE_DATA = 128 * 1024, VM_MODULES_MAX = 64 };
+enum { VM_SETUP_VERSION = 1, VM_SEED = 64, VM_HOSTNAME_MAX = 64, VM_FUSE_DATA = 128 * 1024, VM_MODULES_MAX = 64, VM_INIT_ID = 65535 };
 
 struct vm_setup {
         uint32_t size;

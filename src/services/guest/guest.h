@@ -55,7 +55,7 @@ int session_step(struct session *s, struct err *e);
 void session_flush(struct session *s);
 
 /*
- * Binds the sandbox to a claim (not all zero), or asks once more; flushed at once. The answer is in session_bound() after one of the next
+ * Binds the sandbox to a claim (not all zero), or asks once more; what belongs behind it may be queued before session_flush(). The answer is in session_bound() after one of the next
  * steps: this claim, or the one that the sandbox was bound to before.
  */
 void session_bind(struct session *s, const uint8_t claim[GUEST_CLAIM]);

@@ -443,7 +443,6 @@ void session_bind(struct session *s, const uint8_t claim[GUEST_CLAIM])
                 memcpy(s->asked, claim, GUEST_CLAIM);
         s->binds++;
         put(s, GUEST_BIND, 0, 0, claim, GUEST_CLAIM);
-        session_flush(s);
 }
 
 const uint8_t *session_bound(const struct session *s)
@@ -466,25 +465,21 @@ static void send_request(struct session *s, uint32_t id, const uint8_t *request,
 int session_exec_new(struct session *s, const struct guest_exec *req, const char *const *argv, const char *const *env,
                      session_output_fn *output, void *ctx, struct session_exec **out, struct err *e)
 {
+        static _Thread_local uint8_t request[GUEST_EXEC_MAX];
         struct session_exec *x = calloc(1, sizeof(*x));
-        uint8_t *request = malloc(GUEST_EXEC_MAX);
-        struct wbuf w = wbuf_over(request, GUEST_EXEC_MAX);
+        struct wbuf w = wbuf_over(request, sizeof(request));
 
-        if (!x || !request) {
-                free(x);
-                free(request);
+        if (!x)
                 return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
-        }
         guest_put_exec(&w, req, argv, env);
         if (w.bad) {
                 free(x);
-                free(request);
                 return err_set(e, ERR_INVALID_SPEC, 0, "arguments and environment are more than %d bytes", GUEST_EXEC_MAX);
         }
         *x = (struct session_exec){ .session = s, .next = s->execs, .id = ++s->last_id, .output = output, .ctx = ctx };
         s->execs = x;
         send_request(s, x->id, request, w.len);
-        free(request);
+        explicit_bzero(request, w.len); /* it may name secrets */
         *out = x;
         return 0;
 }

@@ -69,6 +69,14 @@ static void pack_claim(struct packer *p, struct claim *c, const struct claim_req
         }
 }
 
+static void go_along(void *ctx, struct sandbox *sb)
+{
+        struct claim *c = ctx;
+
+        c->begun = true;
+        c->along(c->ctx, sb);
+}
+
 static struct claim *claim_new(struct pool *p, const struct claim_request *req, claim_done_fn *done, void *ctx)
 {
         struct claim scratch = { 0 };
@@ -84,16 +92,20 @@ static struct claim *claim_new(struct pool *p, const struct claim_request *req, 
                              .file_count = req->file_count,
                              .done = done,
                              .left = req->left,
+                             .along = req->along,
                              .ctx = ctx,
                              .born_us = clock_us(CLOCK_MONOTONIC) };
         pack_claim(&pack, c, req);
         c->bind.env_count = req->spec->env_count;
         c->bind.label_count = req->spec->label_count;
+        c->bind.asked = req->asked;
         c->bind.limits = req->spec->limits;
         c->bind.ttl_ms = req->spec->ttl_ms;
         c->bind.idle_ms = req->spec->idle_ms;
         c->bind.prepare = req->file_count > 0 ? claim_place_files : NULL;
         c->bind.prepare_ctx = c;
+        c->bind.along = req->along ? go_along : NULL;
+        c->bind.along_ctx = c;
         return c;
 }
 
@@ -222,7 +234,7 @@ static void on_claimed(void *ctx, struct sandbox *sb, const struct err *e)
                 claim_finish(c, &why);
                 return;
         }
-        if (c->failed || why.code == ERR_RESOURCE_EXHAUSTED || ++c->tries == CLAIM_TRIES || p->info.state != POOL_ACTIVE ||
+        if (c->failed || c->begun || why.code == ERR_RESOURCE_EXHAUSTED || ++c->tries == CLAIM_TRIES || p->info.state != POOL_ACTIVE ||
             p->all->stopped) {
                 claim_finish(c, &why);
                 return;
@@ -248,7 +260,7 @@ static void give(struct claim *c, struct member *m)
         sandbox_claim(m->sb, &c->bind, on_claimed, c);
 }
 
-static void answer_again(struct pool *p, struct sandbox *sb, claim_done_fn *done, void *ctx);
+static void answer_again(struct pool *p, struct sandbox *sb, uint64_t asked, claim_done_fn *done, void *ctx);
 
 static struct sandbox *find_same(struct pool *p, const char *owner, const char *key)
 {
@@ -264,10 +276,10 @@ void claim_offer(struct member *m)
         while ((c = first_waiting(m->pool)) && (same = find_same(m->pool, c->bind.owner, c->bind.key))) { /* it waited twice */
                 for (struct again *a = c->again, *next; a; a = next) {
                         next = a->next;
-                        answer_again(m->pool, same, a->done, a->ctx);
+                        answer_again(m->pool, same, c->bind.asked, a->done, a->ctx);
                         free(a);
                 }
-                answer_again(m->pool, same, c->done, c->ctx);
+                answer_again(m->pool, same, c->bind.asked, c->done, c->ctx);
                 free(c);
         }
         if (c)
@@ -343,35 +355,54 @@ static int may_claim(struct pool *p, const struct claim_request *req, struct err
                                CLAIM_FILES_BYTES_MAX);
         if (sandboxes_may_own_more(p->all->config.sandboxes, req->owner, e) < 0)
                 return -(int)e->code;
-        return sandbox_claim_check(&p->spec, &bind, e);
+        return sandbox_claim_check(p->all->config.sandboxes, &p->spec, &bind, e);
 }
 
-/* What waits in memory has a limit: what is sent with a claim is not small. */
+/* What an owner has waiting, in all pools. */
+static void count_waiting(const struct pools *all, const char *owner, unsigned *count, size_t *bytes)
+{
+        *count = 0;
+        *bytes = 0;
+        for (const struct pool *p = all->first; p; p = p->next)
+                for (const struct claim *c = p->waiting; c; c = c->next)
+                        if (strcmp(c->bind.owner, owner) == 0) {
+                                ++*count;
+                                *bytes += c->size;
+                        }
+}
+
+/* What waits in memory has a limit, because what is sent with a claim is not small; and nobody may take all the places there are. */
 static struct claim *may_wait(struct pool *p, struct claim *c, struct err *e)
 {
-        size_t bytes = p->all->waiting_bytes + c->size;
+        size_t bytes = p->all->waiting_bytes + c->size, own_bytes;
+        unsigned own;
 
-        if (p->info.waiting < POOL_WAITING_MAX && bytes <= WAITING_BYTES_MAX)
-                return c;
+        count_waiting(p->all, c->bind.owner, &own, &own_bytes);
+        own_bytes += c->size;
         if (p->info.waiting >= POOL_WAITING_MAX)
                 err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "%d claims wait for pool '%s', and no more may", POOL_WAITING_MAX, p->info.id);
+        else if (own >= POOL_WAITING_EACH)
+                err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "%d claims of '%s' wait, and no more may", POOL_WAITING_EACH, c->bind.owner);
+        else if (bytes > WAITING_BYTES_MAX || own_bytes > WAITING_BYTES_EACH)
+                err_set(e, ERR_RESOURCE_EXHAUSTED, 0,
+                        "claims that wait have %zu MiB in memory with this one, %zu of them yours, and may have %d and %d", bytes >> 20,
+                        own_bytes >> 20, WAITING_BYTES_MAX >> 20, WAITING_BYTES_EACH >> 20);
         else
-                err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "claims that wait have %zu MiB in memory with this one, and may have %d", bytes >> 20,
-                        WAITING_BYTES_MAX >> 20);
+                return c;
         err_hint(e, "try again when some are answered, or raise minReady");
         free(c);
         return NULL;
 }
 
 /* A claim that was made before with the same key: its answer again, when it has one. */
-static void answer_again(struct pool *p, struct sandbox *sb, claim_done_fn *done, void *ctx)
+static void answer_again(struct pool *p, struct sandbox *sb, uint64_t asked, claim_done_fn *done, void *ctx)
 {
         struct member *m = sandbox_member(sb);
         struct claim *c = m ? m->claim : NULL;
         struct again *a = NULL;
         struct err e;
 
-        if (strcmp(sandbox_info(sb)->pool, p->info.id) != 0 || sandbox_info(sb)->claimed_ms == 0) {
+        if (!sandbox_claimed_by(sb, p->info.id, asked)) {
                 err_set(&e, ERR_INVALID_SPEC, 0, "this idempotency key was used for another request (sandbox %s)", sandbox_info(sb)->id);
                 err_hint(&e, "use a new key for a new claim");
                 done(ctx, NULL, false, 0, &e);
@@ -394,7 +425,7 @@ void pool_claim(struct pool *p, const struct claim_request *req, claim_done_fn *
         struct err e;
 
         if (same) {
-                answer_again(p, same, done, ctx);
+                answer_again(p, same, req->asked, done, ctx);
                 return;
         }
         if (may_claim(p, req, &e) == 0) {

@@ -14,6 +14,7 @@ enum {
         FOREGROUND_MAX = 32,
         CLAIM_TRIES = 5,
         WAITING_BYTES_MAX = 64 << 20 /* what claims that wait keep in memory, in all pools */,
+        WAITING_BYTES_EACH = 16 << 20 /* of one owner */,
         TICK_MS = 1000,
         SETTLE_MS = 10,
         REFILL_MS = 2 /* after a claim: its answer goes out first */
@@ -64,10 +65,12 @@ struct claim {
         bool failed;         /* a file could not be placed, for this reason */
         struct err why;
         bool cold;
+        bool begun; /* its command, which is not begun a second time elsewhere */
         unsigned tries;
         uint64_t born_us, us;
         claim_done_fn *done;
         bool (*left)(void *ctx);
+        void (*along)(void *ctx, struct sandbox *sb);
         void *ctx;
 };
 

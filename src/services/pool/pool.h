@@ -10,7 +10,12 @@
 #include "domain/spec.h"
 #include "services/sandbox/sandbox.h"
 
-enum { POOLS_MAX = 256, POOL_LOG_MAX = 256 /* entries that are kept a pool */, POOL_WAITING_MAX = 4096 /* claims that wait */ };
+enum {
+        POOLS_MAX = 256,
+        POOL_LOG_MAX = 256 /* entries that are kept a pool */,
+        POOL_WAITING_MAX = 4096 /* claims that wait */,
+        POOL_WAITING_EACH = 1024 /* of one owner */
+};
 
 struct pools;
 struct pool;
@@ -114,11 +119,14 @@ struct claim_file {
 /* What is bound to a sandbox when it is claimed; everything borrowed until pool_claim() returns. */
 struct claim_request {
         const char *owner, *request_id, *key; /* key: idempotency, or NULL */
+        uint64_t asked;                       /* not 0: tells this request from others with that key */
         const struct spec *spec;              /* env, labels; limits whose bit is in limits.wanted; ttl_ms and idle_ms where not 0 */
         const struct claim_file *files;
         size_t file_count;
         bool fallback;
         bool (*left)(void *ctx); /* nobody waits for the answer any more; with the ctx of pool_claim(); or NULL */
+        /* Begins the claim's command, which goes with it to the sandbox: at most once, and with the ctx of pool_claim(); or NULL. */
+        void (*along)(void *ctx, struct sandbox *sb);
 };
 
 /* `us`: from the request to the answer of creto-init. */

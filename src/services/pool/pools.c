@@ -312,7 +312,7 @@ static int check_new(struct pools *all, const struct pool_request *req, const ch
         struct pool *p;
 
         if (pool_id_check(req->id, e) < 0 || pool_settings_check(&req->settings, e) < 0 ||
-            sandboxes_class_check(all->config.sandboxes, req->spec->runtime, e) < 0)
+            sandboxes_class_check(all->config.sandboxes, req->spec->runtime, e) < 0 || sandboxes_image_check(req->spec->image, e) < 0)
                 return -(int)e->code;
         if ((p = pools_find(all, req->id))) {
                 *same = p;

@@ -65,8 +65,13 @@ static void answered(struct sandbox *sb)
 
 static void send_bind(struct sandbox *sb)
 {
+        void (*along)(void *ctx, struct sandbox *sb) = sb->along;
+
         sb->bind_sent = true;
         session_bind(sb->session, sb->claim);
+        sb->along = NULL;
+        if (along)
+                along(sb->along_ctx, sb);
         session_flush(sb->session);
         watch_set(sb->watch, session_events(sb->session));
 }
@@ -163,12 +168,14 @@ static void merge_limits(struct limits *to, const struct limits *from)
         to->wanted |= from->wanted;
 }
 
-int sandbox_claim_check(const struct spec *spec, const struct sandbox_claim *c, struct err *e)
+int sandbox_claim_check(const struct sandboxes *all, const struct spec *spec, const struct sandbox_claim *c, struct err *e)
 {
+        const char *name = strcmp(spec->runtime, "auto") == 0 ? "native" : spec->runtime;
+        const struct ipc_class *class = class_find(all, name);
         struct limits to = spec->limits;
 
-        if (strcmp(spec->runtime, "qemu") == 0 && c->limits.wanted) {
-                err_set(e, ERR_INVALID_SPEC, 0, "the limits of a virtual machine are those that it was started with");
+        if (class && !(class->can & 1U << CAN_CHANGE_LIMITS) && c->limits.wanted) {
+                err_set(e, ERR_INVALID_SPEC, 0, "a sandbox of runtime class '%s' keeps the limits that it was started with", name);
                 return err_hint(e, "claim without limits, or from a pool whose template has the ones you need");
         }
         merge_limits(&to, &c->limits);
@@ -195,14 +202,15 @@ static struct image_answer image_of(const struct setup *s)
 /* A claim that wants more than the template must find it on this host. */
 static int admit_change(struct sandbox *sb, const struct limits *to, struct err *e)
 {
+        const struct limits now = limits_outside(sb->setup.runtime, &sb->limits), then = limits_outside(sb->setup.runtime, to);
         struct sandboxes *all = sb->all;
         const char *resource;
 
         host_look(all);
-        admission_remove(&all->promised, &sb->limits);
+        admission_remove(&all->promised, &now);
         all->promised.of_owner = 0;
-        int r = admission_check(&all->config.rules, &all->host, &all->promised, to, &resource, e);
-        admission_add(&all->promised, r == 0 ? to : &sb->limits);
+        int r = admission_check(&all->config.rules, &all->host, &all->promised, &then, &resource, e);
+        admission_add(&all->promised, r == 0 ? &then : &now);
         return r;
 }
 
@@ -322,6 +330,11 @@ static int may_claim(const struct sandbox *sb, const struct sandbox_claim *c, st
         return sandboxes_may_own_more(sb->all, c->owner, e);
 }
 
+bool sandbox_claimed_by(const struct sandbox *sb, const char *pool, uint64_t asked)
+{
+        return strcmp(sb->info.pool, pool) == 0 && sb->info.claimed_ms != 0 && (sb->asked == 0 || sb->asked == asked);
+}
+
 void sandbox_claim(struct sandbox *sb, const struct sandbox_claim *c, sandbox_done_fn *done, void *ctx)
 {
         enum sandbox_state next;
@@ -342,10 +355,13 @@ void sandbox_claim(struct sandbox *sb, const struct sandbox_claim *c, sandbox_do
         sb->may_bind = false;
         sb->prepare = c->prepare;
         sb->prepare_ctx = c->prepare_ctx;
+        sb->along = c->along;
+        sb->along_ctx = c->along_ctx;
         sb->limit_asked = c->limits.wanted != 0;
         snprintf(sb->info.owner, sizeof(sb->info.owner), "%s", c->owner);
         snprintf(sb->request_id, sizeof(sb->request_id), "%s", c->request_id ? c->request_id : "");
         sandbox_set_key(sb, c->key ? c->key : "");
+        sb->asked = c->asked;
         sb->info.claimed_ms = time_wall_ms();
         sb->claim_boot = clock_ms(CLOCK_BOOTTIME) + CLAIM_MS;
         if (sb->ttl_ms) {

@@ -285,16 +285,16 @@ static void on_spawned(void *ctx, const struct link_answer *a)
                 return;
         }
         name_missing(sb, a->spawned->limits_missing);
+        if (sb->session) /* to the one before, which an ATTACH has reached as it ended */
+                sandbox_drop_session(sb);
         sandbox_session_new(sb, a->fd);
 }
 
 static void ask_warden(struct sandbox *sb, const struct image_answer *image)
 {
         static struct ipc_spawn req;
-        struct limits limits = sb->limits;
+        const struct limits limits = limits_outside(sb->setup.runtime, &sb->limits);
 
-        if (is_machine(sb))
-                machine_limits(sb, &limits);
         memset(&req, 0, sizeof(req));
         snprintf(req.id, sizeof(req.id), "%s", sb->info.id);
         snprintf(req.hostname, sizeof(req.hostname), "%.*s", IPC_HOSTNAME_MAX, sb->info.id);
@@ -308,6 +308,8 @@ static void ask_warden(struct sandbox *sb, const struct image_answer *image)
         req.flags = sb->background ? IPC_SPAWN_BACKGROUND : 0;
         for (uint32_t i = 0; i < req.layer_count; i++)
                 memcpy(req.layers[i], image->layers[i], sizeof(req.layers[i]));
+        if (is_machine(sb))
+                machine_spawn(sb, &req);
         sb->in_warden = sb->spawning = true;
         sb->asked_us = sb->background || sb->tries ? 0 : clock_us(CLOCK_MONOTONIC);
         link_spawn(sb->all->link, &req, on_spawned, sb);
@@ -382,9 +384,7 @@ void sandbox_remake(struct sandbox *sb)
         sb->info.ended_ms = 0;
         sb->attach_tries = 0;
         sb->born_ms = clock_ms(CLOCK_MONOTONIC);
-        if (!sb->promised)
-                admission_add(&sb->all->promised, &sb->limits);
-        sb->promised = true;
+        sandbox_promise(sb, true);
         sandbox_set_state(sb, next);
         record_put(sb, on_recorded, sb);
 }
@@ -434,16 +434,17 @@ static int leave_a_place(struct sandboxes *all, const struct limits *l, const ch
 
 static int admit(struct sandboxes *all, const struct sandbox_request *req, struct err *e)
 {
+        const struct limits takes = limits_outside(req->spec->runtime, &req->spec->limits);
         const char *resource;
 
-        if (strcmp(req->spec->runtime, "qemu") == 0 && machine_check(all, req->spec, e) < 0)
+        if (spec_check_hw(req->spec, e) < 0 || (vmm_is_class(req->spec->runtime) && machine_check(all, req->spec, e) < 0))
                 return -(int)e->code;
         if (sandboxes_class_check(all, req->spec->runtime, e) < 0)
                 return -(int)e->code;
         host_look(all);
         all->promised.of_owner = req->pool ? 0 : sandboxes_of_owner(all, req->owner);
-        if (admission_check(&all->config.rules, &all->host, &all->promised, &req->spec->limits, &resource, e) == 0 &&
-            (!req->background || leave_a_place(all, &req->spec->limits, &resource, e) == 0))
+        if (admission_check(&all->config.rules, &all->host, &all->promised, &takes, &resource, e) == 0 &&
+            (!req->background || leave_a_place(all, &takes, &resource, e) == 0))
                 return 0;
         all->config.count(all->config.ctx, SANDBOX_COUNT_REFUSED, resource, 1);
         return -(int)e->code;
@@ -473,8 +474,7 @@ static struct sandbox *begin(struct sandboxes *all, const struct sandbox_request
                 sandbox_free(sb);
                 return NULL;
         }
-        admission_add(&all->promised, &sb->limits);
-        sb->promised = true;
+        sandbox_promise(sb, true);
         return sb;
 }
 

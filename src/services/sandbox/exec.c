@@ -201,6 +201,8 @@ static int start(struct exec *x, const struct exec_request *req, struct err *e)
         const struct spec all = { .image = "-", .command = argv };
         int r;
 
+        if (sb->claiming && req->kind == GUEST_KIND_PROGRAM)
+                guest.flags |= GUEST_EXEC_BOUND;
         if (argv && argv[0] && env && req->kind == GUEST_KIND_PROGRAM && !req->tty && prewarm_serves(sb, argv, env))
                 guest.flags |= GUEST_EXEC_WARM;
         if (!argv || !env)
@@ -420,11 +422,20 @@ static void started(struct exec *x)
         event(x, "ExecStarted");
 }
 
+/* The connection that it was sent over broke, and creto-init does not know of it. */
+static void unheard(struct exec *x)
+{
+        err_set(&x->info.failure, ERR_BACKEND_UNAVAILABLE, 0, "the connection to the sandbox broke before the command was begun");
+        over(x, EXEC_LOST);
+}
+
 static void check_one(struct exec *x)
 {
         if (is_over(x) || !x->guest || x->concluding) {
                 if (x->fresh)
                         tell(x);
+                else if (!is_over(x) && !x->concluding && x->sandbox->session && session_greeted(x->sandbox->session))
+                        unheard(x);
                 return;
         }
         if (x->info.state == EXEC_STARTING && session_exec_started(x->guest))

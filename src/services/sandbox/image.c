@@ -216,24 +216,32 @@ static void ask(struct image_cache *c, struct entry *en, bool pull)
         free(req);
 }
 
+static int check(const char *ref, struct image_ref *parsed, struct err *e)
+{
+        if (image_ref_parse(ref, parsed, e) < 0)
+                return -(int)e->code;
+        if (parsed->kind == IMAGE_REGISTRY || parsed->kind == IMAGE_HOST)
+                return 0;
+        err_set(e, ERR_NOT_SUPPORTED, 0, "image '%.200s': the service takes host and images of registries", ref);
+        return err_hint(e, "it reads no path that a caller names; 'creto-runtime run' does, with the caller's own rights");
+}
+
+int sandboxes_image_check(const char *ref, struct err *e)
+{
+        struct image_ref parsed;
+
+        return check(ref, &parsed, e);
+}
+
 void image_find(struct image_cache *c, const char *ref, bool pull, image_done_fn *done, void *ctx)
 {
         struct image_ref parsed;
         struct entry *en;
         struct err e;
+        int r = check(ref, &parsed, &e);
 
-        if (image_ref_parse(ref, &parsed, &e) < 0) {
-                done(ctx, NULL, &e);
-                return;
-        }
-        if (parsed.kind != IMAGE_REGISTRY && parsed.kind != IMAGE_HOST) {
-                err_set(&e, ERR_NOT_SUPPORTED, 0, "image '%.200s': the service takes host and images of registries", ref);
-                err_hint(&e, "it reads no path that a caller names; 'creto-runtime run' does, with the caller's own rights");
-                done(ctx, NULL, &e);
-                return;
-        }
-        if (parsed.kind == IMAGE_HOST) {
-                done(ctx, NULL, NULL);
+        if (r < 0 || parsed.kind == IMAGE_HOST) {
+                done(ctx, NULL, r < 0 ? &e : NULL);
                 return;
         }
         if (pull)

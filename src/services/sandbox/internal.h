@@ -44,8 +44,11 @@ struct sandbox {
         struct sandbox_info info;
         struct setup setup;
         struct limits limits;
+        unsigned vcpus;      /* of a virtual machine; 0: as limits say */
+        uint64_t root_known; /* what its image is made of, as a number; 0: not known, or it has none */
         char *spec_json;
         char key[SANDBOX_KEY_MAX + 1];
+        uint64_t asked; /* the claim with that key; 0: not known */
         char request_id[SANDBOX_REQUEST_MAX + 1];
         uint64_t ttl_ms, idle_ms;
         enum spec_restart restart;
@@ -68,6 +71,8 @@ struct sandbox {
         bool may_bind, bind_sent, limit_asked; /* of a claim under way */
         void (*prepare)(void *ctx);
         void *prepare_ctx;
+        void (*along)(void *ctx, struct sandbox *sb); /* NULL once it was called */
+        void *along_ctx;
         bool unknown;        /* its claim was not answered: nobody has its id */
         uint64_t claim_boot; /* when a claim under way has taken too long; 0: none is */
         struct waiter *claiming;
@@ -118,6 +123,8 @@ struct sandboxes {
 struct sandbox *sandbox_new(struct sandboxes *all, const char *id, const char *owner);
 void sandbox_forget(struct sandbox *sb); /* of memory and of the store; nothing of it may be left on the host */
 void sandbox_free(struct sandbox *sb);
+/* What it takes of the host is counted from now on, or no more. */
+void sandbox_promise(struct sandbox *sb, bool promised);
 void sandbox_set_state(struct sandbox *sb, enum sandbox_state state);
 void sandbox_log(struct sandbox *sb, bool bad, const char *text);
 void sandbox_event(struct sandbox *sb, const char *name, const char *request_id, const char *detail);
@@ -172,12 +179,14 @@ uint64_t sandboxes_epoch(struct sandboxes *all);
 
 /* ---- machine.c: sandboxes that are virtual machines ---- */
 bool is_machine(const struct sandbox *sb);
-/* Puts their class into the list that the warden has sent, which makes nothing but native sandboxes for it. */
+/* Puts their classes into the list that the warden has sent, which makes nothing but native sandboxes for them. */
 void machine_describe(struct sandboxes *all);
 /* Can there be such a machine? */
 int machine_check(const struct sandboxes *all, const struct spec *spec, struct err *e);
-/* The limits of the native sandbox around it. */
-void machine_limits(const struct sandbox *sb, struct limits *out);
+/* What a sandbox of that class with these limits takes of the host: of a machine, the limits of the native sandbox around it. */
+struct limits limits_outside(const char *runtime, const struct limits *inside);
+/* What is special of the native sandbox around it. */
+void machine_spawn(struct sandbox *sb, struct ipc_spawn *req);
 /* Takes the stream to that one's creto-init. */
 void machine_begin(struct sandbox *sb, int stream);
 

@@ -3,58 +3,82 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "services/sandbox/internal.h"
 #include "services/vm/vm.h"
 
 bool is_machine(const struct sandbox *sb)
 {
-        return strcmp(sb->setup.runtime, "qemu") == 0;
+        return vmm_is_class(sb->setup.runtime);
+}
+
+static void describe(const struct vm_assets *a, enum vmm vmm, uint32_t limits, struct ipc_class *c)
+{
+        const struct vmm_info *info = &vmm_table[vmm];
+        struct err e;
+
+        *c = (struct ipc_class){ .driver = "microvm", .available = vm_available(a, vmm, &e) == 0, .limits = limits };
+        c->can = 1U << CAN_KILL_ONE;
+        snprintf(c->name, sizeof(c->name), "%s", info->class);
+        snprintf(c->engine, sizeof(c->engine), "%s", info->class);
+        snprintf(c->isolation, sizeof(c->isolation), "a kernel of its own in a virtual machine (%s%s), in a native sandbox", info->name,
+                 a->vmms[vmm].kvm ? ", KVM" : "");
+        if (c->available) {
+                snprintf(c->binary, sizeof(c->binary), "%.*s", IPC_CLASS_TEXT_MAX, a->vmms[vmm].binary);
+                snprintf(c->version, sizeof(c->version), "Linux %s", a->version);
+                return;
+        }
+        snprintf(c->reason, sizeof(c->reason), "%.*s", IPC_CLASS_TEXT_MAX, e.msg);
+        snprintf(c->hint, sizeof(c->hint), "%.*s", IPC_CLASS_TEXT_MAX, e.hint);
 }
 
 void machine_describe(struct sandboxes *all)
 {
-        const struct vm_assets *a = all->config.vm;
         const struct ipc_class *native = class_find(all, "native");
-        bool there = a->kernel >= 0 && access(a->qemu, X_OK) == 0;
 
-        if (!native || all->classes.count == IPC_CLASSES_MAX)
-                return;
-        struct ipc_class *c = &all->classes.of[all->classes.count++];
-        *c = (struct ipc_class){ .name = "qemu", .driver = "microvm", .engine = "qemu", .available = there, .limits = native->limits };
-        c->can = 1U << CAN_KILL_ONE;
-        snprintf(c->isolation, sizeof(c->isolation), "a kernel of its own in a virtual machine (QEMU), in a native sandbox");
-        snprintf(c->binary, sizeof(c->binary), "%.*s", IPC_CLASS_TEXT_MAX, there ? a->qemu : "");
-        snprintf(c->version, sizeof(c->version), "%s%s", there ? "Linux " : "", there ? a->version : "");
-        if (there)
-                return;
-        snprintf(c->reason, sizeof(c->reason), "%.*s", IPC_CLASS_TEXT_MAX, a->kernel < 0 ? a->why.msg : "QEMU is not installed");
-        snprintf(c->hint, sizeof(c->hint), "%.*s", IPC_CLASS_TEXT_MAX, a->kernel < 0 ? a->why.hint : "apt-get install qemu-system-x86");
+        for (unsigned i = 0; native && i < VMMS && all->classes.count < IPC_CLASSES_MAX; i++)
+                describe(all->config.vm, (enum vmm)i, native->limits, &all->classes.of[all->classes.count++]);
 }
 
 int machine_check(const struct sandboxes *all, const struct spec *spec, struct err *e)
 {
-        const struct vm_assets *a = all->config.vm;
+        enum vmm vmm = vmm_of(spec->runtime);
         struct limits outside;
 
-        if (a->kernel < 0) {
-                *e = a->why;
+        if (vm_available(all->config.vm, vmm, e) < 0)
                 return -(int)e->code;
-        }
-        if (strcmp(spec->image, "host") != 0) {
-                err_set(e, ERR_NOT_SUPPORTED, 0, "runtime class 'qemu' has no images but 'host' in this version");
-                return err_hint(e, "use image host, or another runtime class");
-        }
-        return vm_limits(&spec->limits, &outside, e);
+        return vm_limits(vmm, &spec->limits, &outside, e);
 }
 
-void machine_limits(const struct sandbox *sb, struct limits *out)
+struct limits limits_outside(const char *runtime, const struct limits *inside)
 {
+        struct limits out;
         struct err e;
 
-        if (vm_limits(&sb->limits, out, &e) < 0)
-                *out = sb->limits; /* it was checked when it was asked for */
+        if (!vmm_is_class(runtime) || vm_limits(vmm_of(runtime), inside, &out, &e) < 0)
+                return *inside; /* one that cannot be is refused, and takes nothing */
+        return out;
+}
+
+/* It has the host's root, for the emulator; an image is beside that, for the machine. */
+void machine_spawn(struct sandbox *sb, struct ipc_spawn *req)
+{
+        uint64_t h = 14695981039346656037ULL;
+
+        for (uint32_t i = 0; i < req->layer_count; i++)
+                for (const char *p = req->layers[i]; *p; p++)
+                        h = (h ^ (uint8_t)*p) * 1099511628211ULL;
+        if (req->layer_count > 0) {
+                req->flags |= IPC_SPAWN_BESIDE;
+                sb->root_known = h;
+        }
+        if (sb->all->config.vm->vmms[vmm_of(sb->setup.runtime)].kvm)
+                req->flags |= IPC_SPAWN_KVM;
+}
+
+static bool has_image(const struct sandbox *sb)
+{
+        return strcmp(sb->setup.image, "host") != 0;
 }
 
 /* ---- what becomes of the machine ---- */
@@ -77,8 +101,15 @@ static void on_lost(void *ctx, const struct err *e)
 void machine_begin(struct sandbox *sb, int stream)
 {
         static const struct vm_events events = { on_stream, on_failed, on_lost };
-        const struct vm_config config = { sb->all->config.loop, sb->all->config.vm, sb->info.id, &sb->limits,
-                                          sb->info.state == SANDBOX_CREATING };
+        const struct vm_config config = { .loop = sb->all->config.loop,
+                                          .assets = sb->all->config.vm,
+                                          .vmm = vmm_of(sb->setup.runtime),
+                                          .cpus = sb->vcpus,
+                                          .image = has_image(sb),
+                                          .root = sb->root_known,
+                                          .hostname = sb->info.id,
+                                          .limits = &sb->limits,
+                                          .booting = sb->info.state == SANDBOX_CREATING };
         struct err e;
 
         if (vm_new(&config, &events, sb, stream, sandboxes_epoch(sb->all), &sb->vm, &e) < 0)

@@ -56,6 +56,7 @@ static void put_pool(struct json_put *j, const struct sandbox *sb)
         str_hex(sb->claim, GUEST_CLAIM, hex);
         put_string(j, "claim", hex);
         put_number(j, "claimed", sb->info.claimed_ms);
+        put_number(j, "asked", sb->asked);
 }
 
 static void put_record(struct json_put *j, const struct sandbox *sb)
@@ -243,6 +244,7 @@ static void load_state(struct sandbox *sb, const struct json_node *root)
         s->ended_ms = get_number(root, "ended");
         s->expires_ms = get_number(root, "expires");
         s->claimed_ms = get_number(root, "claimed");
+        sb->asked = get_number(root, "asked");
         json_str(json_get(root, "pool"), s->pool, sizeof(s->pool));
         sb->has_claim = json_str(json_get(root, "claim"), claim, sizeof(claim)) && str_unhex(claim, sb->claim, GUEST_CLAIM);
         s->failure = (enum err_code)(get_number(root, "failure") < ERR_CODE_COUNT ? get_number(root, "failure") : ERR_INTERNAL_ERROR);
@@ -254,8 +256,7 @@ static void load_state(struct sandbox *sb, const struct json_node *root)
         if (s->state == SANDBOX_TERMINATED || s->state == SANDBOX_FAILED)
                 return;
         sb->in_warden = true; /* its list says whether it is so */
-        admission_add(&sb->all->promised, &sb->limits);
-        sb->promised = true;
+        sandbox_promise(sb, true);
         if (!same_boot(sb, root))
                 return;
         sb->expires_boot = get_number(root, "expiresBoot");

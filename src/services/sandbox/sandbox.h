@@ -84,6 +84,8 @@ void sandboxes_look_classes(struct sandboxes *all, void (*done)(void *ctx), void
 unsigned sandboxes_cold_start(const struct sandboxes *all, const char *class, uint64_t *median_us);
 /* INVALID_SPEC where there is none of that name, BACKEND_UNAVAILABLE where it is drained. Whether its engine is there, the warden says when it makes one. */
 int sandboxes_class_check(const struct sandboxes *all, const char *class, struct err *e);
+/* Is it a name of an image, of a kind that a service can have? Whether it is there is not known here. */
+int sandboxes_image_check(const char *ref, struct err *e);
 
 unsigned sandboxes_count(const struct sandboxes *all, enum sandbox_state state);
 
@@ -175,6 +177,7 @@ void sandbox_set_member(struct sandbox *sb, void *member);
 struct sandbox_claim {
         const char *owner;
         const char *request_id, *key;           /* may be NULL */
+        uint64_t asked;                         /* tells one request with that key from another */
         const char *const *env, *const *labels; /* K=V, in place of those of the template with the same name */
         size_t env_count, label_count;
         struct limits limits;     /* those whose bit is in `wanted` */
@@ -182,6 +185,9 @@ struct sandbox_claim {
         /* What else belongs to the claim is done here, before it is bound, or NULL. sandbox_claim_bind() follows, or sandbox_terminate(). */
         void (*prepare)(void *ctx);
         void *prepare_ctx;
+        /* Called once, when BIND goes out, or NULL: the command that is begun here goes with it, and is run where BIND was taken. */
+        void (*along)(void *ctx, struct sandbox *sb);
+        void *along_ctx;
 };
 
 /* Ready, nobody's, and its creto-init is there. */
@@ -191,7 +197,7 @@ bool sandbox_claimable(const struct sandbox *sb);
 int sandboxes_may_own_more(const struct sandboxes *all, const char *owner, struct err *e);
 
 /* INVALID_SPEC where the limits of the claim cannot be had from a sandbox with those of `spec`. */
-int sandbox_claim_check(const struct spec *spec, const struct sandbox_claim *c, struct err *e);
+int sandbox_claim_check(const struct sandboxes *all, const struct spec *spec, const struct sandbox_claim *c, struct err *e);
 
 /* Makes it the owner's: recorded first, then made what the claim wants it to be, then said to its creto-init, which takes one claim in its life. Answers when that
  * has agreed: whoever finds it bound finds it complete. With an error it is not claimed: where it is still claimable the claim was refused and nothing has changed,
@@ -202,6 +208,8 @@ void sandbox_claim_bind(struct sandbox *sb);
 
 /* The sandbox that was claimed or made with this key, or NULL. */
 struct sandbox *sandboxes_find_key(struct sandboxes *all, const char *owner, const char *key);
+/* It is what a claim of that pool made of that request: the answer to a repeat. */
+bool sandbox_claimed_by(const struct sandbox *sb, const char *pool, uint64_t asked);
 /* Who made or claimed it can ask for its answer again. */
 bool sandbox_has_key(const struct sandbox *sb);
 

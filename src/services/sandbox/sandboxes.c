@@ -176,6 +176,15 @@ void sandbox_forget(struct sandbox *sb)
         sandbox_free(sb);
 }
 
+void sandbox_promise(struct sandbox *sb, bool promised)
+{
+        const struct limits takes = limits_outside(sb->setup.runtime, &sb->limits);
+
+        if (sb->promised != promised)
+                (promised ? admission_add : admission_remove)(&sb->all->promised, &takes);
+        sb->promised = promised;
+}
+
 void sandbox_set_state(struct sandbox *sb, enum sandbox_state state)
 {
         struct sandboxes *all = sb->all;
@@ -187,10 +196,8 @@ void sandbox_set_state(struct sandbox *sb, enum sandbox_state state)
                 return;
         if (!sb->info.ended_ms)
                 sb->info.ended_ms = time_wall_ms();
-        if (sb->promised && !sb->in_warden) {
-                admission_remove(&all->promised, &sb->limits);
-                sb->promised = false;
-        }
+        if (!sb->in_warden)
+                sandbox_promise(sb, false);
         if (++all->ended > SANDBOX_ENDED_MAX + SANDBOX_ENDED_MAX / 8) {
                 all->ended = 0;
                 timer_set(all->sweep, 0);

@@ -82,6 +82,7 @@ int setup_make(struct sandbox *sb, const struct spec *spec, const struct image_a
         setup_release(&sb->setup);
         sb->setup = s;
         sb->limits = spec->limits;
+        sb->vcpus = spec->vcpus;
         sb->ttl_ms = spec->ttl_ms;
         sb->idle_ms = spec->idle_ms;
         sb->restart = spec->restart;

@@ -66,9 +66,11 @@ static int open_program(const char *name, const char *folder)
         return driver_program_path(name, folder, path) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 }
 
-void vm_assets_open(struct vm_assets *a, const char *kernel, const char *qemu, unsigned boot_seconds, const char *templates)
+void vm_assets_open(struct vm_assets *a, const char *kernel, const struct vm_emulator vmms[VMMS], unsigned boot_seconds,
+                    const char *templates)
 {
-        *a = (struct vm_assets){ .kernel = -1, .qemu = qemu, .boot_seconds = boot_seconds };
+        *a = (struct vm_assets){ .kernel = -1, .boot_seconds = boot_seconds };
+        memcpy(a->vmms, vmms, sizeof(a->vmms));
         a->host = open_program("creto-vm-host", "vm");
         a->guest = open_program("creto-vm-guest", "vm");
         a->init = open_program("creto-init", "init");
@@ -81,6 +83,37 @@ void vm_assets_open(struct vm_assets *a, const char *kernel, const char *qemu, u
         fd_close(&a->kernel);
         err_set(&a->why, ERR_BACKEND_UNAVAILABLE, 0, "creto-vm-host, creto-vm-guest or creto-init is missing");
         err_hint(&a->why, "they belong beside creto-warden: install creto-runtime again");
+}
+
+/* Nothing is tried: what uses it finds out, in a sandbox. */
+static bool has_kvm(void)
+{
+        struct stat st;
+
+        return stat("/dev/kvm", &st) == 0 && S_ISCHR(st.st_mode);
+}
+
+int vm_available(const struct vm_assets *a, enum vmm vmm, struct err *e)
+{
+        const struct vmm_info *info = &vmm_table[vmm];
+
+        if (access(a->vmms[vmm].binary, X_OK) < 0) {
+                err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "%s is not installed: there is no %s", info->name, a->vmms[vmm].binary);
+                return err_hint(e, "%s", info->install);
+        }
+        if (info->rest && !a->vmms[vmm].kvm) {
+                err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "%s needs KVM, which no sandbox has unless you say so", info->name);
+                return err_hint(e, "[runtime.%s] accel = \"kvm\" in /etc/creto-runtime/config.toml", info->class);
+        }
+        if (info->rest && !has_kvm()) {
+                err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "%s needs KVM: there is no /dev/kvm", info->name);
+                return err_hint(e,
+                                "use a host whose processor and kernel have it (modprobe kvm_intel, or kvm_amd), or runtime class 'qemu'");
+        }
+        if (a->kernel >= 0)
+                return 0;
+        *e = a->why;
+        return -(int)e->code;
 }
 
 void vm_assets_close(struct vm_assets *a)

@@ -26,6 +26,10 @@ struct pump {
 struct vm {
         struct loop *loop;
         const struct vm_assets *assets;
+        enum vmm vmm;
+        unsigned cpus;
+        bool image;
+        uint64_t root;
         struct limits limits;
         char hostname[80];
         const struct vm_events *events;
@@ -49,7 +53,7 @@ struct vm {
 /* ---- template.c ---- */
 /* Those that an earlier daemon did not finish. */
 void template_sweep(const struct vm_assets *a);
-bool template_name(const struct vm_assets *a, const struct limits *limits, unsigned cpus, char out[VM_TEMPLATE_MAX]);
+bool template_name(const struct vm *vm, unsigned cpus, char out[VM_TEMPLATE_MAX]);
 /* To read; -1 where there is none. */
 int template_open(const char *name);
 /* To write a new one, or -1; it has its name after template_end(), or is gone. `who` writes it. */

@@ -34,14 +34,18 @@ static void mix_file(uint64_t *h, const struct stat *st)
 }
 
 /* Everything that a saved machine depends on; false where it cannot be known. */
-bool template_name(const struct vm_assets *a, const struct limits *limits, unsigned cpus, char out[VM_TEMPLATE_MAX])
+bool template_name(const struct vm *vm, unsigned cpus, char out[VM_TEMPLATE_MAX])
 {
-        const uint64_t shape[] = { limits->value[LIMIT_MEMORY], limits->value[LIMIT_DISK], limits->value[LIMIT_INODES], cpus };
+        const struct vm_assets *a = vm->assets;
+        const uint64_t *limits = vm->limits.value;
+        const uint64_t shape[] = {
+                limits[LIMIT_MEMORY], limits[LIMIT_DISK], limits[LIMIT_INODES], cpus, vm->vmm, a->vmms[vm->vmm].kvm, vm->root
+        };
         const int files[] = { a->kernel, a->host, a->guest, a->init };
         uint64_t h = 14695981039346656037ULL;
         struct stat st;
 
-        if (!a->templates[0] || stat(a->qemu, &st) < 0)
+        if (!a->templates[0] || (vm->image && !vm->root) || stat(a->vmms[vm->vmm].binary, &st) < 0)
                 return false;
         mix_file(&h, &st);
         for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {

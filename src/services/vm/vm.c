@@ -12,16 +12,19 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "domain/skeleton.h"
 #include "services/vm/internal.h"
 
-/* MACHINE: the channel of the one command, and above those of the steps before it. CPUS_MAX: of a machine. */
-enum { MACHINE = 1000, CPUS_MAX = 16, ARG_MAX_LEN = 512, STATUS_MISSING = 127 };
+/* MACHINE: the channel of the one command, and above those of the steps before it. STATUS_: what creto-vm-host ends with. */
+enum { MACHINE = 1000, ARG_MAX_LEN = 512, STATUS_VMM = 124, STATUS_MISSING = 127 };
 
 #define MIB (1024ULL * 1024)
 #define PLACE "/tmp/vm"
 
 /* Memory: QEMU itself, its translated code, and what the kernel keeps for it. Disk: what a machine is made of, until it is there, the saved one in it. */
 static const uint64_t memory_overhead = 224 * MIB, disk_overhead = 160 * MIB;
+/* Who is not QEMU boots an unpacked kernel, and saves a machine's memory to a file as large as that. */
+static const uint64_t rest_disk_overhead = 96 * MIB;
 static const uint64_t pids_outside = 128;
 
 /* KERNEL_HEAD: QEMU wants a kernel even where none is to be booted, and looks at its first sectors. */
@@ -51,7 +54,7 @@ enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
 
 /* ---- limits ---- */
 
-int vm_limits(const struct limits *inside, struct limits *outside, struct err *e)
+int vm_limits(enum vmm vmm, const struct limits *inside, struct limits *outside, struct err *e)
 {
         const uint64_t *in = inside->value;
 
@@ -64,6 +67,8 @@ int vm_limits(const struct limits *inside, struct limits *outside, struct err *e
         *outside = *inside;
         outside->value[LIMIT_MEMORY] += memory_overhead;
         outside->value[LIMIT_DISK] += disk_overhead + in[LIMIT_MEMORY] / 32;
+        if (vmm_table[vmm].rest)
+                outside->value[LIMIT_DISK] += rest_disk_overhead + in[LIMIT_MEMORY];
         outside->value[LIMIT_INODES] = 4096;
         outside->value[LIMIT_PIDS] = pids_outside;
         outside->value[LIMIT_SWAP] = 0;
@@ -76,8 +81,10 @@ static unsigned long long cpus(const struct vm *vm)
 {
         uint64_t wanted = vm->limits.value[LIMIT_CPU], host = (uint64_t)get_nprocs();
 
-        if (host > CPUS_MAX)
-                host = CPUS_MAX;
+        if (vm->cpus > 0)
+                return vm->cpus;
+        if (host > VMM_CPUS_MAX)
+                host = VMM_CPUS_MAX;
         if (wanted == LIMIT_UNLIMITED || (wanted + 999) / 1000 > host)
                 return host;
         return wanted <= 1000 ? 1 : (wanted + 999) / 1000;
@@ -148,6 +155,7 @@ static void fail(struct vm *vm, const struct err *e)
 
 static void explain(const struct vm *vm, struct session_exec *x, struct err *e)
 {
+        const struct vmm_info *info = &vmm_table[vm->vmm];
         const struct guest_exit *exit = session_exec_exit(x);
         char line[200];
 
@@ -155,10 +163,14 @@ static void explain(const struct vm *vm, struct session_exec *x, struct err *e)
         if (session_exec_state(x) == SESSION_FAILED) {
                 err_set(e, ERR_INTERNAL_ERROR, 0, "the virtual machine could not be started: %s", session_exec_failed(x)->message);
         } else if (exit->code == STATUS_MISSING) {
-                err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class 'qemu' cannot be used: %s", line);
-                err_hint(e, "apt-get install qemu-system-x86 e2fsprogs");
+                err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s' cannot be used: %s", info->class, line);
+                err_hint(e, "%s", strstr(line, "mke2fs") ? "apt-get install e2fsprogs" : info->install);
+        } else if (exit->code == STATUS_VMM && exit->signal == 0) {
+                err_set(e, ERR_INTERNAL_ERROR, 0, "the virtual machine could not be started: %s", line);
+                err_hint(e, "is %s (runtime.%s.binary) a release of %s, and may this host use KVM?", vm->assets->vmms[vm->vmm].binary,
+                         info->class, info->name);
         } else if (exit->signal != 0) {
-                err_set(e, ERR_INTERNAL_ERROR, 0, "QEMU was killed by signal %d", exit->signal);
+                err_set(e, ERR_INTERNAL_ERROR, 0, "%s was killed by signal %d", info->name, exit->signal);
         } else {
                 err_set(e, ERR_INTERNAL_ERROR, 0, "the virtual machine has ended (status %d)%s%s", exit->code, line[0] ? ": " : "", line);
         }
@@ -203,17 +215,23 @@ static int start_machine(struct vm *vm, struct session_exec **out, struct err *e
         } numbers[] = { { "memory", LIMIT_MEMORY }, { "disk", LIMIT_DISK }, { "inodes", LIMIT_INODES }, { "nofile", LIMIT_NOFILE },
                         { "core", LIMIT_CORE },     { "pids", LIMIT_PIDS }, { "output", LIMIT_OUTPUT } };
         enum { NUMBERS = sizeof(numbers) / sizeof(numbers[0]) };
-        char text[NUMBERS + 5][ARG_MAX_LEN];
-        const char *argv[NUMBERS + 7] = { PLACE "/host" };
+        enum { TEXTS = 9 };
+        char text[NUMBERS + TEXTS][ARG_MAX_LEN];
+        const char *argv[NUMBERS + TEXTS + 2] = { PLACE "/host" };
+        const struct vm_emulator *vmm = &vm->assets->vmms[vm->vmm];
 
         for (unsigned i = 0; i < NUMBERS; i++)
                 snprintf(text[i], ARG_MAX_LEN, "%s=%llu", numbers[i].name, (unsigned long long)vm->limits.value[numbers[i].limit]);
         snprintf(text[NUMBERS], ARG_MAX_LEN, "cpus=%llu", cpus(vm));
         snprintf(text[NUMBERS + 1], ARG_MAX_LEN, "hostname=%s", vm->hostname);
         snprintf(text[NUMBERS + 2], ARG_MAX_LEN, "modules=/usr/lib/modules/%s", vm->assets->version);
-        snprintf(text[NUMBERS + 3], ARG_MAX_LEN, "qemu=%s", vm->assets->qemu);
+        snprintf(text[NUMBERS + 3], ARG_MAX_LEN, "vmm=%s", vmm_table[vm->vmm].class);
         snprintf(text[NUMBERS + 4], ARG_MAX_LEN, "mode=%s", modes[vm->mode]);
-        for (unsigned i = 0; i < NUMBERS + 5; i++)
+        snprintf(text[NUMBERS + 5], ARG_MAX_LEN, "binary=%s", vmm->binary);
+        snprintf(text[NUMBERS + 6], ARG_MAX_LEN, "accel=%s", vmm->kvm ? "kvm" : "tcg");
+        snprintf(text[NUMBERS + 7], ARG_MAX_LEN, "root=%s", vm->image ? NEW_ROOT : "/");
+        snprintf(text[NUMBERS + 8], ARG_MAX_LEN, "home=%s", vm->image ? "/root" : "/home/agent");
+        for (unsigned i = 0; i < NUMBERS + TEXTS; i++)
                 argv[i + 1] = text[i];
         if (vm->mode != VM_SAVE)
                 session_channels_from(vm->session, MACHINE);
@@ -255,7 +273,7 @@ static bool begin(struct vm *vm)
 {
         if (vm->booting)
                 timer_set(vm->deadline, vm->assets->boot_seconds * 1000ULL);
-        if (template_name(vm->assets, &vm->limits, (unsigned)cpus(vm), vm->template_path)) {
+        if (template_name(vm, (unsigned)cpus(vm), vm->template_path)) {
                 vm->template = template_open(vm->template_path);
                 vm->mode = vm->template >= 0 ? VM_GO_ON : VM_SAVE;
         }
@@ -464,6 +482,10 @@ int vm_new(const struct vm_config *config, const struct vm_events *events, void 
         }
         *vm = (struct vm){ .loop = config->loop,
                            .assets = config->assets,
+                           .vmm = config->vmm,
+                           .cpus = config->cpus,
+                           .image = config->image,
+                           .root = config->root,
                            .limits = *config->limits,
                            .events = events,
                            .ctx = ctx,

@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/loop.h"
 #include "domain/limits.h"
+#include "domain/vmm.h"
 
 enum { VM_VERSION_MAX = 64, VM_PATH_MAX = 340, VM_FRAME_MAX = 16384, VM_MEMORY_LEAST = 128 << 20 };
 
@@ -21,26 +22,37 @@ enum { VM_VERSION_MAX = 64, VM_PATH_MAX = 340, VM_FRAME_MAX = 16384, VM_MEMORY_L
 struct vm_assets {
         int kernel, host, guest, init;
         char version[VM_VERSION_MAX]; /* of the kernel: where its modules are */
-        const char *qemu;             /* its path in the host's /usr */
-        unsigned boot_seconds;        /* how long a machine may take to come up */
-        char templates[VM_PATH_MAX];  /* where machines that have booted are kept; "": nowhere */
-        struct err why;               /* where the kernel is -1 */
+        struct vm_emulator {
+                const char *binary; /* its path in the host's /usr */
+                bool kvm;           /* it may use /dev/kvm */
+        } vmms[VMMS];
+        unsigned boot_seconds;       /* how long a machine may take to come up */
+        char templates[VM_PATH_MAX]; /* where machines that have booted are kept; "": nowhere */
+        struct err why;              /* where the kernel is -1 */
 };
 
-/* Never fails: what is missing is in `why`. `kernel` "": the newest of Debian's cloud kernels. `qemu` is borrowed, the directory `templates` is made. */
-void vm_assets_open(struct vm_assets *a, const char *kernel, const char *qemu, unsigned boot_seconds, const char *templates);
+/* Never fails: what is missing is in `why`. `kernel` "": the newest of Debian's cloud kernels. What `vmms` names is borrowed, the directory `templates` is made. */
+void vm_assets_open(struct vm_assets *a, const char *kernel, const struct vm_emulator vmms[VMMS], unsigned boot_seconds,
+                    const char *templates);
 void vm_assets_close(struct vm_assets *a);
+
+/* Can there be machines of this kind here? BACKEND_UNAVAILABLE with what to do. */
+int vm_available(const struct vm_assets *a, enum vmm vmm, struct err *e);
 
 struct vm_config {
         struct loop *loop;
         const struct vm_assets *assets;
+        enum vmm vmm;
+        unsigned cpus;        /* 0: as its share of processors says */
+        bool image;           /* its root is what stands beside that of the native sandbox */
+        uint64_t root;        /* what that is made of, as a number; 0: not known */
         const char *hostname; /* borrowed until vm_new() returns */
         const struct limits *limits;
         bool booting; /* it has never answered: that it does is waited for so long and no longer */
 };
 
 /* What the native sandbox around a machine with these limits must have. INVALID_SPEC where there can be no such machine. */
-int vm_limits(const struct limits *inside, struct limits *outside, struct err *e);
+int vm_limits(enum vmm vmm, const struct limits *inside, struct limits *outside, struct err *e);
 
 /* Each may free the vm. */
 struct vm_events {

@@ -5,6 +5,8 @@
 
 #include "services/warden/nest.h"
 
-/* The class's engine, where it can be used now: a descriptor of its file. *old: it is a release without what newer ones have (domain/classes.h). BACKEND_UNAVAILABLE with a hint, or
- * NOT_SUPPORTED where this warden has no use for one. */
-int engine_ready(struct nest *n, const struct runtime_class *class, bool *old, struct err *e);
+enum { ENGINE_PATH_MAX = CLASS_BINARY_MAX + 32 };
+
+/* The class's engine, where it can be used now: a descriptor of its file. *old: it is a release without what newer ones have (domain/classes.h). `behind` gets where the program is that
+ * its shim calls, "" where it calls none. BACKEND_UNAVAILABLE with a hint, or NOT_SUPPORTED where this warden has no use for one. */
+int engine_ready(struct nest *n, const struct runtime_class *class, bool *old, char behind[ENGINE_PATH_MAX], struct err *e);

@@ -188,6 +188,7 @@ static bool fail_spawn(struct monitor *m, struct nest_box *b, const struct err *
 static int start_nest(struct monitor *m, struct err *e)
 {
         const struct nest_config config = {
+                .kvm = m->config.args.kvm,
                 .run_dir = m->config.args.run_dir,
                 .state_dir = m->config.args.state_dir,
                 .user = m->config.user,
@@ -266,10 +267,8 @@ static bool on_embryo(struct monitor *m, struct nest_box *b)
 static struct nest_box *take_order(struct monitor *m, const struct ipc_spawn *req, struct message *msg, struct err *e)
 {
         const struct spawn_rules rules = { m->config.peer_is_root || m->config.user, SPACE_IDS, nest_limits(&m->nest),
-                                           &m->config.args.classes };
-        struct nest_want want = {
-                .uid = req->uid, .gid = req->gid, .own_ids = req->root == IPC_ROOT_DIR, .background = req->flags & IPC_SPAWN_BACKGROUND
-        };
+                                           &m->config.args.classes, m->config.args.kvm };
+        struct nest_want want = { .uid = req->uid, .gid = req->gid, .own_ids = req->root == IPC_ROOT_DIR, .flags = req->flags };
         struct limits l = { .wanted = req->limits_wanted };
         struct image_hold *hold = NULL;
 
@@ -280,6 +279,7 @@ static struct nest_box *take_order(struct monitor *m, const struct ipc_spawn *re
                 return NULL;
         }
         memcpy(l.value, req->limits, sizeof(l.value));
+        want.pids = l.value[LIMIT_PIDS];
         if (class_lacks(want.class) & (1U << LIMIT_PIDS))
                 l.value[LIMIT_PIDS] = LIMIT_NO_PIDS;
         memcpy(want.hostname, req->hostname, sizeof(want.hostname));

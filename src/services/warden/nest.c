@@ -62,9 +62,13 @@ static int start_zygote(struct nest *n, struct err *e)
         char pid[16];
 
         snprintf(pid, sizeof(pid), "%d", getpid());
-        char *argv[] = {
-                "creto-warden", "--zygote", n->config.user ? "user" : "root", n->config.private ? "private" : "service", pid, NULL
-        };
+        char *argv[] = { "creto-warden",
+                         "--zygote",
+                         n->config.user ? "user" : "root",
+                         n->config.private ? "private" : "service",
+                         pid,
+                         n->config.kvm ? "kvm" : "-",
+                         NULL };
         char *env[] = { NULL };
         if (sock_pair(SOCK_SEQPACKET, ends) < 0)
                 return err_sys(e, "cannot make a socket");
@@ -298,7 +302,8 @@ static int send_order(struct nest *n, struct nest_box *b, int sock, const int *d
         size_t count = 1;
         struct zygote_make make = {
                 .flags = (n->config.user ? ZYGOTE_USER : 0U) | (b->limits.value[LIMIT_MEMORY] == LIMIT_UNLIMITED ? ZYGOTE_MEMORY : 0U) |
-                         (b->want.own_ids ? ZYGOTE_OWN_IDS : 0U) | (b->want.background ? ZYGOTE_BACKGROUND : 0U),
+                         (b->want.own_ids ? ZYGOTE_OWN_IDS : 0U) | (b->want.flags & IPC_SPAWN_BACKGROUND ? ZYGOTE_BACKGROUND : 0U) |
+                         (b->want.flags & IPC_SPAWN_BESIDE ? ZYGOTE_BESIDE : 0U) | (b->want.flags & IPC_SPAWN_KVM ? ZYGOTE_KVM : 0U),
                 .doors = (uint32_t)door_count,
                 .layers = b->image ? b->image->count : b->root >= 0,
                 .uid = b->want.uid,
@@ -346,7 +351,7 @@ static int order_embryo(struct nest *n, struct nest_box *b, struct err *e)
 /* Like an order of the default kind. A background one is never in such a hurry that it takes what was made for others. */
 static struct nest_box *find_prepared(struct nest *n, const struct nest_want *w, const struct limits *l)
 {
-        bool usual = w->uid == DEFAULT_UID && !w->background && w->class->driver == CLASS_NATIVE;
+        bool usual = w->uid == DEFAULT_UID && w->flags == 0 && w->class->driver == CLASS_NATIVE;
 
         for (struct nest_box *b = n->boxes; b && usual && n->count[NEST_PREPARED] > 0; b = b->next)
                 if (b->state == NEST_PREPARED && b->limits.value[LIMIT_DISK] == l->value[LIMIT_DISK] &&
@@ -386,7 +391,7 @@ struct nest_box *nest_prepare(struct nest *n)
         limits_default(&l);
         struct nest_box *b = add_box(n, &l);
         if (b)
-                b->want = (struct nest_want){ .uid = DEFAULT_UID, .background = true };
+                b->want = (struct nest_want){ .uid = DEFAULT_UID, .flags = IPC_SPAWN_BACKGROUND };
         return b;
 }
 
@@ -397,7 +402,7 @@ struct nest_box *nest_next(struct nest *n, bool background)
 
         if (n->count[NEST_MAKING] < most && n->count[NEST_WAITING] > 0)
                 for (struct nest_box *b = n->boxes; b; b = b->next)
-                        if (b->state == NEST_WAITING && b->want.background == background)
+                        if (b->state == NEST_WAITING && (b->want.flags & IPC_SPAWN_BACKGROUND) == background)
                                 oldest = b;
         return oldest;
 }
@@ -522,7 +527,7 @@ static int native_send_off(struct nest *n, struct nest_box *b, int *stream, stru
 /* ---- whichever makes it ---- */
 
 static const struct driver native_driver = { native_begin, native_hear, native_send_off, NULL };
-static const struct driver *const drivers[CLASS_DRIVERS] = { [CLASS_NATIVE] = &native_driver, [CLASS_OCI] = &oci_driver };
+static const struct driver *const drivers[CLASS_DRIVERS] = { [CLASS_NATIVE] = &native_driver, [CLASS_OCI] = &oci_driver, [CLASS_CONTAINERD] = &oci_driver };
 
 static const struct driver *driver_of(const struct nest_box *b)
 {

@@ -17,6 +17,7 @@
 #include "services/warden/parts/space.h"
 #include "services/warden/record.h"
 #include "wire/ipc.h"
+#include "wire/shim.h"
 
 enum nest_state {
         NEST_WAITING,  /* asked for; there is nothing of it yet */
@@ -33,10 +34,11 @@ enum nest_state {
 struct nest_want {
         const struct runtime_class *class; /* NULL: native */
         uint32_t missing;                  /* limits that are not enforced: bits */
+        uint64_t pids;                     /* how many commands may be where the class cannot keep that limit */
         uint32_t uid, gid;
         char hostname[IPC_HOSTNAME_MAX + 1], home[IPC_HOME_MAX + 1];
-        bool own_ids;    /* the files of its root belong to whom they shall */
-        bool background; /* nobody waits for it */
+        bool own_ids;   /* the files of its root belong to whom they shall */
+        uint32_t flags; /* enum ipc_spawn_flag */
 };
 
 /* A change of a running sandbox for which the kernel may take its time: a child of ours makes it. */
@@ -55,6 +57,7 @@ struct nest_job {
         int bundle;      /* a tmpfs */
         int stream;      /* the host's end, or -1 where it is still to be had */
         int socket_dir;  /* where creto-init will make its socket, or -1 */
+        int shim[SHIM_FDS]; /* what creto-shim will have, or -1; then SHIM_FD_READY alone */
         bool done;       /* the engine has ended well */
         uint64_t end_ms; /* when it has taken too long */
 };
@@ -100,6 +103,7 @@ struct nest_config {
         const char *state_dir;
         bool user;
         bool private;
+        bool kvm;          /* sandboxes may have /dev/kvm */
         unsigned prepared; /* how many embryos to keep */
 };
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -9,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -22,11 +24,14 @@
 #include "base/fd.h"
 #include "base/mount.h"
 #include "base/proc.h"
+#include "base/sock.h"
 #include "base/str.h"
 #include "base/sys.h"
+#include "domain/boot.h"
 #include "services/warden/driver.h"
 #include "services/warden/engine.h"
 #include "services/warden/parts/mnt.h"
+#include "services/warden/program.h"
 #include "wire/oci.h"
 
 enum {
@@ -50,6 +55,8 @@ void oci_job_free(struct nest_box *b)
         fd_close(&b->job->bundle);
         fd_close(&b->job->stream);
         fd_close(&b->job->socket_dir);
+        for (int i = 0; i < SHIM_FDS; i++)
+                fd_close(&b->job->shim[i]);
         free(b->job);
         b->job = NULL;
 }
@@ -62,6 +69,8 @@ struct call {
         int exe, boot, slot, sandbox_stream, out;
         int socket_dir; /* as the job's, to be mounted */
         bool gvisor, old;
+        bool shim;                    /* not from us: from a shim */
+        char behind[ENGINE_PATH_MAX]; /* what that calls */
         struct err why;
 };
 
@@ -91,7 +100,7 @@ static int put_config(int dir, const struct call *c, struct err *e)
                                      .own_network = c->gvisor,
                                      .root_as_it_is = c->gvisor,
                                      .start_as_root = c->gvisor,
-                                     .socket_dir = c->gvisor };
+                                     .socket_dir = c->gvisor && !c->shim };
 
         if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_max < config.nofile)
                 config.nofile = files.rlim_max;
@@ -102,9 +111,28 @@ static int put_config(int dir, const struct call *c, struct err *e)
         return fd < 0 ? err_sys(e, "bundle: cannot write the configuration") : 0;
 }
 
+/* Everything by which a shim, its container and creto-shim meet. */
+static int fill_for_shim(int at, const struct call *c, struct err *e)
+{
+        const struct record_dirs here = { -1, at };
+        char script[CLASS_TEXT_MAX];
+        int *fds = c->b->job->shim;
+
+        if ((fds[SHIM_FD_LOG] = fd_new_fifo(at, "log")) < 0 || (fds[SHIM_FD_IN] = fd_new_fifo(at, "stdin")) < 0 ||
+            (fds[SHIM_FD_OUT] = fd_new_fifo(at, "stdout")) < 0)
+                return err_sys(e, "bundle: cannot make fifos");
+        size_t len = class_runtime_script(c->b->want.class, c->behind, c->old, script);
+        auto_fd fd = fd_new_file(at, "engine", 0755, script, len);
+        if (fd < 0)
+                return err_sys(e, "bundle: cannot write a script");
+        fds[SHIM_FD_SAID] = fcntl(c->out, F_DUPFD_CLOEXEC, 3);
+        fds[SHIM_FD_SINK] = record_listen(&here, "events", e);
+        return fds[SHIM_FD_SINK] < 0 ? fds[SHIM_FD_SINK] : 0;
+}
+
 static int fill_bundle(int at, struct call *c, struct err *e)
 {
-        static const char *const dirs[] = { "rootfs", "disk", "guest" };
+        static const char *const dirs[] = { "rootfs", "disk", "guest", "run" };
 
         for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++)
                 if (mkdirat(at, dirs[i], 0755) < 0)
@@ -113,6 +141,8 @@ static int fill_bundle(int at, struct call *c, struct err *e)
         c->out = fd_new_file(at, "out", 0600, NULL, 0);
         if (c->out < 0 || init < 0 || fd_copy(c->n->init_exe, init) < 0)
                 return err_sys(e, "bundle: cannot write its files");
+        if (c->shim && fill_for_shim(at, c, e) < 0)
+                return -(int)e->code;
         return put_config(at, c, e);
 }
 
@@ -149,7 +179,11 @@ static int pack_boot(struct call *c, struct err *e)
 
         nest_fill_boot(c->n, c->b, BOOT_NO_PARENT | (c->gvisor ? BOOT_BIND | BOOT_LISTEN | BOOT_OWN_KERNEL : BOOT_FILTER), &boot);
         boot.init_id = SPACE_INIT_ID;
-        c->boot = fd_pipe_with(&boot, sizeof(boot));
+        if (c->shim)
+                boot_on_stdio(&boot, c->b->want.pids);
+        if (c->shim && fd_write_all(c->b->job->shim[SHIM_FD_IN], &boot, sizeof(boot)) < 0)
+                return err_sys(e, "cannot hand on the configuration");
+        c->boot = fd_pipe_with(&boot, c->shim ? 0 : sizeof(boot));
         return c->boot < 0 ? err_sys(e, "cannot hand on the configuration") : 0;
 }
 
@@ -191,13 +225,15 @@ static int enter_bundle(const struct call *c, struct err *e)
             (c->socket_dir >= 0 && mount_at(c->socket_dir, "/tmp/guest", e) < 0) ||
             mount_copy(c->n->cgroups.v2_mount, "/sys/fs/cgroup", sealed, e) < 0)
                 return -(int)e->code;
+        if (c->shim && mount("/tmp/run", "/run", NULL, MS_BIND, NULL) < 0)
+                return err_sys(e, "cannot hide /run");
         return space_lo_up(e) < 0 ? -(int)e->code : chdir("/tmp") < 0 ? err_sys(e, "cannot enter the bundle") : 0;
 }
 
-static int enter_groups(const struct call *c, struct err *e)
+static int enter_groups(const struct nest *n, const struct nest_box *b, struct err *e)
 {
-        int doors[CGROUP_TREES_MAX], count = cgroup_doors(&c->n->cgroups, &c->b->group, doors, e);
-        auto_fd v2 = cgroup_clone_fd(&c->n->cgroups, &c->b->group);
+        int doors[CGROUP_TREES_MAX], count = cgroup_doors(&n->cgroups, &b->group, doors, e);
+        auto_fd v2 = cgroup_clone_fd(&n->cgroups, &b->group);
 
         for (int i = 0; i < count; i++)
                 if (write(doors[i], "0", 1) != 1)
@@ -222,7 +258,7 @@ static int make_place(struct call *c, struct err *e)
 
         if (pthread_create(&beside, NULL, parts_beside, c) != 0)
                 return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "cannot make a thread");
-        int r = enter_groups(c, e);
+        int r = enter_groups(c->n, c->b, e);
         pthread_join(beside, NULL);
         return r < 0 ? r : (*e = c->why, c->failed);
 }
@@ -230,9 +266,9 @@ static int make_place(struct call *c, struct err *e)
 /* Standard streams; then, for who can pass them on, the guest stream and the slot. */
 _Noreturn static void become_engine(struct call *c)
 {
-        const int gvisor[] = { c->boot, c->out, c->slot >= 0 ? c->slot : c->out },
+        const int gvisor[] = { c->boot, c->out, c->slot >= 0 && !c->shim ? c->slot : c->out },
                   others[] = { c->boot, c->out, c->out, c->sandbox_stream, c->slot };
-        int count = c->gvisor ? 3 : c->slot >= 0 ? 5 : 4, exe = fd_high(c->exe);
+        int count = c->gvisor || c->shim ? 3 : c->slot >= 0 ? 5 : 4, exe = fd_high(c->exe);
         const char *argv[CLASS_ARGS_MAX];
         struct err e;
 
@@ -240,8 +276,8 @@ _Noreturn static void become_engine(struct call *c)
         setsid();
         if (make_place(c, &e) == 0 && enter_bundle(c, &e) == 0) {
                 class_run_argv(c->b->want.class, c->b->id, (unsigned)count - 3, c->old, argv);
-                if (exe >= 0 && fd_arrange(c->gvisor ? gvisor : others, (size_t)count) == 0)
-                        proc_exec(exe, count, argv);
+                if (exe >= 0 && fd_arrange(count == 3 ? gvisor : others, (size_t)count) == 0)
+                        proc_exec(exe, count, argv, c->shim ? "TTRPC_ADDRESS=" SHIM_EVENTS : NULL);
                 err_sys(&e, "cannot start the engine");
         }
         fd_write_all(c->out, e.msg, strlen(e.msg));
@@ -271,12 +307,16 @@ static int prepare(struct nest *n, struct nest_box *b, struct call *c, struct er
                 return -(int)e->code;
         if (!n->config.private && nest_keep(n, b, &c->slot, e) < 0)
                 return -(int)e->code;
-        if (c->gvisor)
+        if (c->gvisor && !c->shim)
                 return make_socket_dir(n, b, c, e);
         if (nest_make_stream(n, b->id, ends, e) < 0)
                 return -(int)e->code;
         b->job->stream = ends[0];
         c->sandbox_stream = ends[1];
+        if (!c->shim)
+                return 0;
+        b->job->shim[SHIM_FD_GUEST] = take_fd(&c->sandbox_stream);
+        b->job->shim[SHIM_FD_SLOT] = c->slot >= 0 ? take_fd(&c->slot) : fcntl(c->out, F_DUPFD_CLOEXEC, 3);
         return 0;
 }
 
@@ -302,15 +342,19 @@ static int oci_begin(struct nest *n, struct nest_box *b, struct err *e)
                 .n = n, .b = b, .disk = -1, .root = -1, .boot = -1, .slot = -1, .sandbox_stream = -1, .out = -1, .socket_dir = -1
         };
 
-        c.gvisor = b->want.class->engine == ENGINE_GVISOR;
-        c.exe = engine_ready(n, b->want.class, &c.old, e);
+        c.gvisor = class_maker(b->want.class) == ENGINE_GVISOR;
+        c.shim = class_has_shim(b->want.class);
+        c.exe = engine_ready(n, b->want.class, &c.old, c.behind, e);
         if (c.exe < 0)
                 return c.exe;
         b->job = calloc(1, sizeof(*b->job));
         if (b->job)
-                *b->job = (struct nest_job){
-                        .timer = -1, .bundle = -1, .stream = -1, .socket_dir = -1, .end_ms = clock_ms(CLOCK_MONOTONIC) + ENGINE_MS
-                };
+                *b->job = (struct nest_job){ .timer = -1,
+                                             .bundle = -1,
+                                             .stream = -1,
+                                             .socket_dir = -1,
+                                             .shim = { [0 ... SHIM_FDS - 1] = -1 },
+                                             .end_ms = clock_ms(CLOCK_MONOTONIC) + ENGINE_MS };
         int r = b->job ? start(n, b, &c, e) : err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         call_release(&c);
         return r;
@@ -341,12 +385,63 @@ static int read_pid(struct nest_box *b)
         return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ? -1 : (int)pid; /* a child of ours */
 }
 
+/* creto-shim: nobody, and the sandbox's end. */
+_Noreturn static void become_shim(const struct nest *n, const struct nest_box *b, int exe)
+{
+        uint32_t id = space_slot_uid((unsigned)b->slot) + SPACE_INIT_ID;
+        const char *argv[CLASS_ARGS_MAX];
+        struct err e;
+
+        exe = fd_high(exe);
+        class_shim_argv(b->want.class, b->id, argv);
+        setsid();
+        if (enter_groups(n, b, &e) == 0 && setgroups(0, NULL) == 0 && setresgid(id, id, id) == 0 && setresuid(id, id, id) == 0 &&
+            prctl(PR_SET_PDEATHSIG, n->config.private ? SIGKILL : 0) == 0 && fd_arrange(b->job->shim, SHIM_FDS) == 0)
+                proc_exec(exe, SHIM_FDS, argv, NULL);
+        _exit(EXIT_STAGE);
+}
+
+/* The shim has come up. */
+static int start_shim(const struct nest *n, struct nest_box *b, struct err *e)
+{
+        auto_fd exe = program_open("shim");
+        int *fds = b->job->shim;
+
+        if (exe < 0)
+                return err_set(e, ERR_BACKEND_UNAVAILABLE, errno, "cannot open creto-shim");
+        if ((fds[SHIM_FD_TASK] = sock_connect_in(b->job->bundle, "run/containerd/s")) < 0)
+                return complain(b, "ended without a socket", e);
+        fds[SHIM_FD_READY] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        pid_t pid = fork();
+        if (pid == 0)
+                become_shim(n, b, exe);
+        for (int i = 0; i < SHIM_FD_READY; i++)
+                fd_close(&fds[i]);
+        return pid < 0 ? err_sys(e, "cannot start creto-shim") : pid;
+}
+
+static int settle(struct nest *n, struct nest_box *b, struct err *e)
+{
+        const struct limits l = b->limits;
+
+        b->job->done = true;
+        if (nest_write_limits(n, b, &l, e) < 0) {
+                e->code = e->code == ERR_SANDBOX_NOT_READY ? ERR_INVALID_SPEC : e->code;
+                return err_hint(e, "the engine's own memory is the sandbox's too: give it more");
+        }
+        return n->config.private ? 0 : nest_write_record(n, b, e);
+}
+
 /* The engine has done its part, or has not. */
 static int engine_step(struct nest *n, struct nest_box *b, struct err *e)
 {
         siginfo_t info = { 0 };
         char what[64];
 
+        if (b->job->shim[SHIM_FD_READY] >= 0 && !fd_readable(b->job->shim[SHIM_FD_READY], 0))
+                return fd_readable(b->pidfd, 0) ? complain(b, "made no sandbox", e) : 1;
+        if (b->job->shim[SHIM_FD_READY] >= 0)
+                return settle(n, b, e);
         if (waitid((idtype_t)3 /* P_PIDFD */, (id_t)b->pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
                 return 1;
         if (info.si_code != CLD_EXITED || info.si_status != 0) {
@@ -354,23 +449,18 @@ static int engine_step(struct nest *n, struct nest_box *b, struct err *e)
                          info.si_status);
                 return complain(b, what, e);
         }
-        int pid = read_pid(b);
+        bool shim = class_has_shim(b->want.class);
+        int pid = shim ? start_shim(n, b, e) : read_pid(b);
         int pidfd = pid < 0 ? -1 : sys_pidfd_open(pid);
         if (pidfd < 0)
-                return complain(b, "ended without a sandbox", e);
+                return shim && pid < 0 ? pid : complain(b, "ended without a sandbox", e);
         watch_in(b, EPOLL_CTL_DEL, b->pidfd, e);
         fd_close(&b->pidfd);
         b->pid = pid;
         b->pidfd = pidfd;
-        b->job->done = true;
-        const struct limits l = b->limits;
-        if (watch_in(b, EPOLL_CTL_ADD, b->pidfd, e) < 0)
+        if (watch_in(b, EPOLL_CTL_ADD, b->pidfd, e) < 0 || (shim && watch_in(b, EPOLL_CTL_ADD, b->job->shim[SHIM_FD_READY], e) < 0))
                 return -(int)e->code;
-        if (nest_write_limits(n, b, &l, e) < 0) {
-                e->code = e->code == ERR_SANDBOX_NOT_READY ? ERR_INVALID_SPEC : e->code;
-                return err_hint(e, "the engine's own memory is the sandbox's too: give it more");
-        }
-        return n->config.private ? 0 : nest_write_record(n, b, e);
+        return shim ? 1 : settle(n, b, e);
 }
 
 /* gVisor: the sandbox makes its socket when it is there. */
@@ -410,7 +500,8 @@ static int oci_send_off(struct nest *n, struct nest_box *b, int *stream, struct 
 static int oci_check(struct nest *n, const struct runtime_class *class, struct err *e)
 {
         bool old;
-        auto_fd exe = engine_ready(n, class, &old, e);
+        char behind[ENGINE_PATH_MAX];
+        auto_fd exe = engine_ready(n, class, &old, behind, e);
 
         return exe < 0 ? exe : 0;
 }

@@ -87,15 +87,19 @@ static int enter_groups(const struct zygote_make *make, const struct parts *p, s
 static int build(const struct zygote *z, const struct zygote_make *make, const struct parts *p, int *userns, struct err *e)
 {
         struct mnt_own own = { .user = make->flags & ZYGOTE_USER, .root = -1, .disk = -1, .tty_gid = UINT32_MAX };
-        bool image = make->layers > 0;
+        bool image = make->layers > 0, root = image && !(make->flags & ZYGOTE_BESIDE);
 
         if (!own.user)
                 own.tty_gid = make->first + TTY_GROUP;
         if (unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (z->ahead ? 0 : CLONE_NEWNET)) < 0)
                 return err_sys(e, "cannot make a sandbox's namespaces");
-        if ((!z->ahead && space_lo_up(e) < 0) || (!image && mnt_build_own(&own, e) < 0))
+        if ((!z->ahead && space_lo_up(e) < 0) || (!root && mnt_build_own(&own, e) < 0))
                 return -(int)e->code;
-        if (take_parts(p->maker[0], image, &own, userns, e) < 0 || (image && mnt_build_own(&own, e) < 0))
+        if (take_parts(p->maker[0], image, &own, userns, e) < 0 || (root && mnt_build_own(&own, e) < 0))
+                return -(int)e->code;
+        if (image && !root && mnt_add_beside(&own, e) < 0)
+                return -(int)e->code;
+        if (make->flags & ZYGOTE_KVM && mnt_add_kvm(e) < 0)
                 return -(int)e->code;
         return mnt_add_disk(&own, e) < 0 ? -(int)e->code : enter_groups(make, p, e);
 }
@@ -218,7 +222,7 @@ int zygote_main(char **argv)
         struct zygote z = { .home_mounts = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC) };
         struct err e = { 0 };
 
-        for (int i = 0; i < 5; i++)
+        for (int i = 0; i < 6; i++)
                 if (!argv[i])
                         return 2;
         z.user = strcmp(argv[2], "user") == 0;
@@ -238,7 +242,7 @@ int zygote_main(char **argv)
         signal(SIGCHLD, SIG_IGN); /* nobody asks how a maker ended */
         if (scored < 0 || z.home_mounts < 0)
                 err_sys(&e, "zygote: no /proc");
-        if (scored < 0 || z.home_mounts < 0 || mnt_enter_template(z.user, &e) < 0) {
+        if (scored < 0 || z.home_mounts < 0 || mnt_enter_template(z.user, strcmp(argv[5], "kvm") == 0, &e) < 0) {
                 fd_write_all(STDERR_FILENO, e.msg, strlen(e.msg));
                 fd_write_all(STDERR_FILENO, "\n", 1);
                 return 1;

@@ -28,6 +28,8 @@ enum zygote_make_flag {
         ZYGOTE_MEMORY = 8,      /* a disk in memory will do */
         ZYGOTE_OWN_IDS = 16,    /* the layers' files belong to whom they shall, not to the image range */
         ZYGOTE_BACKGROUND = 32, /* gives way to others until it is made */
+        ZYGOTE_BESIDE = 128,    /* the layers are shown at NEW_ROOT, and are no root */
+        ZYGOTE_KVM = 256,       /* it has /dev/kvm */
         ZYGOTE_SWEEP = 64,      /* nothing is made: the descriptors are the directories that the janitor sweeps; no answer */
 };
 
@@ -62,7 +64,7 @@ struct embryo_go {
         struct boot_config boot;
 };
 
-/* The program. argv: "creto-warden" "--zygote" "root|user" "private|service" WARDEN-PID. */
+/* The program. argv: "creto-warden" "--zygote" "root|user" "private|service" WARDEN-PID "kvm|-". */
 int zygote_main(char **argv);
 
 /* In the maker, and only there: makes what is ordered of the descriptors for it, and sends it. */

@@ -23,13 +23,12 @@ enum {
         OUT_CAP = 128 * 1024,
         IN_CAP = 2 * (WS_PAYLOAD_MAX + WS_HEADER_MAX),
         INPUT = 32 * 1024,
-        ID_CAP = 24
 };
 
 struct remote_exec {
         struct creto_sandbox *sb;
         const struct creto_exec_options *o;
-        char id[ID_CAP];
+        char id[EXEC_ID_CAP];
         struct conn *conn;
         uint64_t seen[2]; /* bytes of output taken */
         uint64_t sent;    /* bytes of input given to the connection */
@@ -43,49 +42,56 @@ struct remote_exec {
 
 /* ---- beginning ---- */
 
-static int put_command(const struct creto_sandbox *sb, const struct creto_exec_options *o, struct wbuf *body, struct err *e)
+int remote_put_command(struct json_put *j, const struct creto_exec_options *o, uint32_t timeout, struct err *e)
 {
-        struct json_put j = json_put_over(body);
-        uint32_t timeout = o->timeout_ms ? o->timeout_ms : sb->timeout_ms;
         size_t envc = 0;
 
-        json_put_object(&j);
-        json_put_key(&j, "command");
-        json_put_object(&j);
+        json_put_key(j, "command");
+        json_put_object(j);
         if (o->argv && o->argv[0]) {
-                json_put_key(&j, "program");
-                json_put_string(&j, o->argv[0]);
-                json_put_key(&j, "args");
-                json_put_array(&j);
+                json_put_key(j, "program");
+                json_put_string(j, o->argv[0]);
+                json_put_key(j, "args");
+                json_put_array(j);
                 for (size_t i = 1; o->argv[i]; i++)
-                        json_put_string(&j, o->argv[i]);
-                json_put_end(&j);
+                        json_put_string(j, o->argv[i]);
+                json_put_end(j);
         }
         while (o->env && o->env[envc])
                 envc++;
-        if (remote_put_pairs(&j, "env", o->env, envc, e) < 0)
+        if (remote_put_pairs(j, "env", o->env, envc, e) < 0)
                 return -(int)e->code;
         const struct {
                 const char *key, *value;
         } texts[] = { { "cwd", o->cwd }, { "user", o->user }, { "stdin", o->stdin_fd < 0 ? "" : NULL } };
         for (size_t i = 0; i < 3; i++)
                 if (texts[i].value) {
-                        json_put_key(&j, texts[i].key);
-                        json_put_string(&j, texts[i].value);
+                        json_put_key(j, texts[i].key);
+                        json_put_string(j, texts[i].value);
                 }
         if (timeout) {
-                json_put_key(&j, "timeoutSeconds");
-                json_put_double(&j, (double)timeout / 1000);
+                json_put_key(j, "timeoutSeconds");
+                json_put_double(j, (double)timeout / 1000);
         }
-        json_put_key(&j, "tty");
-        json_put_bool(&j, o->flags & CRETO_EXEC_TTY);
-        json_put_key(&j, "rows");
-        json_put_u64(&j, o->rows);
-        json_put_key(&j, "cols");
-        json_put_u64(&j, o->cols);
-        json_put_end(&j);
-        json_put_key(&j, "detach");
-        json_put_bool(&j, true);
+        json_put_key(j, "tty");
+        json_put_bool(j, o->flags & CRETO_EXEC_TTY);
+        json_put_key(j, "rows");
+        json_put_u64(j, o->rows);
+        json_put_key(j, "cols");
+        json_put_u64(j, o->cols);
+        json_put_end(j);
+        json_put_key(j, "detach");
+        json_put_bool(j, true);
+        return 0;
+}
+
+static int put_body(const struct creto_sandbox *sb, const struct creto_exec_options *o, struct wbuf *body, struct err *e)
+{
+        struct json_put j = json_put_over(body);
+
+        json_put_object(&j);
+        if (remote_put_command(&j, o, o->timeout_ms ? o->timeout_ms : sb->timeout_ms, e) < 0)
+                return -(int)e->code;
         json_put_end(&j);
         return json_put_done(&j) ? 0 : err_set(e, ERR_INVALID_SPEC, 0, "the command is too large to be sent");
 }
@@ -96,7 +102,12 @@ static int start(struct remote_exec *x, struct err *e)
         auto_doc doc = { 0 };
         struct call c;
 
-        if (put_command(x->sb, x->o, &body, e) < 0)
+        if (x->sb->begun[0]) {
+                snprintf(x->id, sizeof(x->id), "%s", x->sb->begun);
+                x->sb->begun[0] = '\0';
+                return 0;
+        }
+        if (put_body(x->sb, x->o, &body, e) < 0)
                 return -(int)e->code;
         call_begin(&c, x->sb->rt->remote, "POST", "/v1/sandboxes/");
         http_segment(&c.req, x->sb->id);

@@ -429,6 +429,8 @@ static int put_claim(struct wbuf *body, const struct creto_claim_request *reques
                 json_put_key(&j, "fallback");
                 json_put_bool(&j, false);
         }
+        if (request->command && remote_put_command(&j, request->command, request->command->timeout_ms, e) < 0)
+                return -(int)e->code;
         json_put_end(&j);
         return json_put_done(&j) ? 0 : err_set(e, ERR_INVALID_SPEC, 0, "the claim is too large to be sent");
 }
@@ -443,8 +445,8 @@ static int claim(struct creto_runtime *rt, const char *id, const struct creto_cl
                 return -(int)e->code;
         remote_new_key(key);
         c.body = &body;
-        c.idempotency_key = key;
-        c.again = true;
+        c.idempotency_key = request->command ? NULL : key; /* a command is not begun twice */
+        c.again = !request->command;
         c.timeout_ms = CALL_LONG_MS;
         return call_json(&c, doc, e);
 }
@@ -460,6 +462,8 @@ int creto_pool_claim(struct creto_runtime *rt, const char *id, const struct cret
 
         if (r == 0)
                 doc_text(doc.root, "sandboxId", sb->id, sizeof(sb->id));
+        if (r == 0)
+                doc_text(json_get(doc.root, "exec"), "execId", sb->begun, sizeof(sb->begun));
         if (r == 0 && !sb->id[0])
                 r = err_set(&e, ERR_BACKEND_UNAVAILABLE, 0, "creto-runtime at %s gave no sandbox", rt->remote->host.text);
         if (r < 0) {

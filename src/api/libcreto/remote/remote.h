@@ -42,3 +42,5 @@ int remote_put_pairs(struct json_put *j, const char *key, const char *const *pai
 int remote_spec(const struct creto_option *options, size_t count, struct spec *spec, struct wbuf *out, struct err *e);
 /* What a claim binds, as members of the object that is being written. INVALID_SPEC for options that belong to a template. */
 int remote_put_claim(struct json_put *j, const struct creto_option *options, size_t count, struct err *e);
+/* `command`, and that it is left to be attached to. */
+int remote_put_command(struct json_put *j, const struct creto_exec_options *o, uint32_t timeout_ms, struct err *e);

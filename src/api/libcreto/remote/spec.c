@@ -7,6 +7,7 @@
 
 #include "api/libcreto/remote/remote.h"
 #include "base/str.h"
+#include "domain/spec_json.h"
 #include "wire/json.h"
 
 static void put_text(struct json_put *j, const char *key, const char *text)
@@ -106,6 +107,7 @@ static int put_spec(struct json_put *j, const struct spec *s, bool has_image, st
                 json_put_bool(j, true);
         }
         put_text(j, "pull", s->pull ? "Always" : NULL);
+        spec_json_put_vm(j, s);
         json_put_end(j);
         return 0;
 }

@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "programs/init/bind.h"
 #include "programs/init/channel.h"
 #include "programs/init/init.h"
 #include "programs/init/exec/spawn.h"
@@ -284,9 +285,12 @@ static int check_request(struct guest_exec *m, struct guest_failed *f)
                 wrong = "there is no command";
         else if (m->kind == GUEST_KIND_PREWARM && (m->flags & GUEST_EXEC_TTY))
                 wrong = "a prewarm server has no terminal";
-        if (!wrong)
+        if (wrong)
+                *f = failure(ERR_INVALID_SPEC, GUEST_STAGE_REQUEST, 0, wrong, NULL);
+        else if ((m->flags & GUEST_EXEC_BOUND) && !bind_taken())
+                *f = failure(ERR_SANDBOX_NOT_READY, GUEST_STAGE_REQUEST, 0, "the sandbox is not bound to the claim of this command", NULL);
+        else
                 return 0;
-        *f = failure(ERR_INVALID_SPEC, GUEST_STAGE_REQUEST, 0, wrong, NULL);
         return -1;
 }
 

@@ -72,27 +72,55 @@ static int show(const struct pool_line *line, const struct creto_sandbox *sb, co
         return 0;
 }
 
+struct claiming {
+        struct creto_runtime *rt;
+        const struct pool_line *line;
+        struct creto_claim_request request;
+        struct creto_claim claim;
+        struct creto_sandbox *sb;
+        char *json;
+};
+
+static int claim(struct claiming *c)
+{
+        struct creto_error e;
+
+        return creto_pool_claim(c->rt, c->line->id, &c->request, &c->sb, &c->claim, &c->json, &e) < 0 ? cli_error(&e) : 0;
+}
+
+/* With the command that is about to be run in it; what is written to standard output is the command's. */
+static struct creto_sandbox *claim_for(void *ctx, const struct creto_exec_options *o, int *status)
+{
+        struct claiming *c = ctx;
+
+        c->request.command = o;
+        *status = claim(c);
+        creto_free(c->json);
+        if (c->sb && !c->line->quiet)
+                fprintf(stderr, "Claimed sandbox: %s\n", creto_sandbox_id(c->sb));
+        return c->sb;
+}
+
 int pool_claim(struct creto_runtime *rt, const struct pool_line *line)
 {
         struct creto_claim_file files[CRETO_CLAIM_FILES_MAX] = { 0 };
-        struct creto_claim_request request = { .options = line->binding.items,
-                                               .option_count = line->binding.count,
-                                               .files = files,
-                                               .file_count = line->files.count,
-                                               .no_fallback = line->no_fallback };
-        struct creto_sandbox *sb = NULL;
-        struct creto_claim claim;
-        struct creto_error e;
-        char *json = NULL;
+        struct claiming c = { .rt = rt,
+                              .line = line,
+                              .request = { .options = line->binding.items,
+                                           .option_count = line->binding.count,
+                                           .files = files,
+                                           .file_count = line->files.count,
+                                           .no_fallback = line->no_fallback } };
+        const struct cli_exec x = { .argv = (const char *const *)line->command, .get = claim_for, .ctx = &c };
         int status = read_files(&line->files, files);
 
         if (status)
                 return status;
-        if (creto_pool_claim(rt, line->id, &request, &sb, &claim, &json, &e) < 0)
-                status = cli_error(&e);
-        else
-                status = show(line, sb, &claim, json);
-        creto_sandbox_free(sb);
+        if (line->command)
+                status = cli_exec(NULL, &x);
+        else if ((status = claim(&c)) == 0)
+                status = show(line, c.sb, &c.claim, c.json);
+        creto_sandbox_free(c.sb);
         free_files(files, line->files.count);
         return status;
 }

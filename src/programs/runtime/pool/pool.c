@@ -60,7 +60,7 @@ static const struct verb {
         { "delete", DELETE, POOL, pool_delete, "pool delete POOL" },
         { "claim", CLAIM, POOL, pool_claim,
           "pool claim POOL [--env NAME=VALUE]... [--label KEY=VALUE]... [--memory SIZE] [--cpu N] [--pids N] [--ttl T] [--idle-timeout T] "
-          "[--file FILE:/PATH]... [--runtime CLASS] [--no-fallback] [-q] [--json]" },
+          "[--file FILE:/PATH]... [--runtime CLASS] [--no-fallback] [-q] [--json] [-- CMD...]" },
         { "release", RELEASE, SANDBOXES, pool_release, "pool release ID... [--json]" },
 };
 
@@ -146,10 +146,10 @@ static int run(const struct verb *verb, int argc, char **argv)
         for (size_t i = 0; i < OPTIONS; i++)
                 if (options[i].commands & verb->command)
                         mine[count++] = options[i].option;
-        int n = cli_options(argc, argv, mine, count, NULL);
+        int n = cli_options(argc, argv, mine, count, verb->command == CLAIM ? &line.command : NULL);
         if (n == 0)
                 return 64;
-        if (!take_words(verb, n - 1, argv + 1))
+        if (!take_words(verb, n - 1, argv + 1) || (line.command && (!line.command[0] || line.json)))
                 return cli_usage(verb->usage);
         struct creto_runtime *rt = cli_connect(&status);
         if (!rt)

@@ -21,6 +21,7 @@ struct pool_line {
         int has_reusable, has_auto_scaling;
         int json, all, quiet, no_fallback;
         struct cli_list binding, files; /* of claim */
+        char **command;                 /* likewise: what stands behind `--` */
 };
 
 /* Each is called with a handle of the service, and returns the exit status. */

@@ -17,7 +17,9 @@
 #include "domain/skeleton.h"
 #include "wire/oci.h"
 
-enum { SHM_INODES = 65536, LAYER_BYTES = 256 << 10, LAYER_FILES = 64, LAYERS_MAX = 128 };
+#define KVM "/dev/kvm"
+
+enum { KVM_MAJOR = 10, KVM_MINOR = 232, SHM_INODES = 65536, LAYER_BYTES = 256 << 10, LAYER_FILES = 64, LAYERS_MAX = 128 };
 
 static int fail_at(const char *what, const char *path, struct err *e)
 {
@@ -126,7 +128,7 @@ int mnt_host_root(const char *at, struct err *e)
         return mount_copy(at, at, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, e);
 }
 
-int mnt_enter_template(bool user, struct err *e)
+int mnt_enter_template(bool user, bool kvm, struct err *e)
 {
         const char *at = "/tmp";
         char proc[64];
@@ -139,6 +141,8 @@ int mnt_enter_template(bool user, struct err *e)
                 return fail_at("mount a tmpfs on", at, e);
         if (make_skeleton(at, e) < 0 || make_devices(at, user, e) < 0 || bind_host(at, e) < 0)
                 return -(int)e->code;
+        if (kvm && mknod(under(proc, sizeof(proc), at, KVM), S_IFREG | 0444, 0) < 0)
+                return fail_at("make", proc, e);
         if (user && mount("/proc", under(proc, sizeof(proc), at, HOST_PROC), NULL, MS_BIND | MS_REC, NULL) < 0)
                 return fail_at("keep", proc, e);
         if (chdir(at) < 0 || mount(NULL, at, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID, NULL) < 0)
@@ -227,6 +231,26 @@ int mnt_build_own(const struct mnt_own *own, struct err *e)
         if (own->root >= 0 && (mount_at(own->root, at, e) < 0 || mount_copy("/dev", NEW_ROOT "/dev", 0, e) < 0))
                 return -(int)e->code;
         return mount_proc(own, at, e) < 0 || mount_dev(own, at, e) < 0 ? -(int)e->code : 0;
+}
+
+int mnt_add_beside(struct mnt_own *own, struct err *e)
+{
+        int r = mount_at(own->root, NEW_ROOT, e);
+
+        own->root = -1;
+        return r;
+}
+
+/* Everybody may open it who has it; whether this host has one is seen then. */
+int mnt_add_kvm(struct err *e)
+{
+        const char *at = "/srv", *node = "/srv/kvm";
+
+        if (mount("kvm", at, "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755,size=4k,nr_inodes=4") < 0 ||
+            mknod(node, S_IFCHR | 0666, makedev(KVM_MAJOR, KVM_MINOR)) < 0 || mount(node, KVM, NULL, MS_BIND, NULL) < 0 ||
+            umount2(at, MNT_DETACH) < 0)
+                return fail_at("make", KVM, e);
+        return 0;
 }
 
 int mnt_add_disk(const struct mnt_own *own, struct err *e)

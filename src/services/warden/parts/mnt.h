@@ -11,8 +11,8 @@
 
 /* Moves the calling process into a mount namespace whose whole content is the template: afterwards nothing of the host but what the
  * template shows can be named. `user`: in an ordinary user's namespace, where devices are bound and not made, and a visible proc must be kept
- * until sandboxes have mounted theirs. */
-int mnt_enter_template(bool user, struct err *e);
+ * until sandboxes have mounted theirs. `kvm`: there is a place for /dev/kvm. */
+int mnt_enter_template(bool user, bool kvm, struct err *e);
 
 struct mnt_own {
         bool user;
@@ -24,6 +24,9 @@ struct mnt_own {
 /* In a fresh mount and pid namespace made from the template's: mounts what a sandbox has of its own, first all but its disk, then that. */
 int mnt_build_own(const struct mnt_own *own, struct err *e);
 int mnt_add_disk(const struct mnt_own *own, struct err *e);
+/* Before that: its root is shown at NEW_ROOT, and is its root no more; and the device itself, in this mount namespace alone. */
+int mnt_add_beside(struct mnt_own *own, struct err *e);
+int mnt_add_kvm(struct err *e);
 
 /* An overlay of `count` layer directories (descriptors, lowest first) below a layer of ours that brings the mount points. `idmap` is a user
  * namespace whose map turns the owners on disk into the sandbox's, or -1. Returns a detached read-only mount. */

@@ -6,7 +6,7 @@
  * Nothing changes below, so the guest may keep what it has read for as long as it likes (VALID_S), and opens nothing: a read names the file itself. Places
  * that are writable out here, and those that belong to this sandbox's kernel, are empty in there: the guest has its own.
  */
-#include "programs/vm/share.h"
+#include "programs/vm/host/share.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -52,6 +52,7 @@ static struct {
 } opened[OPEN_MAX];
 static unsigned open_turn;
 static int root_fd, out_fd;
+static bool show_owners;
 
 static const char *const hidden[] = { "/proc", "/dev", "/sys", "/tmp", "/run", "/var/tmp", "/home/agent" };
 
@@ -196,6 +197,8 @@ static void fill_attr(uint64_t node, const struct stat *st, struct fuse_attr *a)
                 .mtimensec = (uint32_t)st->st_mtim.tv_nsec,
                 .ctimensec = (uint32_t)st->st_ctim.tv_nsec,
                 .mode = st->st_mode & ~(mode_t)(S_ISUID | S_ISGID),
+                .uid = show_owners ? st->st_uid : 0,
+                .gid = show_owners ? st->st_gid : 0,
                 .nlink = (uint32_t)st->st_nlink,
                 .blksize = 4096,
         };
@@ -413,13 +416,14 @@ static bool take(uint8_t *buffer, size_t *have, size_t cap)
         return true;
 }
 
-void share_run(int socket, int root)
+void share_run(int socket, int root, bool owners)
 {
         static uint8_t buffer[2 * REQUEST_MAX];
         size_t have = 0;
 
         root_fd = root;
         out_fd = socket;
+        show_owners = owners;
         node_add(0, ""); /* is none */
         if (node_add(0, "") != FUSE_ROOT_ID)
                 return;

@@ -1,4 +1,4 @@
-#include "programs/vm/machine.h"
+#include "programs/vm/host/machine.h"
 
 #include <stdarg.h>
 #include <stdbool.h>
@@ -8,10 +8,6 @@
 #include "programs/vm/vm.h"
 
 enum { TB_MIB = 64 };
-
-#define CMDLINE                                                                                                                            \
-        "console=ttyS0 quiet panic=-1 random.trust_cpu=on tsc=reliable no_timer_check mitigations=off cryptomgr.notests audit=0 "          \
-        "lsm=landlock rcupdate.rcu_expedited=1 sysctl.vm.overcommit_memory=1"
 
 static void add(struct machine *m, const char *option, const char *value)
 {
@@ -70,7 +66,7 @@ void machine_argv(struct machine *m)
                 add_text(m, "-incoming", "fd:%d", m->state_fd);
         } else {
                 add(m, "-initrd", m->initrd);
-                add(m, "-append", m->qmp_fd >= 0 ? CMDLINE " " VM_SAVED : CMDLINE);
+                add(m, "-append", m->qmp_fd >= 0 ? MACHINE_CMDLINE " " VM_SAVED : MACHINE_CMDLINE);
         }
         if (m->qmp_fd >= 0) {
                 add_text(m, "-chardev", "socket,id=qmp,fd=%d", m->qmp_fd);

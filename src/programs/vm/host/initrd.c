@@ -2,7 +2,7 @@
  * The initramfs of a virtual machine: a cpio archive ("newc") of two programs, what they are to do, and the modules that the kernel has not got built in.
  * Made anew for each machine, from the modules that belong to its kernel.
  */
-#include "programs/vm/initrd.h"
+#include "programs/vm/host/initrd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,8 @@
 enum { FILE_MAX = 16 << 20, DEP_MAX = 4 << 20, PATH_CAP = 512 };
 
 /* What the guest's kernel must be able to do; the rest of their names comes from modules.dep. */
-static const char *const wanted[] = { "virtio_pci", "virtio_console", "virtio_blk", "fuse", "ext4" };
+static const char *const wanted[] = { "virtio_pci", "virtio_console", "virtio_blk", "fuse", "ext4", NULL };
+static const char *const wanted_vsock[] = { "virtio_pci", "virtio_mmio", "vmw_vsock_virtio_transport", "virtio_blk", "fuse", "ext4", NULL };
 
 struct archive {
         int fd;
@@ -143,8 +144,9 @@ static int add_module(struct modules *m, const char *line, struct err *e)
         return r == 0 ? add_path(m, line, e) : r;
 }
 
-static int add_modules(struct archive *a, const char *dir, struct err *e)
+static int add_modules(struct archive *a, const struct initrd *what, struct err *e)
 {
+        const char *dir = what->modules;
         struct modules m = { 0 };
         char path[PATH_CAP], name[32];
         int r = 0;
@@ -152,9 +154,9 @@ static int add_modules(struct archive *a, const char *dir, struct err *e)
         snprintf(path, sizeof(path), "%s/modules.dep", dir);
         if (!(m.text = read_whole(path, DEP_MAX, &m.len, e)))
                 return -(int)e->code;
-        for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]) && r == 0; i++)
+        for (const char *const *name_of = what->vsock ? wanted_vsock : wanted; *name_of && r == 0; name_of++)
                 for (const char *at = m.text; at && *at && r == 0; at = strchr(at, '\n'), at += at != NULL)
-                        if (is_module(at, wanted[i]))
+                        if (is_module(at, *name_of))
                                 r = add_module(&m, at, e);
         for (unsigned i = 0; i < m.count && r == 0; i++) {
                 size_t len = path_len(m.order[i]);
@@ -182,7 +184,7 @@ int initrd_write(const char *path, const struct initrd *what, struct err *e)
                 entry(&a, dirs[i], S_IFDIR | 0755, NULL, 0, 0);
         entry(&a, "dev/console", S_IFCHR | 0600, NULL, 0, makedev(5, 1));
         if (add_file(&a, "init", 0500, what->guest, e) < 0 || add_file(&a, VM_FILE_INIT, 0555, what->init, e) < 0 ||
-            add_modules(&a, what->modules, e) < 0)
+            add_modules(&a, what, e) < 0)
                 return -(int)e->code;
         entry(&a, "TRAILER!!!", 0, NULL, 0, 0);
         errno = a.sys;

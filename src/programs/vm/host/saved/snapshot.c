@@ -2,7 +2,7 @@
  * Saves a machine, by QMP: one line of JSON each way. What QEMU answers is looked at for a word or two and not parsed: it is a program in the same sandbox
  * as this, and the worst it can do is to leave a state that does not go on.
  */
-#include "programs/vm/snapshot.h"
+#include "programs/vm/host/saved/snapshot.h"
 
 #include <poll.h>
 #include <stdbool.h>
