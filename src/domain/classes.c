@@ -291,21 +291,28 @@ unsigned class_syscalls(const char *engine, const char *version)
         return 0;
 }
 
+#define SAYS(what) "runtime.NAME." what " of /etc/creto-runtime/config.toml says where the "
+
 const char *class_hint(const struct runtime_class *class, const char *binary)
 {
-        static const char *const hints[CLASS_ENGINES] = {
-                [ENGINE_CRUN] = "apt-get install crun",
-                [ENGINE_RUNC] = "apt-get install runc",
-                [ENGINE_GVISOR] = "apt-get install runsc; in Debian 12 better: apt-get install -t bookworm-backports runsc",
-                [ENGINE_SHIM] = "apt-get install containerd; its service is not needed: systemctl disable --now containerd",
-                [ENGINE_KATA] = "install Kata Containers 3 (katacontainers.io; Debian has no package of it)",
+        static const struct {
+                const char *install, *elsewhere; /* where the configuration has a path: what else there is */
+        } hints[CLASS_ENGINES] = {
+                [ENGINE_CRUN] = { "apt-get install crun", SAYS("binary") "engine is; apt-get install crun puts one into /usr/bin" },
+                [ENGINE_RUNC] = { "apt-get install runc", SAYS("binary") "engine is; apt-get install runc puts one into /usr/sbin" },
+                [ENGINE_GVISOR] = { "apt-get install runsc; in Debian 12 better: apt-get install -t bookworm-backports runsc",
+                                    SAYS("binary") "engine is; apt-get install runsc puts one into /usr/bin" },
+                [ENGINE_SHIM] = { "apt-get install containerd; its service is not needed: systemctl disable --now containerd", NULL },
+                [ENGINE_KATA] = { "install Kata Containers 3 (katacontainers.io; Debian has no package of it)", NULL },
         };
-        const char *hint = hints[binary == class->binary ? class->engine : class_maker(class)];
+        bool own = binary == class->binary;
+        enum class_engine engine = own ? class->engine : class_maker(class);
 
-        if (binary[0] == '/')
-                return binary == class->binary ? "runtime.NAME.binary of /etc/creto-runtime/config.toml says where the engine is"
-                                               : "runtime.NAME.runtime of /etc/creto-runtime/config.toml says where the OCI runtime is";
-        return hint ? hint : "";
+        if (binary[0] != '/')
+                return hints[engine].install ? hints[engine].install : "";
+        if (!own)
+                return SAYS("runtime") "OCI runtime is";
+        return hints[engine].elsewhere ? hints[engine].elsewhere : SAYS("binary") "engine is";
 }
 
 const char *class_version_arg(const struct runtime_class *class)

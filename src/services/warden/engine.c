@@ -3,10 +3,11 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/proc.h"
 
-enum { TRY_MS = 2000 };
+enum { TRY_MS = 2000, AGAIN_MS = 5000 };
 
 static int open_engine(const struct runtime_class *class, const char *binary, char path[ENGINE_PATH_MAX], struct stat *st, struct err *e)
 {
@@ -26,14 +27,28 @@ static int not_working(const struct runtime_class *class, struct err *e)
 {
         err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': %s %s does not answer as an engine does", class->name,
                 class->binary, class_version_arg(class));
-        return err_hint(e, "is it the right program? Run it by hand; what it answered is looked at again when the file changes");
+        return err_hint(e, "is it the right program? Run it by hand; it is asked again when the file changes, and after %d s", AGAIN_MS / 1000);
+}
+
+/* One that took too long, on a host that had other things to do, may be well. `runtime`: what the engine calls, or the engine itself. */
+static void ask(const struct runtime_class *class, int exe, int runtime, struct nest_engine *known)
+{
+        const char *version[] = { class->binary, class_version_arg(class), NULL }, *argv[CLASS_ARGS_MAX];
+        char ignored[64];
+        int old = 0;
+
+        known->works = proc_ask(exe, version, TRY_MS, known->version, sizeof(known->version)) == 0;
+        if (known->works && class_probe_argv(class, argv))
+                old = proc_ask(runtime, argv, TRY_MS, ignored, sizeof(ignored));
+        known->works &= old >= 0;
+        known->old = old > 0;
+        known->again_ms = clock_ms(CLOCK_MONOTONIC) + AGAIN_MS;
 }
 
 int engine_ready(struct nest *n, const struct runtime_class *class, bool *old, char behind[ENGINE_PATH_MAX], struct err *e)
 {
         struct nest_engine *known = &n->engines[class - n->config.classes->of];
-        const char *version[] = { class->binary, class_version_arg(class), NULL }, *argv[CLASS_ARGS_MAX];
-        char ignored[64], path[ENGINE_PATH_MAX];
+        char path[ENGINE_PATH_MAX];
         struct stat st, second = { 0 };
 
         if (n->config.user) {
@@ -47,11 +62,10 @@ int engine_ready(struct nest *n, const struct runtime_class *class, bool *old, c
                 return -(int)e->code;
         uint64_t changed = (uint64_t)(st.st_ctim.tv_sec ^ second.st_ctim.tv_sec) * 1000000000 +
                            (uint64_t)(st.st_ctim.tv_nsec ^ second.st_ctim.tv_nsec);
-        if (known->ino != st.st_ino || known->dev != st.st_dev || known->changed_ns != changed) {
+        if (known->ino != st.st_ino || known->dev != st.st_dev || known->changed_ns != changed)
                 *known = (struct nest_engine){ .dev = st.st_dev, .ino = st.st_ino, .changed_ns = changed };
-                known->works = proc_ask(exe, version, TRY_MS, known->version, sizeof(known->version)) == 0;
-                known->old = known->works && class_probe_argv(class, argv) && proc_ask(runtime >= 0 ? runtime : exe, argv, TRY_MS, ignored, sizeof(ignored)) != 0;
-        }
+        if (!known->works && clock_ms(CLOCK_MONOTONIC) >= known->again_ms)
+                ask(class, exe, runtime >= 0 ? runtime : exe, known);
         *old = known->old;
         return known->works ? take_fd(&exe) : not_working(class, e);
 }
