@@ -307,7 +307,7 @@ TEST(classes_are_described)
         CHECK_STR(c.driver, "containerd");
         CHECK_STR(c.engine, "shim");
         CHECK_INT(c.limits, 0x1ff & ~(1 << LIMIT_PIDS));
-        CHECK_INT(c.can, (1 << CLASS_CANS) - 1);
+        CHECK_INT(c.can, (1 << CAN_CHECKPOINT) - 1);
         class_describe(classes_find(&all, "kata"), 0x1ff, "", &e, &c);
         CHECK_STR(c.engine, "kata");
         CHECK_INT(c.can, 1 << CAN_EMBED);

@@ -15,7 +15,7 @@
 
 enum { LAST = 469, GAP = 335, GAP_END = 424 }; /* file_setattr, of Linux 6.17; the numbers between are another ABI's */
 enum { STEP_US = 1000, BLOCKED_STEPS = 1000, START_STEPS = 30000 };
-enum { NOTHING = 1, CALLED = 2 }; /* no answer of a call is a small number above 0 that we would ask about */
+enum { NOTHING = -1000000, CALLED = -1000001 }; /* no call answers so */
 
 static const long word = 0;
 
