@@ -527,7 +527,9 @@ static int native_send_off(struct nest *n, struct nest_box *b, int *stream, stru
 /* ---- whichever makes it ---- */
 
 static const struct driver native_driver = { native_begin, native_hear, native_send_off, NULL };
-static const struct driver *const drivers[CLASS_DRIVERS] = { [CLASS_NATIVE] = &native_driver, [CLASS_OCI] = &oci_driver, [CLASS_CONTAINERD] = &oci_driver };
+static const struct driver *const drivers[CLASS_DRIVERS] = {
+        [CLASS_NATIVE] = &native_driver, [CLASS_OCI] = &oci_driver, [CLASS_CONTAINERD] = &oci_driver
+};
 
 static const struct driver *driver_of(const struct nest_box *b)
 {
