@@ -1,8 +1,9 @@
 /*
- * Times commands as whole processes, from vfork and exec to wait4, with standard input, output and error on /dev/null, and prints all
- * samples as JSON. Two ways:
+ * Times commands as whole processes, from vfork and exec to wait4, with standard input, output and error on a file in memory, and prints all
+ * samples as JSON. (Not on /dev/null: engines give their standard streams to the user of the container, and would give away the host's.) Two ways:
  *
- *   bench-spawner --rounds N [--warmup N] [--settle MS] PLAN     every command once a round, each round in another order
+ *   bench-spawner --rounds N [--warmup N] [--settle MS] [--first-byte] PLAN
+ *                                                                every command once a round, each round in another order; or until the first byte of output
  *   bench-spawner --churn SECONDS [--parallel N] PLAN            each command in turn: N loops of it, back to back, for that long
  *
  * All commands are started by the same code from the same small process image; those that need crun's view of the host (view.h) by a
@@ -12,8 +13,10 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +25,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -50,6 +54,8 @@ enum view { VIEW_HOST, VIEW_CRUN, VIEW_COUNT };
 
 static struct plan plan;
 static volatile pid_t running; /* for the alarm */
+static bool first_byte;
+static int output = -1; /* first_byte: the pipe that standard output is */
 
 static uint64_t now_ns(void)
 {
@@ -78,11 +84,26 @@ static void limit_time(unsigned seconds)
         alarm(seconds);
 }
 
+/* When the first byte of output came; 0 where the command ended without. */
+static uint64_t first_output(pid_t pid)
+{
+        char data[4096];
+        struct pollfd p[2] = { { .fd = output, .events = POLLIN }, { .fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN } };
+
+        while (poll(p, 2, -1) < 0 && errno == EINTR)
+                ;
+        uint64_t when = p[0].revents ? now_ns() : 0;
+        close(p[1].fd);
+        if (when && read(output, data, sizeof(data)) <= 0)
+                when = 0;
+        return when;
+}
+
 /* posix_spawnp is clone(CLONE_VM | CLONE_VFORK) and exec. */
 static void time_command(char *const argv[], struct sample *s)
 {
         struct rusage ru;
-        uint64_t start;
+        uint64_t start, first = 0;
         pid_t pid;
         int status;
 
@@ -93,25 +114,33 @@ static void time_command(char *const argv[], struct sample *s)
                 return;
         }
         running = pid;
+        if (first_byte)
+                first = first_output(pid);
         while (wait4(pid, &status, 0, &ru) < 0 && errno == EINTR)
                 ;
-        s->wall_ns = now_ns() - start;
+        s->wall_ns = (first_byte ? first : now_ns()) - start;
         running = 0;
         alarm(0);
         s->cpu_ns = timeval_ns(&ru.ru_utime) + timeval_ns(&ru.ru_stime);
-        s->status = status;
+        s->status = first_byte && first == 0 ? -1 : status;
 }
 
-/* The standard streams go to /dev/null once, so that a started command needs no file actions. */
+/* The standard streams are set once, so that a started command needs no file actions. */
 static int silence(void)
 {
-        int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+        int fd = memfd_create("standard streams", MFD_CLOEXEC), ends[2];
 
         if (fd < 0)
                 return -1;
         for (int i = 0; i <= 2; i++)
                 if (dup2(fd, i) < 0)
                         return -1;
+        if (first_byte) {
+                if (pipe2(ends, O_CLOEXEC) < 0 || dup2(ends[1], 1) < 0)
+                        return -1;
+                output = ends[0];
+                close(ends[1]);
+        }
         return close(fd);
 }
 
@@ -319,7 +348,7 @@ static int run_churn(unsigned parallel, double seconds, unsigned settle_ms)
 
 static int usage(void)
 {
-        fprintf(stderr, "usage: bench-spawner --rounds N [--warmup N] [--settle MS] PLAN\n"
+        fprintf(stderr, "usage: bench-spawner --rounds N [--warmup N] [--settle MS] [--first-byte] PLAN\n"
                         "       bench-spawner --churn SECONDS [--parallel N] [--settle MS] PLAN\n");
         return 2;
 }
@@ -327,9 +356,13 @@ static int usage(void)
 int main(int argc, char **argv)
 {
         static const struct option options[] = {
-                { "rounds", required_argument, NULL, 'r' },   { "warmup", required_argument, NULL, 'w' },
-                { "settle", required_argument, NULL, 's' },   { "churn", required_argument, NULL, 'c' },
-                { "parallel", required_argument, NULL, 'p' }, { NULL, 0, NULL, 0 },
+                { "rounds", required_argument, NULL, 'r' },
+                { "warmup", required_argument, NULL, 'w' },
+                { "settle", required_argument, NULL, 's' },
+                { "churn", required_argument, NULL, 'c' },
+                { "parallel", required_argument, NULL, 'p' },
+                { "first-byte", no_argument, NULL, 'f' },
+                { NULL, 0, NULL, 0 },
         };
         unsigned long rounds = 0, warmup = 2, settle_ms = 15, parallel = 1;
         double churn_seconds = 0;
@@ -351,6 +384,9 @@ int main(int argc, char **argv)
                         break;
                 case 'c':
                         churn_seconds = strtod(optarg, NULL);
+                        break;
+                case 'f':
+                        first_byte = true;
                         break;
                 default:
                         return usage();

@@ -121,6 +121,11 @@ def bwrap_command(args):
     return cmd + ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--"] + args
 
 
+def streams():
+    """Standard streams for an engine, which gives them to the container's user: crun 1.8 changes the owner of the host's /dev/null."""
+    return tempfile.TemporaryFile()
+
+
 class Peers:
     """A directory and a cgroup of our own, holding the bundles and the engines' state. A context manager: leaving removes it all."""
 
@@ -152,7 +157,8 @@ class Peers:
 
     def call(self, name, *args, **kw):
         cmd = self.engine(name, *args)
-        return subprocess.run([self.launcher, *cmd] if name == "crun" else cmd, env=clean_env(), stdin=subprocess.DEVNULL, **kw)
+        with streams() as f:  # whatever of them is not named
+            return subprocess.run([self.launcher, *cmd] if name == "crun" else cmd, env=clean_env(), **{"stdin": f, "stdout": f, "stderr": f, **kw})
 
     def bundle(self, name, args, hard, group=None):
         """Makes a bundle and returns its directory. Containers share one bundle only with a cgroup path of their own each."""
@@ -185,11 +191,10 @@ class Peers:
         for i in range(count):
             name = f"{engine}{'-hard' if hard else ''}-idle-{len(os.listdir(self.dir))}-{i}"
             bundle = self.bundle(name, sleeper, hard)
-            done = self.call(engine, "run", "--detach", "--pid-file", f"{bundle}/pid", "--bundle", bundle, name,
-                             stdout=subprocess.DEVNULL, stderr=open(f"{bundle}/err", "w", encoding="utf-8"))
-            if done.returncode != 0:
-                with open(f"{bundle}/err", encoding="utf-8") as f:
-                    raise Missing(f"run --detach failed: {f.read().strip()[:200]}")
+            with open(f"{bundle}/err", "w+", encoding="utf-8") as err:
+                if self.call(engine, "run", "--detach", "--pid-file", f"{bundle}/pid", "--bundle", bundle, name, stderr=err).returncode != 0:
+                    err.seek(0)
+                    raise Missing(f"run --detach failed: {err.read().strip()[:200]}")
             names.append(name)
         return names
 
@@ -199,7 +204,7 @@ class Peers:
 
     def delete(self, engine, names):
         for name in names:
-            self.call(engine, "delete", "--force", name, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            self.call(engine, "delete", "--force", name)
 
     # Removal
 
@@ -260,8 +265,9 @@ def probe(peers, view, argv, expected):
     if not os.path.exists(argv[0]) and not shutil.which(argv[0], path=PATH):
         raise Missing(f"{os.path.basename(argv[0])} is not there")
     try:
-        done = subprocess.run([peers.launcher, *argv] if view == "crun" else argv, env=clean_env(), stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, check=False)
+        with streams() as f:
+            done = subprocess.run([peers.launcher, *argv] if view == "crun" else argv, env=clean_env(), stdin=f, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
+                                  check=False)
     except subprocess.TimeoutExpired:
         raise Missing("does not end") from None
     if done.returncode != 0 or done.stdout != expected:

@@ -437,8 +437,12 @@ struct creto_runtime_class {
         int available, enabled;
         char reason[256]; /* why not; may be empty */
         char driver[32], isolation[256], version[256];
-        char hint[256];  /* what would make it available */
-        char serves[80]; /* "default, standard": what leads to it; may be empty */
+        char hint[256];                 /* what would make it available */
+        char serves[80];                /* "default, standard": what leads to it; may be empty */
+        unsigned syscalls, syscalls_of; /* how many system calls of so many programs have there; 0: not known */
+        int checkpoint, gpu;
+        double cold_start_ms; /* median of the last cold starts on this host; below 0: there were none */
+        unsigned cold_starts; /* how many that were */
 };
 
 int creto_runtime_list(struct creto_runtime *rt, struct creto_runtime_class **out, size_t *count, char **json, struct creto_error *err);

@@ -23,6 +23,7 @@ enum {
         CLASS_REQUIRES_MAX = 4,
         CLASS_REQUIRE_MAX = 95,
         CLASS_TEXT_MAX = 1400, /* class_format() */
+        CLASS_SYSCALLS = 381,  /* numbers of system calls that Linux 6.18 has for x86-64 */
 };
 
 enum class_driver { CLASS_NATIVE, CLASS_OCI, CLASS_CONTAINERD, CLASS_DRIVERS };
@@ -46,6 +47,8 @@ enum class_can {
         CAN_HOST_KERNEL,   /* the host's kernel answers, with all that it can */
         CAN_CHANGE_LIMITS, /* of one that runs */
         CAN_EMBED,         /* without a service */
+        CAN_CHECKPOINT,    /* be saved and gone on with: no driver can yet */
+        CAN_GPU,           /* nor this */
         CLASS_CANS,
 };
 
@@ -104,6 +107,10 @@ bool class_place(const char *binary, unsigned i, char *out, size_t cap);
 
 /* For who asks: `limits` are those that the host can enforce, `version` what the engine says of itself, `why` NULL where it is available. */
 void class_describe(const struct runtime_class *class, uint32_t limits, const char *version, const struct err *why, struct ipc_class *out);
+
+/* How many of CLASS_SYSCALLS a program has in a sandbox of an engine ("none", "crun", "gvisor", "qemu" ...) of this version, as tests/conform/test_syscalls.py counts them;
+ * 0 where nobody has counted. */
+unsigned class_syscalls(const char *engine, const char *version);
 
 /* What to do where `binary` of it is missing. */
 const char *class_hint(const struct runtime_class *class, const char *binary);

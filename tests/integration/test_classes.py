@@ -138,7 +138,7 @@ def trust_levels():
             s.refuses("INVALID_SPEC", "spec.trustLevel", trustLevel=level)
         classes = s.classes()
         check_equal({n: r["trustLevels"] for n, r in classes.items() if r["trustLevels"]}, {"native": ["trusted"], "gvisor": ["standard"]}, "levels")
-        check(classes["gvisor"]["coldStartMs"] > 0 and classes["runc"]["coldStartMs"] is None, "measured cold starts")
+        check(classes["gvisor"]["coldStart"]["medianMs"] > 0 and classes["runc"]["coldStart"] is None, "measured cold starts")
         rows = {r.split("\t")[0]: r.split("\t")[-1] for r in Client(s).out("runtimes").splitlines()}
         check_equal((rows["gvisor"], rows["native"], rows["crun"]), ("default, standard", "trusted", "-"), "runtimes")
 

@@ -150,6 +150,46 @@ def keys_and_classes():
         check("healthy" in c.out("health"), "health")
 
 
+def classes_of(c, *options):
+    return {r["name"]: r for r in json.loads(c.out("runtimes", "--json", *options))["runtimes"]}
+
+
+@test
+def what_classes_are_and_cost():
+    root_only()
+    with Service() as s:
+        c = Client(s)
+        before = classes_of(c)
+        for name, r in before.items():
+            check_equal((r["coldStart"], r["checkpoint"], r["gpu"]), (None, False, False), f"{name} before anything was made")
+        check_equal(before["native"]["syscallCoverage"], {"available": 284, "of": 381}, "system calls")
+        c("drain", "--runtime", "runc")
+        pool = s.good("POST", "/v1/warm-pools", {"id": "p", "template": {"image": "host", "runtimeClass": "native"}, "minReady": 1, "maxReady": 1})
+        check(poll(lambda: s.good("GET", f"/v1/warm-pools/{pool['id']}")["readyCount"] == 1, 20), "the pool is not full")
+        check_equal(classes_of(c)["native"]["coldStart"], None, "after a pool was filled")
+        began = time.monotonic()
+        after = classes_of(c, "--measure")
+        took = time.monotonic() - began
+        for name, r in after.items():
+            cold = r["coldStart"]
+            if not r["available"] or not r["enabled"]:
+                check_equal(cold, None, f"{name}, which takes no sandboxes")
+            else:
+                check(cold and 1 <= cold["samples"] <= 5 and 0 < cold["medianMs"] < took * 1000, f"{name}: {cold}")
+        check_equal(after["native"]["coldStart"]["samples"], 5, "sandboxes of native")
+        check_equal((len(c.out("list").split()), len(c.out("list", "--pool", "p").split())), (1, 1), "sandboxes left, and those of the pool")
+        for _ in range(12):
+            s.terminate(s.spawn())
+        check_equal(classes_of(c)["native"]["coldStart"]["samples"], 15, "as many as are kept")
+        lines = {line.split("\t")[0]: line.split("\t") for line in c.out("runtimes").splitlines()}
+        check_equal((len(lines["native"]), lines["native"][5:8]), (9, ["284/381", "-", "-"]), "a line")
+        check(lines["native"][8].endswith(" ms") and lines["runc"][2] == "drained" and lines["runc"][8] == "–", str(lines))
+        table = c.shell("script -qec 'creto-runtime-cli runtimes' /dev/null </dev/null")
+        check("COLD START" in table and "284/381" in table, table)
+        s.kill("creto-runtimed")
+        check_equal(classes_of(c)["native"]["coldStart"], None, "of the next daemon")
+
+
 @test
 def events_as_they_happen():
     root_only()

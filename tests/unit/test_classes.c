@@ -321,10 +321,21 @@ TEST(classes_are_described)
         CHECK_STR(c.driver, "containerd");
         CHECK_STR(c.engine, "shim");
         CHECK_INT(c.limits, 0x1ff & ~(1 << LIMIT_PIDS));
-        CHECK_INT(c.can, (1 << CLASS_CANS) - 1);
+        CHECK_INT(c.can, (1 << CAN_CHECKPOINT) - 1);
         class_describe(classes_find(&all, "kata"), 0x1ff, "", &e, &c);
         CHECK_STR(c.engine, "kata");
         CHECK_INT(c.can, 1 << CAN_EMBED);
+}
+
+TEST(system_calls_are_told_of_releases_that_were_counted)
+{
+        CHECK_INT(class_syscalls("none", ""), 284);
+        CHECK_INT(class_syscalls("gvisor", "runsc version 0.0~20240729.0"), 266);
+        CHECK_INT(class_syscalls("gvisor", "runsc version 0.0~20991231.0"), 0);
+        CHECK_INT(class_syscalls("gvisor", ""), 0);
+        CHECK_INT(class_syscalls("oci", "youki 1"), 0);
+        CHECK_INT(class_syscalls("", ""), 0);
+        CHECK(class_syscalls("none", "") < CLASS_SYSCALLS);
 }
 
 /* ---- what a request may say ---- */

@@ -402,12 +402,12 @@ static void revoke_key(struct call *c)
 
 /* ---- runtime classes ---- */
 
-/* What the operator has laid down, and what was seen. */
-static void put_facts(struct json_put *j, const struct api *api, const struct ipc_class *r)
+/* What the operator has laid down. */
+static void put_policy(struct json_put *j, const struct api *api, const struct ipc_class *r)
 {
-        struct sandbox_class_facts f;
+        struct sandbox_class_policy f;
 
-        sandboxes_class_facts(api->config.sandboxes, r->name, &f);
+        sandboxes_class_policy(api->config.sandboxes, r->name, &f);
         json_put_key(j, "default");
         json_put_bool(j, f.is_default);
         json_put_key(j, "trustLevels");
@@ -422,11 +422,41 @@ static void put_facts(struct json_put *j, const struct api *api, const struct ip
         for (unsigned i = 0; f.table && i < f.table->require_count; i++)
                 json_put_string(j, f.table->requires[i]);
         json_put_end(j);
-        json_put_key(j, "coldStartMs");
-        if (f.cold_ms < 0)
+}
+
+/* What it is and what was seen. */
+static void put_facts(struct json_put *j, const struct api *api, const struct ipc_class *r)
+{
+        unsigned calls = class_syscalls(r->engine, r->version), starts;
+        uint64_t median = 0;
+
+        json_put_key(j, "syscallCoverage");
+        if (calls) {
+                json_put_object(j);
+                json_put_key(j, "available");
+                json_put_u64(j, calls);
+                json_put_key(j, "of");
+                json_put_u64(j, CLASS_SYSCALLS);
+                json_put_end(j);
+        } else {
                 json_put_null(j);
-        else
-                json_put_double(j, f.cold_ms);
+        }
+        json_put_key(j, "checkpoint");
+        json_put_bool(j, r->can & 1U << CAN_CHECKPOINT);
+        json_put_key(j, "gpu");
+        json_put_bool(j, r->can & 1U << CAN_GPU);
+        json_put_key(j, "coldStart");
+        starts = sandboxes_cold_start(api->config.sandboxes, r->name, &median);
+        if (starts) {
+                json_put_object(j);
+                json_put_key(j, "medianMs");
+                json_put_double(j, (double)median / 1000);
+                json_put_key(j, "samples");
+                json_put_u64(j, starts);
+                json_put_end(j);
+        } else {
+                json_put_null(j);
+        }
 }
 
 static void put_runtime(struct json_put *j, const struct api *api, const struct ipc_class *r)
@@ -443,7 +473,7 @@ static void put_runtime(struct json_put *j, const struct api *api, const struct 
         json_put_bool(j, up && r->available);
         json_put_key(j, "enabled");
         json_put_bool(j, !sandboxes_drained(api->config.sandboxes, r->name));
-        put_facts(j, api, r);
+        put_policy(j, api, r);
         json_put_key(j, "reason");
         json_put_string(j, up ? r->reason : "creto-warden does not answer");
         json_put_key(j, "hint");
@@ -460,6 +490,7 @@ static void put_runtime(struct json_put *j, const struct api *api, const struct 
                 if (r->can & (1U << i))
                         json_put_string(j, class_can_names[i]);
         json_put_end(j);
+        put_facts(j, api, r);
         json_put_end(j);
 }
 

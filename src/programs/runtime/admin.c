@@ -1,5 +1,5 @@
 /*
- * Commands of the operator: API keys, runtime classes, health.
+ * Commands of the operator: API keys, health.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -81,60 +81,6 @@ int cmd_keys(int argc, char **argv)
                 status = cli_error(&e);
         creto_close(rt);
         return status;
-}
-
-int cmd_runtimes(int argc, char **argv)
-{
-        int json = 0, status;
-        const struct cli_option options[] = { { "json", 0, NULL, &json } };
-        struct creto_runtime_class *classes = NULL;
-        struct creto_error e;
-        char *text = NULL;
-        size_t count = 0;
-        int n = cli_options(argc, argv, options, 1, NULL);
-
-        if (n != 1)
-                return n ? cli_usage("runtimes [--json]") : 64;
-        struct creto_runtime *rt = cli_connect(&status);
-        if (rt && creto_runtime_list(rt, &classes, &count, &text, &e) < 0)
-                status = cli_error(&e);
-        else if (rt && json)
-                fputs(text, stdout);
-        for (size_t i = 0; i < count && !json; i++)
-                printf("%s\t%s\t%s\t%s\t%s%s%s\t%s\n", classes[i].name, classes[i].available ? "available" : "missing",
-                       classes[i].enabled ? "enabled" : "drained", classes[i].isolation,
-                       classes[i].available ? classes[i].version : classes[i].reason, classes[i].hint[0] ? ": " : "", classes[i].hint,
-                       classes[i].serves[0] ? classes[i].serves : "-");
-        creto_free(classes);
-        creto_free(text);
-        creto_close(rt);
-        return status;
-}
-
-static int enable(int argc, char **argv, int enabled)
-{
-        const char *class = NULL;
-        const struct cli_option options[] = { { "runtime", 0, &class, NULL } };
-        struct creto_error e;
-        int status, n = cli_options(argc, argv, options, 1, NULL);
-
-        if (n != 1 || !class)
-                return n ? cli_usage(enabled ? "enable --runtime CLASS" : "drain --runtime CLASS") : 64;
-        struct creto_runtime *rt = cli_connect(&status);
-        if (rt && creto_runtime_enable(rt, class, enabled, NULL, &e) < 0)
-                status = cli_error(&e);
-        creto_close(rt);
-        return status;
-}
-
-int cmd_drain(int argc, char **argv)
-{
-        return enable(argc, argv, 0);
-}
-
-int cmd_enable(int argc, char **argv)
-{
-        return enable(argc, argv, 1);
 }
 
 int cmd_health(int argc, char **argv)

@@ -53,6 +53,7 @@ static const char bash[] =
         "        elif [[ \" " POOL_TAKES_ID " \" == *\" ${COMP_WORDS[2]} \"* ]]; then\n"
         "            COMPREPLY=($(compgen -W \"$(creto-runtime pool list 2>/dev/null </dev/null)\" -- \"$word\"))\n"
         "        fi ;;\n"
+        "    runtimes) COMPREPLY=($(compgen -W '--measure --json' -- \"$word\")) ;;\n"
         "    drain | enable) COMPREPLY=($(compgen -W '--runtime' -- \"$word\")) ;;\n"
         "    completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- \"$word\")) ;;\n"
         "    cp) COMPREPLY=($(compgen -f -- \"$word\") $(compgen -S : -W \"$(creto-runtime list 2>/dev/null </dev/null)\" -- \"$word\")) ;;\n"
@@ -87,6 +88,7 @@ static const char zsh[] =
         "        elif [[ \" " POOL_TAKES_ID
         " \" == *\" $words[3] \"* ]]; then compadd -- ${(f)\"$(creto-runtime pool list 2>/dev/null </dev/null)\"}\n"
         "        fi ;;\n"
+        "    runtimes) compadd -- --measure --json ;;\n"
         "    completion) compadd -- bash zsh fish ;;\n"
         "    cp) _files; compadd -S : -- ${(f)\"$(creto-runtime list 2>/dev/null </dev/null)\"} ;;\n"
         "    exec|status|get|logs|events|pause|resume|renew|terminate) compadd -- ${(f)\"$(creto-runtime list 2>/dev/null </dev/null)\"} ;;\n"
@@ -116,6 +118,7 @@ static const char fish[] =
         "for option in (string split ' ' -- '" POOL_OPTIONS "')\n"
         "    complete -c creto-runtime -n '__fish_seen_subcommand_from pool' -l (string sub -s 3 -- $option)\n"
         "end\n"
+        "complete -c creto-runtime -n '__fish_seen_subcommand_from runtimes' -l measure\n"
         "complete -c creto-runtime -f -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'\n";
 
 int cmd_completion(int argc, char **argv)

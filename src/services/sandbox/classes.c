@@ -13,6 +13,7 @@
 #include "domain/classes.h"
 #include "domain/vmm.h"
 #include "services/sandbox/internal.h"
+#include "services/vm/vm.h"
 #include "wire/json.h"
 
 #define DRAINED_KEY "runtimes/drained"
@@ -90,6 +91,55 @@ void sandboxes_freshen_classes(struct sandboxes *all, void (*done)(void *ctx), v
                 done(ctx);
         else
                 sandboxes_look_classes(all, done, ctx);
+}
+
+/* ---- what a cold start takes ---- */
+
+/* NULL where there is no room, or it is not there and not to be made. */
+static struct cold_starts *cold_slot(struct sandboxes *all, const char *name, bool make)
+{
+        for (unsigned i = 0; i < IPC_CLASSES_MAX; i++) {
+                struct cold_starts *c = &all->cold[i];
+
+                if (strcmp(c->class, name) == 0)
+                        return c;
+                if (c->class[0] == '\0') {
+                        snprintf(c->class, sizeof(c->class), "%s", make ? name : "");
+                        return make ? c : NULL;
+                }
+        }
+        return NULL;
+}
+
+void classes_started(struct sandbox *sb)
+{
+        uint64_t us = sb->asked_us ? clock_us(CLOCK_MONOTONIC) - sb->asked_us : 0;
+        struct cold_starts *c = us && (!sb->vm || vm_booted(sb->vm)) ? cold_slot(sb->all, sb->info.runtime, true) : NULL;
+
+        sb->asked_us = 0;
+        if (c)
+                c->us[c->count++ % COLD_STARTS] = us;
+}
+
+static int by_time(const void *a, const void *b)
+{
+        const uint64_t *x = a, *y = b;
+
+        return *x < *y ? -1 : *x > *y;
+}
+
+unsigned sandboxes_cold_start(const struct sandboxes *all, const char *class, uint64_t *median_us)
+{
+        const struct cold_starts *c = cold_slot((struct sandboxes *)(uintptr_t)all, class, false);
+        unsigned n = !c ? 0 : c->count < COLD_STARTS ? c->count : COLD_STARTS;
+        uint64_t sorted[COLD_STARTS];
+
+        if (n == 0)
+                return 0;
+        memcpy(sorted, c->us, n * sizeof(sorted[0]));
+        qsort(sorted, n, sizeof(sorted[0]), by_time);
+        *median_us = (sorted[(n - 1) / 2] + sorted[n / 2]) / 2;
+        return n;
 }
 
 /* ---- may it be used ---- */
@@ -219,31 +269,18 @@ void class_say_fallback(const struct sandbox *sb, struct err *e)
                 choice_hint(&w, sb->choice.name, e);
 }
 
-void class_was_cold(struct sandboxes *all, const char *class, double ms)
-{
-        unsigned i = 0;
-
-        while (i < CLASSES_MAX - 1 && all->cold[i].name[0] && strcmp(all->cold[i].name, class) != 0)
-                i++;
-        all->cold[i].ms = all->cold[i].name[0] ? all->cold[i].ms * 0.8 + ms * 0.2 : ms;
-        snprintf(all->cold[i].name, sizeof(all->cold[i].name), "%s", class);
-}
-
-void sandboxes_class_facts(const struct sandboxes *all, const char *class, struct sandbox_class_facts *out)
+void sandboxes_class_policy(const struct sandboxes *all, const char *class, struct sandbox_class_policy *out)
 {
         const struct choice_world w = world(all);
         const struct choice_wish nothing = { .runtime = CLASS_AUTO };
         struct choice normal;
         struct err e;
 
-        *out = (struct sandbox_class_facts){ .table = classes_find(all->config.table, class), .cold_ms = -1 };
+        *out = (struct sandbox_class_policy){ .table = classes_find(all->config.table, class) };
         for (unsigned i = 0; i < TRUST_LEVELS; i++)
                 if (all->config.policy->trust[i][0] && strcmp(all->config.policy->trust[i], class) == 0)
                         out->trust |= 1U << i;
         out->is_default = choice_make(&w, &nothing, &normal, &e) == 0 && strcmp(normal.name, class) == 0;
-        for (unsigned i = 0; i < CLASSES_MAX; i++)
-                if (strcmp(all->cold[i].name, class) == 0)
-                        out->cold_ms = all->cold[i].ms;
 }
 
 /* ---- drained ones ---- */

@@ -122,6 +122,7 @@ static void on_session(void *ctx)
         if (r == 0 && session_greeted(sb->session)) {
                 set_adopting(sb, false);
                 sb->attach_tries = 0;
+                classes_started(sb);
                 if (sb->vm)
                         vm_greeted(sb->vm);
                 if (sb->info.state != SANDBOX_CREATING || !claim_binds_first(sb)) {
@@ -260,7 +261,6 @@ void sandbox_ready(struct sandbox *sb)
         record_put(sb, NULL, NULL);
         if (!sb->background)
                 sb->all->config.count(sb->all->config.ctx, SANDBOX_COUNT_SPAWNED, sb->info.runtime, ms / 1000);
-        class_was_cold(sb->all, sb->info.runtime, ms);
         tell_spawned(sb);
         sandbox_touch(sb);
         waiters_tell(sb, &sb->creating, NULL);
@@ -341,6 +341,7 @@ static void ask_warden(struct sandbox *sb, const struct image_answer *image)
         if (is_machine(sb))
                 machine_spawn(sb, &req);
         sb->in_warden = sb->spawning = true;
+        sb->asked_us = sb->background || sb->tries ? 0 : clock_us(CLOCK_MONOTONIC);
         link_spawn(sb->all->link, &req, on_spawned, sb);
 }
 

@@ -10,6 +10,15 @@
 #include "services/sandbox/sandbox.h"
 #include "services/store/store.h"
 
+enum { COLD_STARTS = 15 };
+
+/* How long the last cold starts of a class took, a ring. */
+struct cold_starts {
+        char class[CLASS_NAME_MAX + 1];
+        uint64_t us[COLD_STARTS];
+        unsigned count; /* ever */
+};
+
 enum { BUCKETS = 4096, BOOT_ID_MAX = 36, LOOK_PAUSE_MS = 250, LOOK_FRESH_MS = 180000, ATTACH_TRIES = 8, ADOPT_MS = 5000, MAKE_TRIES = 10 };
 
 /* Somebody who waits for something to come true of a sandbox. */
@@ -48,6 +57,7 @@ struct sandbox {
         bool offered;                     /* made by an engine that root offered for it */
         char offer[IPC_OFFER_HEX + 1];    /* the word, until it is made */
         uint64_t born_ms;                 /* CLOCK_MONOTONIC, of this daemon's request */
+        uint64_t asked_us;                /* likewise, of what the warden was asked; 0: it has answered, or nobody waits for it */
         uint64_t expires_boot, idle_boot; /* CLOCK_BOOTTIME; 0: none */
         bool promised;                    /* counted by admission */
         bool in_warden, doomed, listed;   /* it was asked to make it; to end it; it has said that it has it */
@@ -102,10 +112,7 @@ struct sandboxes {
         struct ipc_classes classes;
         char drained_classes[CLASSES_MAX][CLASS_NAME_MAX + 1];
         uint64_t classes_ms; /* CLOCK_MONOTONIC: when the warden was asked */
-        struct {
-                char name[CLASS_NAME_MAX + 1];
-                double ms;
-        } cold[CLASSES_MAX];
+        struct cold_starts cold[IPC_CLASSES_MAX];
         uint32_t list_seen;
         uint64_t listed_ms; /* CLOCK_MONOTONIC: since when it is */
         char boot_id[BOOT_ID_MAX + 1];
@@ -151,7 +158,8 @@ struct limits class_promise(const struct sandboxes *all, const char *class, cons
 bool class_fall_back(struct sandbox *sb, const struct err *why);
 /* What a class that failed could be replaced by, were it allowed. */
 void class_say_fallback(const struct sandbox *sb, struct err *e);
-void class_was_cold(struct sandboxes *all, const char *class, double ms);
+/* It has answered for the first time. */
+void classes_started(struct sandbox *sb);
 
 /* ---- setup.c ---- */
 struct image_answer;

@@ -84,19 +84,21 @@ const struct ipc_classes *sandboxes_classes(const struct sandboxes *all);
 void sandboxes_look_classes(struct sandboxes *all, void (*done)(void *ctx), void *ctx);
 /* The same where the last look was a while ago; else `done` is called at once. */
 void sandboxes_freshen_classes(struct sandboxes *all, void (*done)(void *ctx), void *ctx);
+/* What a cold start of that class takes on this host, from the order to the warden until creto-init answers: the median of the last ones that somebody waited for, and how many
+ * these are. 0 where this daemon has seen none. What a pool holds, or goes on from a saved machine, is not cold. */
+unsigned sandboxes_cold_start(const struct sandboxes *all, const char *class, uint64_t *median_us);
 /* BACKEND_UNAVAILABLE where the class, which was chosen before, is drained. */
 int sandboxes_class_check(const struct sandboxes *all, const char *class, struct err *e);
 /* As choice_make(), with what is known here. */
 int sandboxes_choose(const struct sandboxes *all, const struct spec *spec, struct choice *out, struct err *e);
 
-/* What the operator has laid down about a class, and what was seen of it. */
-struct sandbox_class_facts {
+/* What the operator has laid down about a class. */
+struct sandbox_class_policy {
         const struct runtime_class *table; /* NULL: nothing is configured */
         uint32_t trust;                    /* levels that lead to it: bits */
         bool is_default;                   /* where nothing is asked for, at this moment */
-        double cold_ms;                    /* from the request to Ready, the last ones more than those before; below 0: none yet */
 };
-void sandboxes_class_facts(const struct sandboxes *all, const char *class, struct sandbox_class_facts *out);
+void sandboxes_class_policy(const struct sandboxes *all, const char *class, struct sandbox_class_policy *out);
 /* Is it a name of an image, of a kind that a service can have? Whether it is there is not known here. */
 int sandboxes_image_check(const char *ref, struct err *e);
 

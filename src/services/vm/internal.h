@@ -44,6 +44,7 @@ struct vm {
         unsigned step_at;
         uint64_t step_sent;
         bool booting, looked, step_eof; /* it is known whether a machine runs */
+        bool boots;                     /* it did not go on from a saved one */
         struct pump pump;
         char console[CONSOLE_MAX + 1]; /* the last of what the machine's kernel, QEMU and creto-vm-host said */
         size_t console_len;

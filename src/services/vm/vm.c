@@ -277,7 +277,13 @@ static bool begin(struct vm *vm)
                 vm->template = template_open(vm->template_path);
                 vm->mode = vm->template >= 0 ? VM_GO_ON : VM_SAVE;
         }
+        vm->boots = vm->mode != VM_GO_ON;
         return begin_step(vm);
+}
+
+bool vm_booted(const struct vm *vm)
+{
+        return vm->boots;
 }
 
 /* Sends the file that this step writes, as far as it is taken. */

@@ -74,3 +74,6 @@ void vm_free(struct vm *vm);
 
 /* Its creto-init has answered. */
 void vm_greeted(struct vm *vm);
+
+/* It booted for this; others go on from where one was saved. */
+bool vm_booted(const struct vm *vm);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -66,7 +67,7 @@ void oci_job_free(struct nest_box *b)
 struct call {
         struct nest *n;
         struct nest_box *b;
-        int disk, root;
+        int disk, root, failed; /* what make_parts() has made, or returned */
         int exe, boot, slot, sandbox_stream, out;
         int socket_dir; /* as the job's, to be mounted */
         int told[2];    /* an ordinary user's: how it ended */
@@ -74,6 +75,7 @@ struct call {
         bool user, gvisor, old;
         bool shim;                    /* not from us: from a shim */
         char behind[ENGINE_PATH_MAX]; /* what that calls */
+        struct err why;
 };
 
 static void call_release(struct call *c)
@@ -228,12 +230,15 @@ static int hide_groups(struct err *e)
 
 static int enter_bundle(const struct call *c, struct err *e)
 {
+        static const uint64_t sealed = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+
         if (unshare(CLONE_NEWNS | CLONE_NEWNET | (c->user ? CLONE_NEWCGROUP : 0)) < 0 ||
             mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
                 return err_sys(e, "cannot make namespaces");
         if (mount_at(c->b->job->bundle, "/tmp", e) < 0 || mount_at(c->disk, "/tmp/disk", e) < 0 ||
             (c->root >= 0 ? mount_at(c->root, "/tmp/rootfs", e) : mnt_host_root("/tmp/rootfs", e)) < 0 ||
-            (c->socket_dir >= 0 && mount_at(c->socket_dir, "/tmp/guest", e) < 0) || hide_groups(e) < 0)
+            (c->socket_dir >= 0 && mount_at(c->socket_dir, "/tmp/guest", e) < 0) ||
+            (c->user ? hide_groups(e) : mount_copy(c->n->cgroups.v2_mount, "/sys/fs/cgroup", sealed, e)) < 0) /* anew it waits some 10 ms */
                 return -(int)e->code;
         if (c->shim && mount("/tmp/run", "/run", NULL, MS_BIND, NULL) < 0)
                 return err_sys(e, "cannot hide /run");
@@ -257,6 +262,24 @@ static int enter_groups(const struct nest *n, const struct nest_box *b, struct e
         return count < 0 ? count : fd_write_file(v2, "cgroup.procs", "0") < 0 ? err_sys(e, "cannot enter the group") : 0;
 }
 
+static void *parts_beside(void *call)
+{
+        ((struct call *)call)->failed = make_parts(call, &((struct call *)call)->why);
+        return NULL;
+}
+
+/* Both mostly wait for the kernel, and so are done at the same time. */
+static int make_place(struct call *c, struct err *e)
+{
+        pthread_t beside;
+
+        if (pthread_create(&beside, NULL, parts_beside, c) != 0)
+                return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "cannot make a thread");
+        int r = enter_groups(c->n, c->b, e);
+        pthread_join(beside, NULL);
+        return r < 0 ? r : (*e = c->why, c->failed);
+}
+
 /* Whatever an ordinary user's engine leaves behind ends with the first process there. A /proc that shows it is needed from here on. */
 static int enter_pids(const struct call *c, struct err *e)
 {
@@ -277,8 +300,7 @@ _Noreturn static void become_engine(struct call *c)
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         setsid();
-        if ((!c->user || enter_pids(c, &e) == 0) && enter_groups(c->n, c->b, &e) == 0 && make_parts(c, &e) == 0 &&
-            enter_bundle(c, &e) == 0) {
+        if ((!c->user || enter_pids(c, &e) == 0) && make_place(c, &e) == 0 && enter_bundle(c, &e) == 0) {
                 class_run_argv(c->b->want.class, c->b->id, (unsigned)count - 3, c->old, c->user, argv);
                 if (exe >= 0 && fd_arrange(count == 3 ? gvisor : others, (size_t)count) == 0)
                         proc_exec(exe, count, argv, c->shim ? "TTRPC_ADDRESS=" SHIM_EVENTS : NULL);
@@ -331,10 +353,13 @@ static int prepare(struct nest *n, struct nest_box *b, struct call *c, struct er
 
 static int start(struct nest *n, struct nest_box *b, struct call *c, struct err *e)
 {
-        struct clone_args args = { .flags = c->user ? CLONE_NEWPID : 0, .exit_signal = SIGCHLD };
-
         if (prepare(n, b, c, e) < 0)
                 return -(int)e->code;
+        auto_fd v2 = cgroup_clone_fd(&n->cgroups, &b->group);
+        struct clone_args args = { .flags = (c->user ? CLONE_NEWPID : 0) | (v2 >= 0 ? CLONE_INTO_CGROUP : 0),
+                                   .exit_signal = SIGCHLD,
+                                   .cgroup = (uint64_t)(v2 >= 0 ? v2 : 0) };
+
         if (!n->strays && prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
                 return err_sys(e, "cannot take over what engines leave");
         n->strays = true;

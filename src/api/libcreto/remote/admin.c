@@ -132,6 +132,20 @@ static void take_serves(const struct json_node *class, char *out, size_t cap)
         text_tame(out);
 }
 
+static void get_facts(const struct json_node *m, struct creto_runtime_class *c)
+{
+        const struct json_node *calls = json_get(m, "syscallCoverage"), *cold = json_get(m, "coldStart");
+        bool yes;
+        double v;
+
+        c->checkpoint = json_bool(json_get(m, "checkpoint"), &yes) && yes;
+        c->gpu = json_bool(json_get(m, "gpu"), &yes) && yes;
+        c->syscalls = json_double(json_get(calls, "available"), &v) && v > 0 && v < 1e6 ? (unsigned)v : 0;
+        c->syscalls_of = json_double(json_get(calls, "of"), &v) && v > 0 && v < 1e6 ? (unsigned)v : 0;
+        c->cold_start_ms = json_double(json_get(cold, "medianMs"), &v) ? v : -1;
+        c->cold_starts = json_double(json_get(cold, "samples"), &v) && v > 0 && v < 1e6 ? (unsigned)v : 0;
+}
+
 int creto_runtime_list(struct creto_runtime *rt, struct creto_runtime_class **out, size_t *count, char **json, struct creto_error *err)
 {
         auto_doc doc = { 0 };
@@ -158,6 +172,7 @@ int creto_runtime_list(struct creto_runtime *rt, struct creto_runtime_class **ou
                 take_serves(m, classes[n].serves, sizeof(classes[n].serves));
                 classes[n].available = json_bool(json_get(m, "available"), &yes) && yes;
                 classes[n].enabled = json_bool(json_get(m, "enabled"), &yes) && yes;
+                get_facts(m, &classes[n]);
         }
         *out = classes;
         *count = n;

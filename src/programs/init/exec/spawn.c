@@ -12,6 +12,7 @@
 #include "programs/init/exec/spawn.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -135,7 +136,7 @@ static void close_others(const struct child *c)
 
         if (report > PREWARM_FD + 1)
                 close_range_of(PREWARM_FD + 1, report - 1);
-        close_range_of(report + 1, ~0U);
+        close_range_of(report + 1, INT_MAX); /* gVisor takes nothing beyond */
 }
 
 static void must(const struct child *c, int sys, enum guest_stage stage)

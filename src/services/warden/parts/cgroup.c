@@ -131,7 +131,7 @@ static void drop_cpuacct(struct cgroup_host *h)
 void cgroup_host_init(struct cgroup_host *h, bool root)
 {
         static char mounts[TABLE_MAX], own[4096];
-        char v2_mount[512] = "", path[1024];
+        char path[1024];
         unsigned by_v1 = 0;
 
         *h = (struct cgroup_host){ .leaf_home = -1 };
@@ -143,8 +143,8 @@ void cgroup_host_init(struct cgroup_host *h, bool root)
 
                 if (sscanf(line, "%*s %511s %31s %511s", where, type, options) != 3)
                         continue;
-                if (strcmp(type, "cgroup2") == 0 && !v2_mount[0])
-                        snprintf(v2_mount, sizeof(v2_mount), "%s", where);
+                if (strcmp(type, "cgroup2") == 0 && !h->v2_mount[0])
+                        snprintf(h->v2_mount, sizeof(h->v2_mount), "%s", where);
                 if (strcmp(type, "cgroup") != 0 || !root)
                         continue;
                 unsigned bits = cgroup_controllers(options) & ~by_v1;
@@ -156,8 +156,8 @@ void cgroup_host_init(struct cgroup_host *h, bool root)
                 by_v1 |= bits;
                 add_tree(h, base, bits, false);
         }
-        if (v2_mount[0] && cgroup_path(own, 0, true, path, sizeof(path)))
-                find_v2(h, v2_mount, path, root, by_v1);
+        if (h->v2_mount[0] && cgroup_path(own, 0, true, path, sizeof(path)))
+                find_v2(h, h->v2_mount, path, root, by_v1);
         drop_cpuacct(h);
         h->version = h->controllers == 0 ? 0 : by_v1 != 0 ? 1 : 2;
 }

@@ -29,6 +29,7 @@ struct cgroup_host {
         unsigned count;
         unsigned controllers; /* all that some tree can control */
         int version;          /* 0 none, 1 limits by v1, 2 limits by v2 */
+        char v2_mount[512];   /* where the v2 hierarchy is; "": nowhere */
         int leaf_home;        /* delegated v2: the group that was ours before we moved to a leaf of it, or -1 */
 };
 
