@@ -36,7 +36,7 @@ class Refused(Exception):
     pass
 
 
-BACKGROUND = 1
+BACKGROUND, BESIDE, KVM = 1, 2, 4
 
 
 def spawn_request(name, flags=0, limits=None, runtime="native"):

@@ -413,9 +413,9 @@ TEST(the_warden_is_told_its_places_and_classes)
         CHECK_STR(args.image_store, "/var/i");
         CHECK(read_args(&args, ARGS("--peer", "1234", "--class", "youki,oci,/usr/bin/youki,--debug")));
         CHECK(args.service && args.peer_uid == 1234 && !args.kvm);
+        CHECK_STR(classes_find(&args.classes, "youki")->options[0], "--debug");
         CHECK(read_args(&args, ARGS("--kvm", "yes")) && args.kvm);
         CHECK(read_args(&args, ARGS("--kvm", "no")) && !args.kvm);
-        CHECK_STR(classes_find(&args.classes, "youki")->options[0], "--debug");
 }
 
 TEST(the_warden_takes_nothing_else)

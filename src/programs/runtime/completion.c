@@ -8,8 +8,8 @@
 
 #define COMMANDS                                                                                                                           \
         "run spawn exec list status get logs events pause resume renew terminate cp pool keys runtimes drain enable health image doctor completion version help"
-#define SPEC                                                                                                                                      \
-        "--image --pull --memory --memory-swap --cpu --pids --disk --disk-inodes --nofile --core --output-rate --env --label --cwd --user --ttl " \
+#define SPEC                                                                                                                                              \
+        "--image --pull --memory --memory-swap --cpu --vcpus --pids --disk --disk-inodes --nofile --core --output-rate --env --label --cwd --user --ttl " \
         "--runtime --network-policy --allow-fallback"
 #define TAKES_ID "exec status get logs events pause resume renew terminate"
 #define LIST "--status --runtime --label --pool --sort-by --descending --cpu-usage --memory-usage --limit --all --json"

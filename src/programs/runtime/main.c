@@ -57,7 +57,7 @@ static const char help_run[] =
         "  --timeout 30s         time for the command --ttl 1h        time for the sandbox\n"
         "  -i, --interactive     pass standard input (also without, unless it is a terminal)\n"
         "  -t, --tty             a terminal inside; -it for a shell\n"
-        "  --runtime native      --network-policy deny-all\n"
+        "  --runtime native      --network-policy deny-all    --vcpus 2 (of a virtual machine: --runtime qemu)\n"
         "\n"
         "Exit status: the command's; 128+n where signal n ended it; 124 where time ran out; 126 and 127 where it could not be\n"
         "executed or found; else as docs/errors.md says.\n";
