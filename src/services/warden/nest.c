@@ -253,7 +253,9 @@ int nest_write_limits(struct nest *n, struct nest_box *b, const struct limits *l
                 .memory = l->value[LIMIT_MEMORY],
                 .swap = l->value[LIMIT_SWAP],
                 .cpu_millis = l->value[LIMIT_CPU],
-                .pids = l->value[LIMIT_PIDS] >= LIMIT_NO_PIDS ? LIMIT_UNLIMITED : l->value[LIMIT_PIDS] + 1, /* creto-init */
+                .pids = l->value[LIMIT_PIDS] == LIMIT_UNLIMITED ? LIMIT_UNLIMITED
+                        : l->value[LIMIT_PIDS] == LIMIT_NO_PIDS ? LIMIT_NO_PIDS_HOST
+                                                                : l->value[LIMIT_PIDS] + 1, /* creto-init */
         };
 
         b->limits = *l;
@@ -527,7 +529,9 @@ static int native_send_off(struct nest *n, struct nest_box *b, int *stream, stru
 /* ---- whichever makes it ---- */
 
 static const struct driver native_driver = { native_begin, native_hear, native_send_off, NULL };
-static const struct driver *const drivers[CLASS_DRIVERS] = { [CLASS_NATIVE] = &native_driver, [CLASS_OCI] = &oci_driver, [CLASS_CONTAINERD] = &oci_driver };
+static const struct driver *const drivers[CLASS_DRIVERS] = {
+        [CLASS_NATIVE] = &native_driver, [CLASS_OCI] = &oci_driver, [CLASS_CONTAINERD] = &oci_driver
+};
 
 static const struct driver *driver_of(const struct nest_box *b)
 {
