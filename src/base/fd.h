@@ -53,8 +53,8 @@ int fd_new_fifo(int dir, const char *path);
 int fd_pipe_with(const void *data, size_t len);
 /* Sets a timerfd to be readable in so many ms. Returns 0, or -1 with errno. */
 int fd_set_timer(int timer, uint64_t ms);
-/* Opens a program that root owns and nobody else may write. Returns a descriptor, or -1 with errno: EPERM where it is none. */
-int fd_open_trusted(const char *path, struct stat *st);
+/* Opens a program that only its owner may write: root, or where `any_owner` anybody. Returns a descriptor, or -1 with errno: EPERM where it is none. */
+int fd_open_trusted(const char *path, bool any_owner, struct stat *st);
 
 /* Copies the file behind `from`, from its beginning, to where `to` stands. Returns 0, or -1 with errno. */
 int fd_copy(int from, int to);

@@ -219,7 +219,8 @@ int guest_get_exec(struct bytes request, struct guest_exec *m)
         m->envc = get_strings(&r, GUEST_ENV_MAX, true, &m->envs);
         m->uid = rbuf_u32(&r);
         m->gid = rbuf_u32(&r);
-        return done(&r, m->kind < GUEST_KIND_COUNT && (m->flags & ~(GUEST_EXEC_TTY | GUEST_EXEC_STDIN | GUEST_EXEC_WARM | GUEST_EXEC_BOUND)) == 0);
+        return done(&r, m->kind < GUEST_KIND_COUNT &&
+                                (m->flags & ~(GUEST_EXEC_TTY | GUEST_EXEC_STDIN | GUEST_EXEC_WARM | GUEST_EXEC_BOUND)) == 0);
 }
 
 struct bytes guest_exec_next(struct rbuf *strings)

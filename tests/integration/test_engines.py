@@ -8,7 +8,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-from harness import CLI, USER, check, check_equal, creto, main, poll, skip, test
+from harness import CLI, USER, check, check_equal, main, poll, skip, test
 from engines import Engines, nothing_more, root_only
 from service import RUNTIMED, Service
 
@@ -228,13 +228,6 @@ def the_command_line_says_it_too():
     check(p.returncode == 64 and b"no-such" in p.stderr and b"hint: " in p.stderr, p)
     p = subprocess.run([CLI, "run", "--runtime", "../x", "--", "true"], capture_output=True, timeout=20, check=False)
     check(p.returncode == 64 and b"--runtime" in p.stderr, p)
-
-
-@test
-def an_ordinary_user_has_no_engines():
-    root_only()
-    r = creto(["run", "--runtime", "crun", "--", "true"], user=True)
-    check(r.code == 69 and "needs root" in r.notes and "hint: " in r.notes, r)
 
 
 if __name__ == "__main__":

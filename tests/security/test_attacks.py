@@ -1,8 +1,9 @@
 #!/usr/bin/python3
-"""Every attack of the table, in a sandbox of root's and in one of an ordinary user's; and each outside, where it has to succeed.
+"""Every attack of the table, in a sandbox of root's and in one of an ordinary user's, which crun and runc make too; and each outside, where it has to succeed.
 
 `ok` means: succeeded outside, refused inside. An attack that succeeds inside is a failure whatever its control says."""
 import os
+import shutil
 import subprocess
 import sys
 
@@ -10,10 +11,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 from attacks import ABSENT, controls, verdict
 from harness import ATTACK, Failed, attack_inside, attack_table, both_modes, check, main, need_cli, outcomes, report, test
 
-def all_in(mode, user, table, outside):
+def all_in(mode, user, table, outside, *flags):
     rows = [row for row in table if row[1] != "T"]
     try:
-        r = attack_inside(["--batch", *[row[0] for row in rows]], user=user, timeout=60)
+        r = attack_inside(["--batch", *[row[0] for row in rows]], *flags, user=user, timeout=60)
     except (Failed, subprocess.TimeoutExpired) as e:
         return report("not ok", f"{mode}/attacks", e)
     inside = outcomes(r.text)
@@ -24,7 +25,7 @@ def all_in(mode, user, table, outside):
         report(outcome, f"{mode}/{row[0]}", why)
     counted = [line for line in r.notes.splitlines() if "attack calls refused" in line]
     report("ok" if counted else "not ok", f"{mode}/attack-calls-are-counted", f"no notice on standard error: {r.notes[-300:]!r}")
-    r = attack_inside(["--batch", "bpf", "keyctl", "unshare-mnt"], user=user)
+    r = attack_inside(["--batch", "bpf", "keyctl", "unshare-mnt"], *flags, user=user)
     lines = [line for line in r.notes.splitlines() if "attack calls refused" in line]
     named = lines and all(word in lines[0] for word in ("3 attack calls", "bpf 1", "keyctl 1", "unshare 1"))
     report("ok" if named else "not ok", f"{mode}/attack-calls-are-named", f"{lines}")
@@ -49,6 +50,11 @@ def attacks():
     outside = controls(table)
     for mode, user in both_modes():
         all_in(mode, user, table, outside)
+    for engine in ("crun", "runc"):
+        if shutil.which(engine, path="/usr/bin:/usr/sbin:/usr/local/bin:/usr/local/sbin"):
+            all_in(f"user-{engine}", True, table, outside, "--runtime", engine)
+        else:
+            report("skip", f"user-{engine}/attacks", f"{engine} is not installed")
     return report
 
 

@@ -47,8 +47,14 @@ TEST(config_is_as_it_was_reviewed)
                                            .start_as_root = true,
                                            .socket_dir = true };
 
+        struct oci_config user_crun = crun, user_gvisor = gvisor;
+
+        user_crun.first_id = user_gvisor.first_id = 0;
+        user_crun.ids = user_gvisor.ids = 1;
         check_golden("config-crun.json", &crun);
         check_golden("config-gvisor.json", &gvisor);
+        check_golden("config-crun-user.json", &user_crun);
+        check_golden("config-gvisor-user.json", &user_gvisor);
 }
 
 TEST(config_does_not_fit)
@@ -79,24 +85,29 @@ TEST(engines_are_called_so)
         static const struct {
                 const char *class;
                 unsigned fds;
-                bool old;
+                bool old, user;
                 const char *argv;
         } calls[] = {
-                { "crun", 2, false,
+                { "crun", 2, false, false,
                   "crun --root /tmp/state --cgroup-manager=disabled run --detach --bundle /tmp --pid-file /tmp/pid --preserve-fds 2 sb-1" },
-                { "runc", 1, false,
+                { "runc", 1, false, false,
                   "runc --root /tmp/state --rootless=true run --detach --bundle /tmp --pid-file /tmp/pid --preserve-fds 1 sb-1" },
-                { "gvisor", 0, false,
+                { "gvisor", 0, false, false,
                   "runsc --root /tmp/state --platform=systrap --network=none --ignore-cgroups --host-uds=create --overlay2=none "
                   "--file-access-mounts=exclusive run --detach --bundle /tmp --pid-file /tmp/pid sb-1" },
-                { "gvisor", 0, true,
+                { "gvisor", 0, true, false,
                   "runsc --root /tmp/state --platform=ptrace --network=none --ignore-cgroups --host-uds=create --overlay2=none "
                   "--file-access-mounts=exclusive run --detach --bundle /tmp --pid-file /tmp/pid sb-1" },
-                { "containerd", 0, false,
+                { "crun", 2, false, true,
+                  "crun --root /tmp/state --cgroup-manager=disabled run --detach --bundle /tmp --pid-file /tmp/pid --preserve-fds 2 sb-1" },
+                { "gvisor", 0, true, true,
+                  "runsc --root /tmp/state --platform=ptrace --network=none --ignore-cgroups --host-uds=create --overlay2=none "
+                  "--file-access-mounts=exclusive --rootless run --detach --bundle /tmp --pid-file /tmp/pid sb-1" },
+                { "containerd", 0, false, false,
                   "containerd-shim-runc-v2 -namespace creto -address /tmp/none -publish-binary /bin/true -id sb-1 start" },
-                { "kata-fc", 0, false,
+                { "kata-fc", 0, false, false,
                   "containerd-shim-kata-v2 -namespace creto -address /tmp/none -publish-binary /bin/true -id sb-1 start" },
-                { "youki", 2, false,
+                { "youki", 2, false, false,
                   "youki --root /tmp/state --log-level=error run --detach --bundle /tmp --pid-file /tmp/pid --preserve-fds 2 sb-1" },
         };
         struct runtime_class youki;
@@ -111,7 +122,7 @@ TEST(engines_are_called_so)
                 const struct runtime_class *class = classes_find(&all, calls[i].class);
 
                 CHECK(class);
-                class_run_argv(class, "sb-1", calls[i].fds, calls[i].old, argv);
+                class_run_argv(class, "sb-1", calls[i].fds, calls[i].old, calls[i].user, argv);
                 CHECK_STR(joined(argv), calls[i].argv);
                 CHECK(!strstr(joined(argv), "kvm"));
         }
@@ -130,7 +141,9 @@ TEST(probes)
 
 TEST(classes_as_text)
 {
-        static const char *const good[] = { "a,oci,/x", "youki,oci,/usr/bin/youki,--a,--b=c", "gvisor,gvisor,runsc,--platform=kvm",
+        static const char *const good[] = { "a,oci,/x",
+                                            "youki,oci,/usr/bin/youki,--a,--b=c",
+                                            "gvisor,gvisor,runsc,--platform=kvm",
                                             "x-1,crun,/a,-v",
                                             "a,shim,containerd-shim-runc-v2,runc",
                                             "a,shim,/x,/usr/bin/crun,--a,--b",
@@ -165,9 +178,9 @@ TEST(classes_as_text)
 TEST(classes_that_are_refused)
 {
         static const char *const bad[] = {
-                "native,oci,/x", "auto,oci,/x",       "A,oci,/x",          "a b,oci,/x",      "a,oci,x/y",         "a,oci,/x y",
-                "a,oci,/x;y",    "a,oci,/x,notanopt", "a,oci,/x,--root=/", "a,oci,/x,--root", "a,oci,/x,--a=$(b)", "a,oci,/x,--a=`b`",
-                "a,shim,/x,-",   "a,shim,/x,x/y",     "a,shim,/x,a;b",     "a,shim,x y,runc",   "a,shim,/x,r,--a$b", "a,kata,/x,kata.toml",
+                "native,oci,/x",  "auto,oci,/x",       "A,oci,/x",          "a b,oci,/x",      "a,oci,x/y",         "a,oci,/x y",
+                "a,oci,/x;y",     "a,oci,/x,notanopt", "a,oci,/x,--root=/", "a,oci,/x,--root", "a,oci,/x,--a=$(b)", "a,oci,/x,--a=`b`",
+                "a,shim,/x,-",    "a,shim,/x,x/y",     "a,shim,/x,a;b",     "a,shim,x y,runc", "a,shim,/x,r,--a$b", "a,kata,/x,kata.toml",
                 "a,kata,/x,/a b",
         };
         struct runtime_class class;
@@ -218,7 +231,8 @@ TEST(what_stands_behind_a_shim)
                 const char *class, *script, *argv;
                 bool old;
         } cases[] = {
-                { "a,shim,/x,runc", "#!/bin/sh\nexec /r --rootless=true \"$@\"\n", "creto-shim sb-1 containerd.runc.v1.Options 6 /tmp/engine", false },
+                { "a,shim,/x,runc", "#!/bin/sh\nexec /r --rootless=true \"$@\"\n",
+                  "creto-shim sb-1 containerd.runc.v1.Options 6 /tmp/engine", false },
                 { "a,shim,/x,/opt/crun,--debug", "#!/bin/sh\nexec /r --cgroup-manager=disabled --debug \"$@\"\n",
                   "creto-shim sb-1 containerd.runc.v1.Options 6 /tmp/engine", false },
                 { "a,shim,/x,runsc",

@@ -32,7 +32,9 @@ static const char event[] = "\0\0\0\xbd\0\0\0\x03\x01\0\n*containerd.services.ev
                             "containerd.events.TaskStart\x12\x15\n\x0f" ID "\x10\x86\x8f\x01 \x96\xfd\x8f\xd0\x12*#\n\x1a"
                             "containerd-namespace-ttrpc\x12\x05"
                             "creto";
-static const struct task_create request = { ID, "/tmp", "/tmp/stdin", "/tmp/stdout", "/tmp/log", "containerd.runc.v1.Options", "/tmp/engine", 6 };
+static const struct task_create request = {
+        ID, "/tmp", "/tmp/stdin", "/tmp/stdout", "/tmp/log", "containerd.runc.v1.Options", "/tmp/engine", 6
+};
 
 /* ---- bytes ---- */
 
@@ -93,7 +95,8 @@ TEST(answers_of_a_shim)
         CHECK(f.stream == 5 && ttrpc_get_response(f.payload, &r) == 0 && task_get_wait(r.payload, &status) == 0);
         CHECK_INT(status, 137);
         CHECK_INT(ttrpc_parse(BYTES(refused), &f, &used), 1);
-        CHECK(ttrpc_get_response(f.payload, &r) == 0 && r.code == 2 && r.message.len == 36 && memcmp(r.message.data, "OCI runtime", 11) == 0);
+        CHECK(ttrpc_get_response(f.payload, &r) == 0 && r.code == 2 && r.message.len == 36 &&
+              memcmp(r.message.data, "OCI runtime", 11) == 0);
         CHECK_INT(ttrpc_parse(BYTES(event), &f, &used), 1);
         CHECK(f.type == TTRPC_REQUEST && f.stream == 3 && used == sizeof(event) - 1);
 }
@@ -125,16 +128,16 @@ TEST(what_is_no_message)
                 const char *bytes;
                 size_t len;
         } bad[] = {
-                { "\x12", 1 },                                                 /* ends after a tag */
-                { "\x12\x05xx", 4 },                                           /* a length beyond the end */
-                { "\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11 },        /* the longest there is */
-                { "\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 11 },        /* more than 64 bits */
+                { "\x12", 1 },                                                  /* ends after a tag */
+                { "\x12\x05xx", 4 },                                            /* a length beyond the end */
+                { "\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11 },         /* the longest there is */
+                { "\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 11 },         /* more than 64 bits */
                 { "\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 13 }, /* a number without end */
-                { "\x02\x00", 2 },                                             /* field 0 */
-                { "\x0b\x0c", 2 },                                             /* a group */
-                { "\x09xxxxxxx", 8 },                                          /* seven bytes of eight */
-                { "\x0a\x02\x08", 3 },                                         /* a status that is longer than the message */
-                { "\x0a\x01\x08", 3 },                                         /* and one that ends too soon */
+                { "\x02\x00", 2 },                                              /* field 0 */
+                { "\x0b\x0c", 2 },                                              /* a group */
+                { "\x09xxxxxxx", 8 },                                           /* seven bytes of eight */
+                { "\x0a\x02\x08", 3 },                                          /* a status that is longer than the message */
+                { "\x0a\x01\x08", 3 },                                          /* and one that ends too soon */
         };
         struct ttrpc_response r;
 

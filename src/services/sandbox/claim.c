@@ -180,8 +180,8 @@ int sandbox_claim_check(const struct sandboxes *all, const struct spec *spec, co
         }
         uint32_t missing = class ? limits_missing(&c->limits, class->limits) & c->limits.wanted : 0;
         if (missing) {
-                err_set(e, ERR_NOT_SUPPORTED, 0, "resourceLimits.%s: runtime class '%s' cannot keep it", limit_table[__builtin_ctz(missing)].field,
-                        spec->runtime);
+                err_set(e, ERR_NOT_SUPPORTED, 0, "resourceLimits.%s: runtime class '%s' cannot keep it",
+                        limit_table[__builtin_ctz(missing)].field, spec->runtime);
                 return err_hint(e, "leave it out; creto-runtime runtimes says what each class keeps");
         }
         merge_limits(&to, &c->limits);

@@ -9,25 +9,32 @@
 
 enum { TRY_MS = 2000, AGAIN_MS = 5000 };
 
-static int open_engine(const struct runtime_class *class, const char *binary, char path[ENGINE_PATH_MAX], struct stat *st, struct err *e)
+/* What an ordinary user starts has no rights but theirs; and whose it is, their namespace does not say. */
+static int open_engine(const struct runtime_class *class, const char *binary, bool user, char path[ENGINE_PATH_MAX], struct stat *st,
+                       struct err *e)
 {
         int fd = -1, failed = ENOENT;
 
         for (unsigned i = 0; fd < 0 && class_place(binary, i, path, ENGINE_PATH_MAX); i++)
-                if ((fd = fd_open_trusted(path, st)) < 0 && errno != ENOENT)
+                if ((fd = fd_open_trusted(path, user, st)) < 0 && errno != ENOENT)
                         failed = errno;
         if (fd >= 0)
                 return fd;
         err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': %s %s", class->name, binary,
-                failed == EPERM ? "is no program that root owns and nobody else may write" : "is not installed");
-        return err_hint(e, "%s", failed == EPERM ? "chown root and chmod 755 it, if you trust who made it" : class_hint(class, binary));
+                failed != EPERM ? "is not installed"
+                : user          ? "is no program that nobody else may write"
+                                : "is no program that root owns and nobody else may write");
+        return err_hint(e, "%s",
+                        failed == EPERM ? "chmod 755 it, and for the service chown root, if you trust who made it"
+                                        : class_hint(class, binary));
 }
 
 static int not_working(const struct runtime_class *class, struct err *e)
 {
-        err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': %s %s does not answer as an engine does", class->name,
-                class->binary, class_version_arg(class));
-        return err_hint(e, "is it the right program? Run it by hand; it is asked again when the file changes, and after %d s", AGAIN_MS / 1000);
+        err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': %s %s does not answer as an engine does", class->name, class->binary,
+                class_version_arg(class));
+        return err_hint(e, "is it the right program? Run it by hand; it is asked again when the file changes, and after %d s",
+                        AGAIN_MS / 1000);
 }
 
 /* One that took too long, on a host that had other things to do, may be well. `runtime`: what the engine calls, or the engine itself. */
@@ -50,14 +57,15 @@ int engine_ready(struct nest *n, const struct runtime_class *class, bool *old, c
         struct nest_engine *known = &n->engines[class - n->config.classes->of];
         char path[ENGINE_PATH_MAX];
         struct stat st, second = { 0 };
+        bool user = n->config.user;
 
-        if (n->config.user) {
+        if (user && class_has_shim(class)) {
                 err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s' needs root", class->name);
-                return err_hint(e, "use the service, or sudo; class native does without");
+                return err_hint(e, "use the service, or sudo; an OCI engine does without");
         }
         behind[0] = '\0';
-        auto_fd exe = open_engine(class, class->binary, path, &st, e);
-        auto_fd runtime = exe >= 0 && class_runtime(class) ? open_engine(class, class_runtime(class), behind, &second, e) : -1;
+        auto_fd exe = open_engine(class, class->binary, user, path, &st, e);
+        auto_fd runtime = exe >= 0 && class_runtime(class) ? open_engine(class, class_runtime(class), user, behind, &second, e) : -1;
         if (exe < 0 || (runtime < 0 && class_runtime(class)))
                 return -(int)e->code;
         uint64_t changed = (uint64_t)(st.st_ctim.tv_sec ^ second.st_ctim.tv_sec) * 1000000000 +

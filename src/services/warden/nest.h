@@ -53,13 +53,14 @@ struct nest_errand {
 
 /* An engine at work (oci.c). */
 struct nest_job {
-        int timer;       /* when it has to be looked at again */
-        int bundle;      /* a tmpfs */
-        int stream;      /* the host's end, or -1 where it is still to be had */
-        int socket_dir;  /* where creto-init will make its socket, or -1 */
+        int timer;          /* when it has to be looked at again */
+        int bundle;         /* a tmpfs */
+        int stream;         /* the host's end, or -1 where it is still to be had */
+        int told;           /* an ordinary user's engine: how it ended is read here (proc_hold()); or -1 */
+        int socket_dir;     /* where creto-init will make its socket, or -1 */
         int shim[SHIM_FDS]; /* what creto-shim will have, or -1; then SHIM_FD_READY alone */
-        bool done;       /* the engine has ended well */
-        uint64_t end_ms; /* when it has taken too long */
+        bool done;          /* the engine has ended well */
+        uint64_t end_ms;    /* when it has taken too long */
 };
 
 struct nest_box {
