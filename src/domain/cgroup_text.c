@@ -56,7 +56,7 @@ unsigned cgroup_needs(const struct limits *l)
                 bits |= CGROUP_MEMORY;
         if (l->value[LIMIT_CPU] != LIMIT_UNLIMITED)
                 bits |= CGROUP_CPU;
-        if (l->value[LIMIT_PIDS] < LIMIT_NO_PIDS)
+        if (l->value[LIMIT_PIDS] != LIMIT_UNLIMITED)
                 bits |= CGROUP_PIDS;
         return bits ? bits | CGROUP_CPUACCT : 0;
 }

@@ -23,8 +23,10 @@ enum limit {
 };
 
 #define LIMIT_UNLIMITED UINT64_MAX
-/* Of processes, for a class that cannot limit them: neither a limit, nor asked for without one. */
+/* Of processes, for a class that cannot limit them: neither a limit, nor asked for without one. What they are on the host, about as many, may be so many that the
+ * host has numbers left. */
 #define LIMIT_NO_PIDS (LIMIT_UNLIMITED - 1)
+#define LIMIT_NO_PIDS_HOST 4096
 
 struct limits {
         uint64_t value[LIMIT_COUNT];

@@ -9,6 +9,7 @@ attacks with that kernel: OWN lists them, with the reason why nothing of the hos
 import base64
 import contextlib
 import ctypes
+import glob
 import os
 import re
 import secrets
@@ -197,8 +198,20 @@ def noted(runtime, group, name):
         note(runtime, group, name, "not ok", f"{type(e).__name__}: {e}")
 
 
+def host_tasks_at_most(service):
+    """The largest limit of the groups of this service's sandboxes; None where they are not found."""
+    found = []
+    for path in glob.glob(f"/sys/fs/cgroup/**/creto-{service.warden}-*/pids.max", recursive=True):
+        with contextlib.suppress(OSError), open(path, encoding="ascii") as f:
+            text = f.read().strip()
+            found.append(1 << 62 if text == "max" else int(text))
+    return max(found, default=None)
+
+
 def fork_bomb(service, target):
     """Two seconds of the one that everybody knows: the host forks, and the sandbox is ended at once. It is the last that a sandbox does."""
+    most = host_tasks_at_most(service)
+    check(most is not None and most <= 4096, f"it may have {most} tasks of the host")
     a = service.call("POST", target.url("/exec"), {"command": {"program": "sh", "args": ["-c", "b() { b | b & b; }; b 2>/dev/null; sleep 60"], "timeoutSeconds": 2}})
     check(b'"exitCode":0,' not in a.body, a.body[:300])
     check_equal(subprocess.run(["true"], timeout=5, check=False).returncode, 0, "a process of the host")

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/str.h"
 #include "domain/skeleton.h"
 #include "services/vm/internal.h"
 
@@ -171,6 +172,9 @@ static void explain(const struct vm *vm, struct session_exec *x, struct err *e)
                          info->class, info->name);
         } else if (exit->signal != 0) {
                 err_set(e, ERR_INTERNAL_ERROR, 0, "%s was killed by signal %d", info->name, exit->signal);
+        } else if (str_has_prefix(line, "Kernel panic") && strstr(line, "memory")) { /* all of it was in files of memory, say */
+                err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "the virtual machine has used up its memory: %s", line);
+                err_hint(e, "--memory, or resourceLimits.memoryBytes, gives it more");
         } else {
                 err_set(e, ERR_INTERNAL_ERROR, 0, "the virtual machine has ended (status %d)%s%s", exit->code, line[0] ? ": " : "", line);
         }

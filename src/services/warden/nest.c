@@ -254,7 +254,9 @@ int nest_write_limits(struct nest *n, struct nest_box *b, const struct limits *l
                 .memory = l->value[LIMIT_MEMORY],
                 .swap = l->value[LIMIT_SWAP],
                 .cpu_millis = l->value[LIMIT_CPU],
-                .pids = l->value[LIMIT_PIDS] >= LIMIT_NO_PIDS ? LIMIT_UNLIMITED : l->value[LIMIT_PIDS] + 1, /* creto-init */
+                .pids = l->value[LIMIT_PIDS] == LIMIT_UNLIMITED ? LIMIT_UNLIMITED
+                        : l->value[LIMIT_PIDS] == LIMIT_NO_PIDS ? LIMIT_NO_PIDS_HOST
+                                                                : l->value[LIMIT_PIDS] + 1, /* creto-init */
         };
 
         b->limits = *l;
