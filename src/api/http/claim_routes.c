@@ -255,12 +255,17 @@ static void begin_command(void *ctx, struct sandbox *sb)
 static bool read_run(struct call *c, const struct json_node *body, const char *key)
 {
         const struct json_node *command = json_get(body, "command"), *detach = json_get(body, "detach");
+        bool detached = false;
+        struct err e;
 
-        if ((!command || json_is_null(command)) && !detach)
+        if ((!command || json_is_null(command)) && (!detach || json_is_null(detach) || (json_bool(detach, &detached) && !detached)))
                 return true;
-        if (key)
-                call_bad_field(c, "Idempotency-Key", "is not taken with a command, which is begun once: claim first, and exec");
-        return !key && run_read(c, body);
+        if (!key)
+                return run_read(c, body);
+        err_set(&e, ERR_NOT_SUPPORTED, 0, "an Idempotency-Key is not taken with a command, which is begun once");
+        err_hint(&e, "claim with the key, and exec in what was claimed");
+        call_error(c, &e);
+        return false;
 }
 
 static bool has_left(void *ctx)
