@@ -22,7 +22,9 @@ static const char usage_text[] =
 static const struct {
         const char *name;
         void (*run)(const struct client *o);
-} modes[] = { { "paced", mode_paced }, { "exec", mode_exec }, { "one", mode_one }, { "burst", mode_burst }, { "sustained", mode_sustained } };
+} modes[] = {
+        { "paced", mode_paced }, { "exec", mode_exec }, { "one", mode_one }, { "burst", mode_burst }, { "sustained", mode_sustained }
+};
 
 static const struct option options[] = {
         { "socket", required_argument, NULL, 's' },      { "port", required_argument, NULL, 'p' },

@@ -52,7 +52,8 @@ struct runtime_class {
         enum class_driver driver;
         enum class_engine engine;
         char binary[CLASS_BINARY_MAX + 1]; /* absolute; or a name to be looked for where packages put programs */
-        char behind[CLASS_BINARY_MAX + 1]; /* of a shim: the OCI runtime that it calls, as `binary`; of Kata's: its configuration file, or "" */
+        char behind[CLASS_BINARY_MAX +
+                    1]; /* of a shim: the OCI runtime that it calls, as `binary`; of Kata's: its configuration file, or "" */
         unsigned option_count;
         char options[CLASS_OPTIONS_MAX][CLASS_OPTION_MAX + 1];
 };

@@ -119,7 +119,7 @@ def outlives_the_connection():
 def gives_kvm_only_where_it_was_told_to():
     with service() as s:
         p = Peer(s.path)
-        for flags, why in ((KVM, "/dev/kvm"), (BESIDE, "native sandbox has layers")):
+        for flags, why in ((KVM, "creto-warden gives /dev/kvm to no sandbox"), (BESIDE, "native sandbox has layers")):
             try:
                 p.spawn("one", flags=flags)
             except Refused as e:

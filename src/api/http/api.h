@@ -20,7 +20,7 @@ struct api_config {
         struct events *events;
         struct keys *keys;
         struct metrics *metrics;
-        struct spec defaults; /* what a spec that says nothing gets */
+        struct spec defaults;          /* what a spec that says nothing gets */
         const struct classes *classes; /* as the operator has them */
         bool no_auth_on_loopback;
         double requests_per_second; /* of each caller; 0: as many as it likes */

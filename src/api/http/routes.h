@@ -12,7 +12,7 @@ struct api {
         struct server *server;
         struct limiter *limiters;
         bool settled;
-        uint64_t looked_ms; /* when health() last had the classes looked at */
+        uint64_t looked_ms;    /* when health() last had the classes looked at */
         struct parked *parked; /* until it is: requests that wait until everything is taken over */
 };
 

@@ -310,7 +310,8 @@ void stream_watch(void)
                 watch_add(candidate, POLLIN, WATCH_CANDIDATE, 0);
         short out_events = out_pos < out_len ? POLLOUT : 0;
         if (stream >= 0)
-                watch_add(stream, (short)((in_waits || in_len == sizeof(in) ? 0 : POLLIN) | (way_out < 0 ? out_events : 0)), WATCH_STREAM, 0);
+                watch_add(stream, (short)((in_waits || in_len == sizeof(in) ? 0 : POLLIN) | (way_out < 0 ? out_events : 0)), WATCH_STREAM,
+                          0);
         if (stream >= 0 && way_out >= 0 && out_events)
                 watch_add(way_out, out_events, WATCH_STREAM, 0);
 }

@@ -190,5 +190,6 @@ bool task_turn(struct task *t, const struct pollfd *p, uint64_t now_ms)
                 accept_events(t);
         if (p[POLL_SHIM].revents && !hear_shim(t, now_ms))
                 return false;
-        return task_patience(t, now_ms) != 0 || end(t, t->step == TASK_WAIT ? "the container has not answered in 15 s" : "the shim has not answered in 15 s");
+        return task_patience(t, now_ms) != 0 ||
+               end(t, t->step == TASK_WAIT ? "the container has not answered in 15 s" : "the shim has not answered in 15 s");
 }

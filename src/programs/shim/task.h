@@ -27,9 +27,9 @@ struct task {
         uint64_t since_ms; /* that it was asked for */
         bool answers;      /* the container does: from now on there is no hurry */
         struct talk shim, events[SINK_MAX];
-        int sink;              /* where the shim connects to say what happens */
-        char why[SAID_MAX];    /* it has ended */
-        bool refused;          /* and that is what the shim says of it */
+        int sink;           /* where the shim connects to say what happens */
+        char why[SAID_MAX]; /* it has ended */
+        bool refused;       /* and that is what the shim says of it */
 };
 
 /* Takes the shim's socket and the listening one, both made non-blocking, and asks for the first. */
