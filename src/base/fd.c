@@ -61,7 +61,7 @@ int fd_read_all(int fd, void *data, size_t len)
 
 ssize_t fd_read_file(int dir, const char *path, char *out, size_t cap)
 {
-        auto_fd fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
+        auto_fd fd = openat(dir, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC); /* what is a pipe by now holds up nobody */
         size_t len = 0;
 
         if (fd < 0)
@@ -156,18 +156,18 @@ int fd_set_timer(int timer, uint64_t ms)
         return timerfd_settime(timer, 0, &t, NULL);
 }
 
-bool fd_is_trusted(int fd, struct stat *st)
+bool fd_is_trusted(int fd, bool any_owner, struct stat *st)
 {
-        return fstat(fd, st) == 0 && S_ISREG(st->st_mode) && st->st_uid == 0 && !(st->st_mode & 022) && (st->st_mode & 0111);
+        return fstat(fd, st) == 0 && S_ISREG(st->st_mode) && (any_owner || st->st_uid == 0) && !(st->st_mode & 022) && (st->st_mode & 0111);
 }
 
-int fd_open_trusted(const char *path, struct stat *st)
+int fd_open_trusted(const char *path, bool any_owner, struct stat *st)
 {
         auto_fd fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
         if (fd < 0)
                 return -1;
-        if (fd_is_trusted(fd, st))
+        if (fd_is_trusted(fd, any_owner, st))
                 return take_fd(&fd);
         errno = EPERM;
         return -1;

@@ -53,10 +53,10 @@ int fd_new_fifo(int dir, const char *path);
 int fd_pipe_with(const void *data, size_t len);
 /* Sets a timerfd to be readable in so many ms. Returns 0, or -1 with errno. */
 int fd_set_timer(int timer, uint64_t ms);
-/* Opens a program that root owns and nobody else may write. Returns a descriptor, or -1 with errno: EPERM where it is none. */
-int fd_open_trusted(const char *path, struct stat *st);
+/* Opens a program that only its owner may write: root, or where `any_owner` anybody. Returns a descriptor, or -1 with errno: EPERM where it is none. */
+int fd_open_trusted(const char *path, bool any_owner, struct stat *st);
 /* Whether it is such a program; *st is filled where it is any file. */
-bool fd_is_trusted(int fd, struct stat *st);
+bool fd_is_trusted(int fd, bool any_owner, struct stat *st);
 
 /* Copies the file behind `from`, from its beginning, to where `to` stands. Returns 0, or -1 with errno. */
 int fd_copy(int from, int to);

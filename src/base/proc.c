@@ -73,6 +73,49 @@ int proc_ask(int exe, const char *const *argv, int ms, char *said, size_t cap)
         return late ? -1 : status;
 }
 
+/* A parent that was killed before the order to die with it was given does not read any more. */
+static bool has_parent(const int told[2])
+{
+        struct pollfd p = { .fd = told[1] };
+
+        close(told[0]);
+        return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && poll(&p, 1, 0) == 0;
+}
+
+static int end_as(const siginfo_t *info)
+{
+        return info->si_code == CLD_EXITED ? info->si_status : 128 + info->si_status;
+}
+
+static void tell(int fd, siginfo_t info)
+{
+        siginfo_t other;
+
+        if (waitid(P_ALL, 0, &other, WEXITED | WNOHANG | WNOWAIT) < 0)
+                info.si_pid = 0;
+        fd_write_all(fd, &info, sizeof(info));
+}
+
+void proc_hold(const int told[2])
+{
+        siginfo_t info;
+        int end = 0;
+        pid_t child = has_parent(told) ? fork() : -1;
+
+        if (child == 0)
+                return;
+        if (child < 0 || dup2(told[1], 0) < 0)
+                _exit(127);
+        sys_close_range(1, ~0U, 0);
+        for (int r; (r = waitid(P_ALL, 0, &info, WEXITED)) == 0 || errno == EINTR;) {
+                if (r == 0)
+                        end = end_as(&info);
+                if (r == 0 && info.si_pid == child)
+                        tell(0, info);
+        }
+        _exit(end);
+}
+
 void proc_bury(bool (*known)(void *ctx, pid_t pid), void *ctx)
 {
         for (;;) {

@@ -19,6 +19,10 @@ void proc_exec(int exe, int count, const char *const *argv, const char *more);
  * or -1 where it could not be run or took longer; then it is dead, and so is what it started and has not moved away. */
 int proc_ask(int exe, const char *const *argv, int ms, char *said, size_t cap);
 
+/* The first process of a pid namespace, which dies with its parent and takes along all that is in it. Returns in a child of it, which goes on as what was meant to run.
+ * `told` is a pipe, read by the parent alone: it gets the siginfo_t of that child's end, with si_pid 0 where it left nobody behind. When nobody is left we end as the last did. */
+void proc_hold(const int told[2]);
+
 /* Reaps children that nobody knows, up to the first one that is known: who knows it will wait for it. Those that do not end with SIGCHLD are not looked at. */
 void proc_bury(bool (*known)(void *ctx, pid_t pid), void *ctx);
 

@@ -20,16 +20,24 @@ static const struct {
         const char *isolation;
         uint32_t lacks, can;
         const char *old[2], *own[6]; /* options of ours, before the command: an old release's, or a newer one's first */
+        const char *user;            /* and where an ordinary user calls it */
 } engines[CLASS_ENGINES] = {
-        [ENGINE_NONE] = { "none", "namespaces, seccomp and Landlock on the host's kernel", 0, ALL_CANS, { NULL }, { NULL } },
-        [ENGINE_OCI] = { "oci", "as its engine has it, seccomp and Landlock", 0, ALL_CANS, { NULL }, { NULL } },
+        [ENGINE_NONE] = { "none", "namespaces, seccomp and Landlock on the host's kernel", 0, ALL_CANS, { NULL }, { NULL }, NULL },
+        [ENGINE_OCI] = { "oci", "as its engine has it, seccomp and Landlock", 0, ALL_CANS, { NULL }, { NULL }, NULL },
         [ENGINE_CRUN] = { "crun",
                           "namespaces, seccomp and Landlock on the host's kernel",
                           0,
                           ALL_CANS,
                           { NULL },
-                          { "--cgroup-manager=disabled" } },
-        [ENGINE_RUNC] = { "runc", "namespaces, seccomp and Landlock on the host's kernel", 0, ALL_CANS, { NULL }, { "--rootless=true" } },
+                          { "--cgroup-manager=disabled" },
+                          NULL },
+        [ENGINE_RUNC] = { "runc",
+                          "namespaces, seccomp and Landlock on the host's kernel",
+                          0,
+                          ALL_CANS,
+                          { NULL },
+                          { "--rootless=true" },
+                          NULL },
         /* Its processes are not the host's: how many there are is not to be limited there. */
         [ENGINE_GVISOR] = { "gvisor",
                             "a kernel of its own in user space (gVisor)",
@@ -37,15 +45,17 @@ static const struct {
                             1U << CAN_CHANGE_LIMITS | 1U << CAN_EMBED,
                             { "--platform=ptrace", "--platform=systrap" },
                             { "--network=none", "--ignore-cgroups", "--host-uds=create", "--overlay2=none",
-                              "--file-access-mounts=exclusive" } },
+                              "--file-access-mounts=exclusive" },
+                            "--rootless" },
         /* What it is depends on what is behind it. The shim's own threads are in the sandbox's group, where they would count as its processes. */
-        [ENGINE_SHIM] = { "shim", "", 1U << LIMIT_PIDS, ALL_CANS, { NULL }, { NULL } },
+        [ENGINE_SHIM] = { "shim", "", 1U << LIMIT_PIDS, ALL_CANS, { NULL }, { NULL }, NULL },
         [ENGINE_KATA] = { "kata",
                           "a kernel of its own in a virtual machine (Kata Containers)",
                           1U << LIMIT_PIDS,
                           1U << CAN_EMBED,
                           { NULL },
-                          { NULL } },
+                          { NULL },
+                          NULL },
 };
 
 static const struct {
@@ -278,21 +288,28 @@ void class_describe(const struct runtime_class *class, uint32_t limits, const ch
         snprintf(out->hint, sizeof(out->hint), "%.*s", IPC_CLASS_TEXT_MAX, why ? why->hint : "");
 }
 
+#define SAYS(what) "runtime.NAME." what " of /etc/creto-runtime/config.toml says where the "
+
 const char *class_hint(const struct runtime_class *class, const char *binary)
 {
-        static const char *const hints[CLASS_ENGINES] = {
-                [ENGINE_CRUN] = "apt-get install crun",
-                [ENGINE_RUNC] = "apt-get install runc",
-                [ENGINE_GVISOR] = "apt-get install runsc; in Debian 12 better: apt-get install -t bookworm-backports runsc",
-                [ENGINE_SHIM] = "apt-get install containerd; its service is not needed: systemctl disable --now containerd",
-                [ENGINE_KATA] = "install Kata Containers 3 (katacontainers.io; Debian has no package of it)",
+        static const struct {
+                const char *install, *elsewhere; /* where the configuration has a path: what else there is */
+        } hints[CLASS_ENGINES] = {
+                [ENGINE_CRUN] = { "apt-get install crun", SAYS("binary") "engine is; apt-get install crun puts one into /usr/bin" },
+                [ENGINE_RUNC] = { "apt-get install runc", SAYS("binary") "engine is; apt-get install runc puts one into /usr/sbin" },
+                [ENGINE_GVISOR] = { "apt-get install runsc; in Debian 12 better: apt-get install -t bookworm-backports runsc",
+                                    SAYS("binary") "engine is; apt-get install runsc puts one into /usr/bin" },
+                [ENGINE_SHIM] = { "apt-get install containerd; its service is not needed: systemctl disable --now containerd", NULL },
+                [ENGINE_KATA] = { "install Kata Containers 3 (katacontainers.io; Debian has no package of it)", NULL },
         };
-        const char *hint = hints[binary == class->binary ? class->engine : class_maker(class)];
+        bool own = binary == class->binary;
+        enum class_engine engine = own ? class->engine : class_maker(class);
 
-        if (binary[0] == '/')
-                return binary == class->binary ? "runtime.NAME.binary of /etc/creto-runtime/config.toml says where the engine is"
-                                               : "runtime.NAME.runtime of /etc/creto-runtime/config.toml says where the OCI runtime is";
-        return hint ? hint : "";
+        if (binary[0] != '/')
+                return hints[engine].install ? hints[engine].install : "";
+        if (!own)
+                return SAYS("runtime") "OCI runtime is";
+        return hints[engine].elsewhere ? hints[engine].elsewhere : SAYS("binary") "engine is";
 }
 
 const char *class_version_arg(const struct runtime_class *class)
@@ -322,13 +339,15 @@ static const char *engine_name(const struct runtime_class *class)
 }
 
 /* What an OCI runtime is called with, before its command. */
-static void add_options(struct args *a, const struct runtime_class *class, bool old)
+static void add_options(struct args *a, const struct runtime_class *class, bool old, bool user)
 {
         enum class_engine engine = class_maker(class);
 
         add(a, engines[engine].old[old ? 0 : 1]);
         for (size_t i = 0; i < sizeof(engines[0].own) / sizeof(engines[0].own[0]); i++)
                 add(a, engines[engine].own[i]);
+        if (user)
+                add(a, engines[engine].user);
         for (unsigned i = 0; i < class->option_count; i++)
                 add(a, class->options[i]);
 }
@@ -344,7 +363,7 @@ static void start_shim_argv(struct args *a, const char *id)
         add(a, "start");
 }
 
-void class_run_argv(const struct runtime_class *class, const char *id, unsigned fds, bool old, const char *argv[CLASS_ARGS_MAX])
+void class_run_argv(const struct runtime_class *class, const char *id, unsigned fds, bool old, bool user, const char *argv[CLASS_ARGS_MAX])
 {
         static const char *const counts[] = { "0", "1", "2", "3", "4" };
         static const char *const run[] = { "run", "--detach", "--bundle", "/tmp", "--pid-file", "/tmp/pid" };
@@ -357,7 +376,7 @@ void class_run_argv(const struct runtime_class *class, const char *id, unsigned 
         }
         add(&a, "--root");
         add(&a, "/tmp/state");
-        add_options(&a, class, old);
+        add_options(&a, class, old, user);
         for (size_t i = 0; i < sizeof(run) / sizeof(run[0]); i++)
                 add(&a, run[i]);
         if (fds > 0 && fds < sizeof(counts) / sizeof(counts[0])) {
@@ -397,7 +416,7 @@ size_t class_runtime_script(const struct runtime_class *class, const char *runti
 
         if (!runtime[0])
                 return 0;
-        add_options(&a, class, old);
+        add_options(&a, class, old, false);
         for (unsigned i = 0; i < a.n; i++)
                 n += snprintf(out + n, (size_t)(CLASS_TEXT_MAX - n), " %s", options[i]);
         return (size_t)(n + snprintf(out + n, (size_t)(CLASS_TEXT_MAX - n), " \"$@\"\n"));

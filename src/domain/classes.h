@@ -111,8 +111,8 @@ const char *class_hint(const struct runtime_class *class, const char *binary);
 const char *class_version_arg(const struct runtime_class *class);
 
 /* The call that starts a sandbox from the bundle in /tmp (the engine has a mount namespace of its own, where /tmp is that). `id` and the class are borrowed by `argv`, which is
- * NULL-ended; `fds` is how many descriptors from 3 on go along. `old`: the release has not got what newer ones have. */
-void class_run_argv(const struct runtime_class *class, const char *id, unsigned fds, bool old, const char *argv[CLASS_ARGS_MAX]);
+ * NULL-ended; `fds` is how many descriptors from 3 on go along. `old`: the release has not got what newer ones have. `user`: an ordinary user calls it, in a namespace. */
+void class_run_argv(const struct runtime_class *class, const char *id, unsigned fds, bool old, bool user, const char *argv[CLASS_ARGS_MAX]);
 /* A call that does nothing and ends with 0 only where the engine has what newer releases have; false where no engine of that kind differs so. */
 bool class_probe_argv(const struct runtime_class *class, const char *argv[CLASS_ARGS_MAX]);
 

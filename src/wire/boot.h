@@ -62,6 +62,7 @@ struct boot_config {
         char disk_path[BOOT_PATH_MAX];
         char home[BOOT_PATH_MAX]; /* home of the default user, where /etc/passwd does not say */
         uint32_t writable_count;  /* paths below which Landlock lets commands write */
-        uint32_t init_id;         /* who creto-init is to become, where it starts as root (BOOT_OWN_KERNEL) */
+        uint32_t
+                init_id; /* who creto-init is to become, where it starts as root (BOOT_OWN_KERNEL), or how its one id is called (BOOT_ONE_UID and an engine) */
         char writable[BOOT_WRITABLE_MAX][BOOT_PATH_MAX];
 };

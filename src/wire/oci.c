@@ -9,24 +9,25 @@ const char *const proc_masked[] = {
 };
 const char *const proc_readonly[] = { "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/driver", NULL };
 
-/* To become the user of each command, and to signal it. */
-static const char *const capabilities[] = { "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP" };
+/* To become the user of each command, and to signal it. The last, to name one's only id 0 by another number, only where there is but one. */
+static const char *const capabilities[] = { "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_SETFCAP" };
 
 /* In this order: what is mounted inside of something comes after it. */
 static const struct {
         const char *to, *type, *from, *options; /* separated by commas */
-        bool socket_dir;                        /* only with that */
+        enum { ALWAYS, ONE_ID, MORE_IDS, SOCKET_DIR } when;
 } mounts[] = {
-        { "/proc", "proc", "proc", "nosuid,nodev,noexec", false },
-        { "/dev", "tmpfs", "tmpfs", "nosuid,noexec,strictatime,mode=755,size=64k", false },
-        { "/dev/pts", "devpts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5", false },
-        { "/dev/shm", "tmpfs", "shm", "nosuid,nodev,mode=1777,size=64m", false },
-        { "/dev/init", "bind", "/tmp/init", "bind,ro,nosuid,nodev", false },
-        { "/dev/guest", "bind", "/tmp/guest", "bind,rw,nosuid,nodev,noexec", true },
-        { "/home/agent", "bind", "/tmp/disk/home", "bind,rw,nosuid,nodev", false },
-        { "/var/tmp", "bind", "/tmp/disk/var-tmp", "bind,rw,nosuid,nodev", false },
-        { "/run", "bind", "/tmp/disk/run", "bind,rw,nosuid,nodev", false },
-        { "/tmp", "bind", "/tmp/disk/tmp", "bind,rw,nosuid,nodev", false },
+        { "/proc", "proc", "proc", "nosuid,nodev,noexec", ALWAYS },
+        { "/dev", "tmpfs", "tmpfs", "nosuid,noexec,strictatime,mode=755,size=64k", ALWAYS },
+        { "/dev/pts", "devpts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5", MORE_IDS },
+        { "/dev/pts", "devpts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620", ONE_ID },
+        { "/dev/shm", "tmpfs", "shm", "nosuid,nodev,mode=1777,size=64m", ALWAYS },
+        { "/dev/init", "bind", "/tmp/init", "bind,ro,nosuid,nodev", ALWAYS },
+        { "/dev/guest", "bind", "/tmp/guest", "bind,rw,nosuid,nodev,noexec", SOCKET_DIR },
+        { "/home/agent", "bind", "/tmp/disk/home", "bind,rw,nosuid,nodev", ALWAYS },
+        { "/var/tmp", "bind", "/tmp/disk/var-tmp", "bind,rw,nosuid,nodev", ALWAYS },
+        { "/run", "bind", "/tmp/disk/run", "bind,rw,nosuid,nodev", ALWAYS },
+        { "/tmp", "bind", "/tmp/disk/tmp", "bind,rw,nosuid,nodev", ALWAYS },
 };
 
 static void text(struct json_put *j, const char *key, const char *value)
@@ -80,7 +81,7 @@ static void put_process(struct json_put *j, const struct oci_config *c)
         text(j, "cwd", "/");
         object(j, "capabilities");
         for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++)
-                LIST(j, sets[i], capabilities);
+                list(j, sets[i], capabilities, sizeof(capabilities) / sizeof(capabilities[0]) - (c->ids > 1));
         json_put_end(j);
         flag(j, "noNewPrivileges", true);
         number(j, "oomScoreAdj", 1000); /* a sandbox goes before the host */
@@ -109,10 +110,12 @@ static void put_options(struct json_put *j, const char *options)
 
 static void put_mounts(struct json_put *j, const struct oci_config *c)
 {
+        const bool when[] = { [ALWAYS] = true, [ONE_ID] = c->ids == 1, [MORE_IDS] = c->ids > 1, [SOCKET_DIR] = c->socket_dir };
+
         json_put_key(j, "mounts");
         json_put_array(j);
         for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
-                if (mounts[i].socket_dir && !c->socket_dir)
+                if (!when[mounts[i].when])
                         continue;
                 json_put_object(j);
                 text(j, "destination", mounts[i].to);

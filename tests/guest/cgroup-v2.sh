@@ -19,10 +19,11 @@ try() {
         took=$(echo "$(now) $start" | awk '{ printf "%.1f", $1 - $2 }')
 }
 
-sandbox() { try creto-runtime run --runtime native "$@"; }
+class=native
+sandbox() { try creto-runtime run --runtime $class "$@"; }
 
 # The same as the user "agent". The command line is one string for its shell.
-sandbox_as_agent() { try su agent -c "cd && creto-runtime run --runtime native $1"; }
+sandbox_as_agent() { try su agent -c "cd && creto-runtime run --runtime $class $1"; }
 
 # check NAME CONDITION...: the condition is a command.
 check() {
@@ -108,7 +109,7 @@ sandbox_in_session() {
         mkdir $group $group/session
         for f in . cgroup.procs cgroup.subtree_control cgroup.threads; do chown 1000:1000 $group/$f $group/session/$f; done
         for c in memory cpu pids; do echo +$c >$group/cgroup.subtree_control; done
-        try sh -c "echo \$\$ >$group/session/cgroup.procs; exec su agent -c \"\$1\"" session "cd && creto-runtime run --runtime native $1"
+        try sh -c "echo \$\$ >$group/session/cgroup.procs; exec su agent -c \"\$1\"" session "cd && creto-runtime run --runtime $class $1"
         tries=0
         until rmdir $group/session $group 2>/dev/null || [ $tries -ge 20 ]; do
                 sleep 0.1
@@ -123,6 +124,20 @@ sandbox_in_session "--memory 64M -- /bin/busybox dd if=/dev/zero of=/dev/null bs
 check "v2 memory limit in a delegated group is named" exits_naming 137 'memory limit'
 sandbox_in_session "--pids 20 -- /bin/sh -c 'i=0; while [ \$i -lt 60 ]; do sleep 3 & i=\$((i + 1)); done; wait'"
 check "v2 pids limit in a delegated group is named" names 'pids\? limit'
+
+# An engine of that user's: the limits are those of the delegated group, and without one there are none
+class=crun
+if command -v $class >/dev/null; then
+        sandbox_as_agent "-- /bin/busybox sh -c 'id -u; cat /proc/self/cgroup'"
+        check "v2 crun runs for an ordinary user" prints "1000
+0::/"
+        sandbox_as_agent "--memory 64M -- /bin/busybox true"
+        check "v2 crun refuses a user's memory limit" fails_naming memory
+        sandbox_in_session "--memory 64M -- /bin/busybox dd if=/dev/zero of=/dev/null bs=200M count=1"
+        check "v2 crun: a memory limit in a delegated group is named" exits_naming 137 'memory limit'
+else
+        echo "skip v2 crun for an ordinary user: it is not installed on the host"
+fi
 if [ -z "$kept" ]; then ok "v2 leaves a delegated group as it was"; else not_ok "v2 leaves a delegated group as it was" "$(echo $kept)"; fi
 
 # What stays behind; teardown may end a little after the command.

@@ -9,4 +9,4 @@ import guest  # noqa: E402
 SECONDS = 180  # quiet it takes a third of this; a loaded machine may need more
 
 if __name__ == "__main__":
-    sys.exit(guest.run("cgroup v2 guest", "cgroup-v2.sh", SECONDS))
+    sys.exit(guest.run("cgroup v2 guest", "cgroup-v2.sh", SECONDS, ("crun",)))

@@ -49,12 +49,13 @@ def reap_orphans():
                 os.waitpid(pid, os.WNOHANG)
 
 
+flags = []  # of every run: test_rootless.py names a class here
 started = []  # pids of every command line
 plain_start = harness.start
 
 
-def start(*args, **more):
-    p = plain_start(*args, **more)
+def start(words, *args, **more):
+    p = plain_start(["run", *flags, *words[1:]] if words[:1] == ["run"] else words, *args, **more)
     started.append(p.pid)
     return p
 
@@ -386,7 +387,7 @@ def begin(words, user=False, prepare=None, **streams):
         if become:
             become()
     options["preexec_fn"] = child
-    p = subprocess.Popen([cli_path(user), "run", *words], **options)
+    p = subprocess.Popen([cli_path(user), "run", *flags, *words], **options)
     started.append(p.pid)
     return p
 

@@ -355,6 +355,40 @@ def what_a_machine_cannot_have():
             e = s.call("POST", "/v1/sandboxes", {"spec": {"runtimeClass": "qemu", **spec}}).json["error"]
             check_equal(e["code"], code, str(spec))
         check(b"needs the service" in Client(s)("run", "--runtime", "qemu", "--", "true", code=69).stderr, "an embedded machine")
+        check(b"no virtual machine" in Client(s)("run", "--vcpus", "2", "--", "true", code=64).stderr, "processors of none")
+        hw = {"vm": {"hwConfig": {"vcpus": 2}}}
+        for where, body in (("sandboxes", {"spec": {"runtimeClass": "native", **hw}}), ("warm-pools", {"id": "p", "template": hw, "minReady": 0, "maxReady": 1})):
+            e = s.call("POST", "/v1/" + where, body).json["error"]
+            check(e["code"] == "INVALID_SPEC" and "vm.hwConfig" in json.dumps(e), e)
+        s.good("POST", "/v1/warm-pools", {"id": "p", "template": {"runtimeClass": "qemu", **hw}, "minReady": 0, "maxReady": 1})
+        e = s.call("POST", "/v1/warm-pools/p/claim", {"resourceLimits": {"memoryBytes": 1 << 30}}).json["error"]
+        check(e["code"] == "INVALID_SPEC" and "'qemu' keeps the limits" in e["message"], e)
+        listed = {r["name"]: r for r in s.good("GET", "/v1/runtimes")["runtimes"]}
+        check("changeLimits" not in listed["qemu"]["capabilities"] and "changeLimits" in listed["native"]["capabilities"], listed)
+
+
+@test
+def what_is_around_a_machine_is_counted():
+    """192 MiB inside are 416 MiB of the host's."""
+    needs()
+    with open("/proc/meminfo") as f:
+        total = int(re.search(r"MemTotal: +(\d+)", f.read()).group(1)) << 10
+    limits = {"resourceLimits": {"memoryBytes": MEMORY}}
+    with Service(config=f"[limits]\nmemory_overcommit = {(300 << 20) / total:.9f}\n") as s:
+        e = s.call("POST", "/v1/sandboxes", {"spec": {"runtimeClass": "qemu", **limits}}).json["error"]
+        check(e["code"] == "RESOURCE_EXHAUSTED" and "memory 416 MiB" in e["message"], e)
+        s.terminate(s.spawn(runtimeClass="native", **limits))
+        s.terminate(s.spawn(runtimeClass="native", **limits))
+
+
+@test
+def hardware_is_what_was_asked_for():
+    needs()
+    with SlowService() as s:
+        sb = s.spawn(runtimeClass="qemu", resourceLimits={"cpuMillicores": 1000, "diskBytes": 64 << 20}, vm={"hwConfig": {"vcpus": 3, "memory": MEMORY}})
+        out = s.exec(sb, "sh", "-c", "grep -c ^processor /proc/cpuinfo; grep MemTotal /proc/meminfo; ls /dev/kvm")["stdout"].decode().split()
+        check(out[0] == "3" and MEMORY * 0.6 < int(out[2]) * 1024 <= MEMORY and "/dev/kvm" not in out, out)
+        check_equal(s.good("GET", f"/v1/sandboxes/{sb}")["spec"]["resourceLimits"]["memoryBytes"], MEMORY, "memory")
 
 
 if __name__ == "__main__":

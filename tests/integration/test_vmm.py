@@ -11,8 +11,9 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+from fake_vmm import Placed  # noqa: E402
 from harness import BUILD, IS_ROOT, ROOT, check, check_equal, main, report, skip, test  # noqa: E402
-from service import Service  # noqa: E402
+from service import Service, wait  # noqa: E402
 
 FAKE = os.path.join(ROOT, "tests/lib/fake_vmm.py")
 HOST = os.path.join(BUILD, "src/programs/vm/creto-vm-host")
@@ -188,25 +189,6 @@ def others_that_are_none(vmm):
         check(got == 124 and f"{NAMES[vmm]} was killed by signal 9" in err, f"{got} {err}")
 
 
-class Placed:
-    """The fake where a sandbox sees it: in the host's /usr, for as long as it is needed."""
-
-    def __enter__(self):
-        self.dir = tempfile.mkdtemp(prefix="creto-test-", dir="/usr/local/lib")
-        os.chmod(self.dir, 0o755)
-        self.binary = self.dir + "/creto-fake-vmm"
-        shutil.copy(FAKE, self.binary)
-        os.chmod(self.binary, 0o755)
-        return self
-
-    def __exit__(self, *_):
-        shutil.rmtree(self.dir)
-
-    def config(self, vmm, **more):
-        lines = {"binary": self.binary, "accel": "kvm", **more}
-        return f"[runtime.{vmm}]\n" + "".join(f'{k} = "{v}"\n' for k, v in lines.items())
-
-
 @each
 def a_sandbox_of_the_class(vmm):
     """All but the machine: the daemon, the warden, the sandbox around it with its /dev/kvm, what is written there, the streams; and again from what was saved."""
@@ -228,6 +210,51 @@ def a_sandbox_of_the_class(vmm):
             check(len(saved) == 1 and not saved[0].endswith(".new"), f"saved machines: {saved}")
         native = s.spawn(runtimeClass="native")
         check_equal(s.exec(native, "stat", "-c", "%F", "/dev/kvm")["stdout"], b"regular empty file\n", "a native sandbox beside it")
+
+
+@test
+def classes_say_why_they_cannot_be_had():
+    if not IS_ROOT:
+        skip("the service is started as root")
+    missing = '[runtime.firecracker]\nbinary = "/usr/bin/no-such"\naccel = "kvm"\n[runtime.cloud-hypervisor]\nbinary = "/usr/bin/true"\n'
+    with Service(config=missing) as s:
+        listed = {r["name"]: r for r in s.good("GET", "/v1/runtimes")["runtimes"]}
+        for vmm, why, hint in (("firecracker", "/usr/bin/no-such", "github.com/firecracker-microvm"), ("cloud-hypervisor", "needs KVM", 'accel = "kvm"')):
+            e = s.call("POST", "/v1/sandboxes", {"spec": {"runtimeClass": vmm}}).json["error"]
+            check(e["code"] == "BACKEND_UNAVAILABLE" and why in e["message"] and hint in e["hint"], e)
+            check(not listed[vmm]["available"] and why in json.dumps(listed[vmm]), listed[vmm])
+        native = s.spawn(runtimeClass="native")  # this warden was started with --kvm yes
+        check_equal(s.exec(native, "sh", "-c", "test -c /dev/kvm; echo $?; echo x > /dev/kvm")["stdout"], b"1\n", "no device, whatever the name")
+    with Service() as s:
+        check_equal(s.exec(s.spawn(runtimeClass="native"), "ls", "/dev/kvm")["exitCode"], 2, "where nobody said so, there is not even a name")
+
+
+@test
+def settings_that_are_none():
+    if not IS_ROOT:
+        skip("the service is started as root")
+    for text, why in (('binary = "/opt/firecracker"', "in /usr"), ('accel = "xen"', '"tcg" or "kvm"'), ("accel = true", '"tcg" or "kvm"'), ('driver = "oci"', "no such setting")):
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as f:
+            f.write(f"[runtime.firecracker]\n{text}\n")
+            f.flush()
+            p = subprocess.run([os.path.join(BUILD, "src/programs/runtimed/creto-runtimed"), "--config", f.name, "--warden-arguments"], capture_output=True, text=True, timeout=20)
+            check(p.returncode != 0 and why in p.stderr, f"{text}: {p.stderr}")
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as f:
+        f.write('[runtime.qemu]\naccel = "kvm"\n')
+        f.flush()
+        p = subprocess.run([os.path.join(BUILD, "src/programs/runtimed/creto-runtimed"), "--config", f.name, "--warden-arguments"], capture_output=True, text=True, timeout=20)
+        check_equal(p.stdout, "--kvm yes\n", "what a warden of a unit of its own is told")
+
+
+@each
+def trouble_in_the_service(vmm):
+    """The step and the reason, and nothing is left."""
+    if not IS_ROOT or not os.path.exists("/dev/kvm"):
+        skip("needs root and /dev/kvm")
+    with Service(config=f'[runtime.{vmm}]\nbinary = "/usr/bin/false"\naccel = "kvm"\n') as s:
+        e = s.call("POST", "/v1/sandboxes", {"spec": {"runtimeClass": vmm, "resourceLimits": {"memoryBytes": 192 * MIB}}}).json["error"]
+        check(e["code"] == "INTERNAL_ERROR" and f"{NAMES[vmm]} has ended (status 1) at {PLANS[vmm]['boot'][0]}" in e["message"] and f"runtime.{vmm}.binary" in e["hint"], e)
+        wait(lambda: s.good("GET", "/v1/sandboxes?all=true")["sandboxes"] == [], 10, "it is forgotten")
 
 
 @test

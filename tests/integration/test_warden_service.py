@@ -14,7 +14,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
-from warden import (ATTACH, BACKGROUND, ERROR, FREEZE, FROZEN, GONE, LIMIT, LIMITED, LIMITS, LIST, RUNNING, SPAWN, SPAWNED, STOPPED, TERMINATE, TERMINATED,  # noqa: E402
+from warden import (ATTACH, BACKGROUND, BESIDE, ERROR, FREEZE, FROZEN, GONE, KVM, LIMIT, LIMITED, LIMITS, LIST, RUNNING, SPAWN, SPAWNED, STOPPED, TERMINATE, TERMINATED,  # noqa: E402
                     UNLIMITED, USAGE, Peer, Refused, spawn_request, text)
 from harness import BUILD, IS_ROOT, alive, check, check_equal, main, poll, skip, test  # noqa: E402
 
@@ -112,6 +112,20 @@ def outlives_the_connection():
         check(greet(again, 2), "the second stream")
         p.terminate("one")
         check_equal((p.list(), s.names("sandboxes"), s.names("guest")), ({}, [], []), "what is left")
+        p.close()
+
+
+@test
+def gives_kvm_only_where_it_was_told_to():
+    with service() as s:
+        p = Peer(s.path)
+        for flags, why in ((KVM, "creto-warden gives /dev/kvm to no sandbox"), (BESIDE, "native sandbox has layers")):
+            try:
+                p.spawn("one", flags=flags)
+            except Refused as e:
+                check(why in str(e), e)
+                continue
+            check(False, f"flags {flags} were taken")
         p.close()
 
 

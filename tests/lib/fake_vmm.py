@@ -11,10 +11,12 @@ then is no echo but creto-init itself, with what it was told, and so a whole san
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
 import sys
+import tempfile
 import threading
 import time
 
@@ -299,6 +301,25 @@ class Fake:
         s.listen(8)
         while True:
             self.serve(s.accept()[0])
+
+
+class Placed:
+    """The fake where a sandbox sees it: in the host's /usr, for as long as it is needed."""
+
+    def __enter__(self):
+        self.dir = tempfile.mkdtemp(prefix="creto-test-", dir="/usr/local/lib")
+        os.chmod(self.dir, 0o755)
+        self.binary = self.dir + "/creto-fake-vmm"
+        shutil.copy(__file__, self.binary)
+        os.chmod(self.binary, 0o755)
+        return self
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.dir)
+
+    def config(self, vmm, **more):
+        lines = {"binary": self.binary, "accel": "kvm", **more}
+        return f"[runtime.{vmm}]\n" + "".join(f'{k} = "{v}"\n' for k, v in lines.items())
 
 
 def main():

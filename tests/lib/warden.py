@@ -36,7 +36,7 @@ class Refused(Exception):
     pass
 
 
-BACKGROUND = 1
+BACKGROUND, BESIDE, KVM = 1, 2, 4
 
 
 def spawn_request(name, flags=0, limits=None, runtime="native", offer=""):
@@ -46,15 +46,16 @@ def spawn_request(name, flags=0, limits=None, runtime="native", offer=""):
 
 
 class Peer:
-    """One connection."""
+    """One connection: to a socket by its path, or one that is there."""
 
     def __init__(self, path, flags=0, prepared=0, greet=True):
         self.serial = 0
         self.events = []
         self.sent = set()  # by send()
-        self.s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.s = path if isinstance(path, socket.socket) else socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.s.settimeout(20)
-        self.s.connect(path)
+        if self.s is not path:
+            self.s.connect(path)
         if greet:
             self.ask(HELLO, struct.pack("<III", 4, flags, prepared), HELLO_OK)
 

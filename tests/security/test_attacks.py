@@ -1,63 +1,31 @@
 #!/usr/bin/python3
-"""Every attack of the table, in a sandbox of root's and in one of an ordinary user's; and each outside, where it has to succeed.
+"""Every attack of the table, in a sandbox of root's and in one of an ordinary user's, which crun and runc make too; and each outside, where it has to succeed.
 
 `ok` means: succeeded outside, refused inside. An attack that succeeds inside is a failure whatever its control says."""
 import os
+import shutil
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-from harness import (ATTACK, Failed, IS_ROOT, attack_inside, attack_outside, attack_table, both_modes, check, main, need_cli, outcomes, report,
-                     test)
+from attacks import ABSENT, controls, verdict
+from harness import ATTACK, Failed, attack_inside, attack_table, both_modes, check, main, need_cli, outcomes, report, test
 
-ABSENT = ("ENOSYS", "EAFNOSUPPORT", "EPROTONOSUPPORT", "ESOCKTNOSUPPORT", "ENODEV", "ENXIO")
-
-
-def controls(table):
-    """{attack: outcome} outside; nothing for those that need root when we are not."""
-    def names(kind):
-        return [n for n, c, _, _ in table if c == kind]
-    found = outcomes(attack_outside(["--batch", *names("U")], user=True).text)
-    if IS_ROOT:
-        found.update(outcomes(attack_outside(["--batch", *names("H")]).text))
-        found.update(outcomes(attack_outside(["--control", *names("P")], timeout=120).text))
-    return found
-
-
-def judge(mode, row, outside, inside):
-    name, _, root_may_fail, _ = row
-    title = f"{mode}/{name}"
-    if name not in inside:
-        return report("not ok", title, "no outcome: the attack, or the sandbox, ended before")
-    outcome, details = inside[name]
-    if outcome == "won":
-        return report("not ok", title, f"the attack succeeded inside ({details or row[3]})")
-    if outcome == "died":
-        return report("not ok", title, f"the attack died of {details}, which proves nothing")
-    if name not in outside:
-        return report("skip", title, "refused, but its control needs root")
-    control, why = outside[name]
-    if control == "won":
-        return report("ok", title) if outcome == "refused" else report("skip", title, details or "not applicable inside")
-    if control == "na" or root_may_fail or why in ABSENT:
-        return report("skip", title, f"refused, but this host refuses it to its control as well: {why or 'not here'}")
-    return report("not ok", title, f"the control failed ({control} {why}): this attack attacks nothing")
-
-
-def all_in(mode, user, table, outside):
+def all_in(mode, user, table, outside, *flags):
     rows = [row for row in table if row[1] != "T"]
     try:
-        r = attack_inside(["--batch", *[row[0] for row in rows]], user=user, timeout=60)
+        r = attack_inside(["--batch", *[row[0] for row in rows]], *flags, user=user, timeout=60)
     except (Failed, subprocess.TimeoutExpired) as e:
         return report("not ok", f"{mode}/attacks", e)
     inside = outcomes(r.text)
     if not inside:
         return report("not ok", f"{mode}/attacks", f"no sandbox, or the attacks do not run: {r}")
     for row in rows:
-        judge(mode, row, outside, inside)
+        outcome, why = verdict(row, outside, inside)
+        report(outcome, f"{mode}/{row[0]}", why)
     counted = [line for line in r.notes.splitlines() if "attack calls refused" in line]
     report("ok" if counted else "not ok", f"{mode}/attack-calls-are-counted", f"no notice on standard error: {r.notes[-300:]!r}")
-    r = attack_inside(["--batch", "bpf", "keyctl", "unshare-mnt"], user=user)
+    r = attack_inside(["--batch", "bpf", "keyctl", "unshare-mnt"], *flags, user=user)
     lines = [line for line in r.notes.splitlines() if "attack calls refused" in line]
     named = lines and all(word in lines[0] for word in ("3 attack calls", "bpf 1", "keyctl 1", "unshare 1"))
     report("ok" if named else "not ok", f"{mode}/attack-calls-are-named", f"{lines}")
@@ -82,6 +50,11 @@ def attacks():
     outside = controls(table)
     for mode, user in both_modes():
         all_in(mode, user, table, outside)
+    for engine in ("crun", "runc"):
+        if shutil.which(engine, path="/usr/bin:/usr/sbin:/usr/local/bin:/usr/local/sbin"):
+            all_in(f"user-{engine}", True, table, outside, "--runtime", engine)
+        else:
+            report("skip", f"user-{engine}/attacks", f"{engine} is not installed")
     return report
 
 

@@ -3,6 +3,7 @@
 
 Each describes itself (portrait.py), by a program that starts cold and by one that a prewarmed interpreter forks. What must differ does, and all that is equal
 is in a list, with the reason."""
+import base64
 import json
 import os
 import sys
@@ -127,6 +128,33 @@ def prewarmed_ones_differ():
         compare(a, b)
         own_ids(a, b)
         check_equal([k for k in DIFFER_IN_ONE if a[k] == again[k]], [], "what two programs of one interpreter share")
+
+
+CONFINED = """
+echo $(id -u) $(id -g) $(id -G) $(umask) $(pwd) $$
+grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp|Sig|Threads)' /proc/self/status
+cat /proc/self/limits /proc/self/cgroup /proc/self/oom_score_adj
+ls -l /proc/self/fd | wc -l
+echo x 2>&1 > /etc/x
+env
+"""
+
+
+@test
+def a_command_that_comes_with_its_claim_is_confined_as_any():
+    """The fast way in has no other door: what a shell finds about itself is what it finds where it is started by a request of its own."""
+    root_only()
+    with Service() as s:
+        s.good("POST", "/v1/warm-pools", {"id": "p", "template": {"env": {"T": "1"}}, "minReady": 1, "maxReady": 1})
+        wait(lambda: s.good("GET", "/v1/warm-pools/p")["readyCount"] == 1, 90, "one is ready")
+        mine = s.good("POST", "/v1/warm-pools/p/claim", {"env": {"A": "b"}, "command": {"program": "sh", "args": ["-c", CONFINED]}})
+        along = base64.b64decode(mine["exec"]["stdout"]).decode().splitlines()
+        later = s.exec(mine["sandboxId"], "sh", "-c", CONFINED)["stdout"].decode().splitlines()
+        differ = [(a, b) for a, b in zip(along[1:], later[1:]) if a != b]
+        check(len(along) > 30 and len(along) == len(later), (along, later))
+        check_equal(along[0].split()[:-1], later[0].split()[:-1], "who and where it is; its pid is another")
+        check_equal(differ, [], "confinement of the one, of the other")
+        check("A=b" in along and "T=1" in along and "NoNewPrivs:\t1" in along and "CapEff:\t0000000000000000" in along, along)
 
 
 @test

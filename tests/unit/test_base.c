@@ -2,15 +2,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/proc.h"
 #include "base/sock.h"
 #include "test.h"
 
@@ -187,6 +191,70 @@ TEST(fd_moves)
         CHECK(fd_move(fd, fd) == 0 && fcntl(fd, F_GETFD) == 0);
 }
 
+TEST(fd_programs)
+{
+        char path[] = "/tmp/creto-test-XXXXXX";
+        auto_fd made = mkstemp(path);
+        struct stat st;
+
+        CHECK(made >= 0 && fchmod(made, 0755) == 0);
+        auto_fd any = fd_open_trusted(path, true, &st);
+        CHECK(any >= 0 && st.st_uid == geteuid());
+        CHECK(geteuid() == 0 || (fd_open_trusted(path, false, &st) == -1 && errno == EPERM));
+        CHECK(fchmod(made, 0775) == 0 && fd_open_trusted(path, true, &st) == -1 && errno == EPERM);
+        CHECK(fchmod(made, 0644) == 0 && fd_open_trusted(path, true, &st) == -1 && errno == EPERM);
+        CHECK(unlink(path) == 0 && fd_open_trusted(path, true, &st) == -1 && errno == ENOENT);
+}
+
+/* ---- processes ---- */
+
+/* Holds a child that ends with 3, and where `wait` is not -1 leaves one that ends with 5 when that can be read. Returns the holder's pid. */
+static pid_t hold(int told[2], int wait)
+{
+        pid_t pid = fork();
+        char byte;
+
+        if (pid != 0)
+                return pid;
+        prctl(PR_SET_CHILD_SUBREAPER, 1); /* as the first process of a pid namespace is */
+        proc_hold(told);
+        if (wait >= 0 && fork() == 0)
+                _exit(read(wait, &byte, 1) == 1 ? 5 : 6);
+        _exit(3);
+}
+
+static int end_of(pid_t pid)
+{
+        int status;
+
+        return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(proc_holds_what_is_left)
+{
+        int told[2], go[2];
+        siginfo_t info;
+
+        CHECK(pipe(told) == 0 && pipe(go) == 0);
+        pid_t pid = hold(told, -1);
+        CHECK_INT(read(told[0], &info, sizeof(info)), sizeof(info));
+        CHECK(info.si_code == CLD_EXITED && info.si_status == 3 && info.si_pid == 0);
+        CHECK_INT(end_of(pid), 3);
+
+        pid = hold(told, go[0]);
+        CHECK_INT(read(told[0], &info, sizeof(info)), sizeof(info));
+        CHECK(info.si_code == CLD_EXITED && info.si_status == 3 && info.si_pid > 0);
+        CHECK(waitpid(pid, NULL, WNOHANG) == 0); /* there is somebody yet */
+        CHECK(write(go[1], "x", 1) == 1);
+        CHECK_INT(end_of(pid), 5);
+
+        close(told[0]); /* nobody is told */
+        CHECK_INT(end_of(hold(told, -1)), 127);
+        close(told[1]);
+        close(go[0]);
+        close(go[1]);
+}
+
 /* The one socket of a directory; what else may lie there is not taken for it. */
 TEST(sock_in_a_directory)
 {
@@ -247,8 +315,8 @@ TEST(sock_datagrams_with_a_descriptor)
         long_path[sizeof(long_path) - 1] = '\0';
         auto_fd null = open("/dev/null", O_RDONLY | O_CLOEXEC);
         CHECK(sock_send_datagram(path, "hi", 2, null) < 0 && errno == ENOENT);
-        CHECK(sock_bind_datagrams(long_path) < 0 && errno == ENAMETOOLONG);
-        auto_fd old = sock_bind_datagrams(path), fd = sock_bind_datagrams(path); /* the name is the last one's */
+        CHECK(sock_bind_datagrams(long_path, "s") < 0 && errno == ENAMETOOLONG);
+        auto_fd old = sock_bind_datagrams(dir, "s"), fd = sock_bind_datagrams(dir, "s"); /* the name is the last one's */
         CHECK(old >= 0 && fd >= 0 && stat(path, &st) == 0 && (st.st_mode & 07777) == 0600);
         CHECK(sock_recv_with(fd, text, sizeof(text), &got, &who) < 0 && errno == EAGAIN && got == -1);
         CHECK(sock_send_datagram(path, "hi", 2, null) == 0 && sock_send_datagram(path, "longer than that", 16, null) == 0);

@@ -47,8 +47,14 @@ TEST(config_is_as_it_was_reviewed)
                                            .start_as_root = true,
                                            .socket_dir = true };
 
+        struct oci_config user_crun = crun, user_gvisor = gvisor;
+
+        user_crun.first_id = user_gvisor.first_id = 0;
+        user_crun.ids = user_gvisor.ids = 1;
         check_golden("config-crun.json", &crun);
         check_golden("config-gvisor.json", &gvisor);
+        check_golden("config-crun-user.json", &user_crun);
+        check_golden("config-gvisor-user.json", &user_gvisor);
 }
 
 TEST(config_does_not_fit)
@@ -79,24 +85,29 @@ TEST(engines_are_called_so)
         static const struct {
                 const char *class;
                 unsigned fds;
-                bool old;
+                bool old, user;
                 const char *argv;
         } calls[] = {
-                { "crun", 2, false,
+                { "crun", 2, false, false,
                   "crun --root /tmp/state --cgroup-manager=disabled run --detach --bundle /tmp --pid-file /tmp/pid --preserve-fds 2 sb-1" },
-                { "runc", 1, false,
+                { "runc", 1, false, false,
                   "runc --root /tmp/state --rootless=true run --detach --bundle /tmp --pid-file /tmp/pid --preserve-fds 1 sb-1" },
-                { "gvisor", 0, false,
+                { "gvisor", 0, false, false,
                   "runsc --root /tmp/state --platform=systrap --network=none --ignore-cgroups --host-uds=create --overlay2=none "
                   "--file-access-mounts=exclusive run --detach --bundle /tmp --pid-file /tmp/pid sb-1" },
-                { "gvisor", 0, true,
+                { "gvisor", 0, true, false,
                   "runsc --root /tmp/state --platform=ptrace --network=none --ignore-cgroups --host-uds=create --overlay2=none "
                   "--file-access-mounts=exclusive run --detach --bundle /tmp --pid-file /tmp/pid sb-1" },
-                { "containerd", 0, false,
+                { "crun", 2, false, true,
+                  "crun --root /tmp/state --cgroup-manager=disabled run --detach --bundle /tmp --pid-file /tmp/pid --preserve-fds 2 sb-1" },
+                { "gvisor", 0, true, true,
+                  "runsc --root /tmp/state --platform=ptrace --network=none --ignore-cgroups --host-uds=create --overlay2=none "
+                  "--file-access-mounts=exclusive --rootless run --detach --bundle /tmp --pid-file /tmp/pid sb-1" },
+                { "containerd", 0, false, false,
                   "containerd-shim-runc-v2 -namespace creto -address /tmp/none -publish-binary /bin/true -id sb-1 start" },
-                { "kata-fc", 0, false,
+                { "kata-fc", 0, false, false,
                   "containerd-shim-kata-v2 -namespace creto -address /tmp/none -publish-binary /bin/true -id sb-1 start" },
-                { "youki", 2, false,
+                { "youki", 2, false, false,
                   "youki --root /tmp/state --log-level=error run --detach --bundle /tmp --pid-file /tmp/pid --preserve-fds 2 sb-1" },
         };
         struct runtime_class youki;
@@ -111,7 +122,7 @@ TEST(engines_are_called_so)
                 const struct runtime_class *class = classes_find(&all, calls[i].class);
 
                 CHECK(class);
-                class_run_argv(class, "sb-1", calls[i].fds, calls[i].old, argv);
+                class_run_argv(class, "sb-1", calls[i].fds, calls[i].old, calls[i].user, argv);
                 CHECK_STR(joined(argv), calls[i].argv);
                 CHECK(!strstr(joined(argv), "kvm"));
         }
@@ -447,9 +458,9 @@ TEST(the_warden_is_told_its_places_and_classes)
         CHECK_STR(args.image_store, "/var/i");
         CHECK(read_args(&args, ARGS("--peer", "1234", "--class", "youki,oci,/usr/bin/youki,--debug")));
         CHECK(args.service && args.peer_uid == 1234 && !args.kvm);
+        CHECK_STR(classes_find(&args.classes, "youki")->options[0], "--debug");
         CHECK(read_args(&args, ARGS("--kvm", "yes")) && args.kvm);
         CHECK(read_args(&args, ARGS("--kvm", "no")) && !args.kvm);
-        CHECK_STR(classes_find(&args.classes, "youki")->options[0], "--debug");
 }
 
 TEST(the_warden_takes_nothing_else)

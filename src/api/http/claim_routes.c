@@ -186,11 +186,11 @@ static int read_claim(struct reading *r, const struct json_node *body, char *are
         return result;
 }
 
-static int check_runtime(const struct reading *r, const struct pool_info *p, struct err *e)
+static int check_runtime(const struct reading *r, const char *pool, const char *runtime, struct err *e)
 {
-        if (!r->runtime[0] || strcmp(r->runtime, p->runtime) == 0)
+        if (!r->runtime[0] || strcmp(r->runtime, runtime) == 0)
                 return 0;
-        err_set(e, ERR_SANDBOX_NOT_READY, 0, "pool '%s' is of the runtime class '%s', not '%s'", p->id, p->runtime, r->runtime);
+        err_set(e, ERR_SANDBOX_NOT_READY, 0, "pool '%s' is of the runtime class '%s', not '%s'", pool, runtime, r->runtime);
         return err_hint(e, "leave runtimeClass out, or claim from a pool of that class");
 }
 
@@ -288,7 +288,7 @@ static void claim(struct call *c)
         }
         if (read_claim(&r, body, arena, cap, &e) < 0) {
                 call_faults(c, &r.faults, &e);
-        } else if (check_runtime(&r, pool_info(p), &e) < 0 || call_check_env(&r.spec, &e) < 0) {
+        } else if (check_runtime(&r, c->params[0], pool_runtime(p), &e) < 0 || call_check_env(&r.spec, &e) < 0) {
                 call_error(c, &e);
         } else if (read_run(c, body, key)) {
                 const struct claim_request req = {

@@ -523,8 +523,10 @@ static void send_end(struct channel *c)
 
 static void pump_one(struct channel *c)
 {
-        if ((c->owed & OWE_STARTED) && stream_room() >= CONTROL_MAX)
+        if ((c->owed & OWE_STARTED) && stream_room() >= CONTROL_MAX) {
                 send_started(c);
+                flow_drain(c); /* what it has written by now goes with it, instead of being waited for */
+        }
         if ((c->owed & OWE_WINDOW) && c->state == RUNNING && stream_room() >= CONTROL_MAX)
                 send_window(c);
         if (c->owed & OWE_STARTED)

@@ -9,7 +9,7 @@
 #define COMMANDS                                                                                                                           \
         "run spawn exec list status get logs events pause resume renew terminate cp pool keys runtimes drain enable health image doctor completion version help"
 #define SPEC                                                                                                                                      \
-        "--image --pull --memory --memory-swap --cpu --pids --disk --disk-inodes --nofile --core --output-rate --env --label --cwd --user --ttl " \
+        "--image --pull --memory --memory-swap --cpu --vcpus --pids --disk --disk-inodes --nofile --core --output-rate --env --label --cwd --user --ttl " \
         "--runtime --trust --network-policy --allow-fallback --runsc-path"
 #define TRUST "trusted standard untrusted confidential"
 #define CLASSES "creto-runtime runtimes 2>/dev/null </dev/null | cut -f1"

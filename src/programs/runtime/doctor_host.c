@@ -18,6 +18,7 @@
 
 #include "base/fd.h"
 #include "base/sys.h"
+#include "domain/classes.h"
 
 /* ---- limits ---- */
 
@@ -350,7 +351,31 @@ void probe_ids(struct finding *f)
         doctor_fix(f, "run as root where sandboxes must not share a user");
 }
 
+static bool installed(const struct runtime_class *class)
+{
+        char path[CLASS_BINARY_MAX + 32];
+
+        for (unsigned i = 0; class_place(class->binary, i, path, sizeof(path)); i++)
+                if (access(path, X_OK) == 0)
+                        return true;
+        return false;
+}
+
+/* What `run` has without a service. Whether an engine works is asked of the warden: creto-runtime runtimes. */
 void probe_classes(struct finding *f)
 {
-        doctor_say(f, STATUS_OK, "native only: gVisor, QEMU and KVM are not used in this version, so sandboxes share this kernel");
+        char found[CLASSES_MAX * (CLASS_NAME_MAX + 2)] = "native";
+        struct classes all;
+        bool own_kernel = false;
+
+        classes_init(&all);
+        for (unsigned i = 0; i < all.count; i++) {
+                if (all.of[i].driver != CLASS_OCI || !installed(&all.of[i]))
+                        continue;
+                size_t len = strlen(found);
+                snprintf(found + len, sizeof(found) - len, ", %s", all.of[i].name);
+                own_kernel |= all.of[i].engine == ENGINE_GVISOR;
+        }
+        doctor_say(f, STATUS_OK, "%s%s%s", found, doctor_root ? "" : ", in a user namespace with one id, which is you",
+                   own_kernel ? "" : "; without gVisor, sandboxes share this kernel");
 }

@@ -61,7 +61,7 @@ static const char help_run[] =
         "  --trust LEVEL         instead: trusted, standard, untrusted or confidential; the operator says which class that is\n"
         "  --allow-fallback      content with another class where that one is not to be had\n"
         "  --runsc-path PATH     root: make this one with that runsc\n"
-        "  --network-policy deny-all\n"
+        "  --network-policy deny-all    --vcpus 2 (of a virtual machine: --runtime qemu)\n"
         "\n"
         "Exit status: the command's; 128+n where signal n ended it; 124 where time ran out; 126 and 127 where it could not be\n"
         "executed or found; else as docs/errors.md says.\n";

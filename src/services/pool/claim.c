@@ -314,14 +314,15 @@ void claims_refuse_all(struct pool *p, const struct err *e)
 
 static void none_ready(struct pool *p, struct err *e)
 {
-        const struct pool_info *i = pool_info(p);
+        const struct pool_info *i = &p->info;
 
         if (i->failure != ERR_NONE) {
                 err_set(e, ERR_NO_READY_SANDBOXES, 0, "pool '%s' has no ready sandbox, and the last one could not be made: %.150s", i->id,
                         i->failure_text);
                 err_hint(e, "creto-runtime pool logs %s --phase Warming", i->id);
         } else {
-                err_set(e, ERR_NO_READY_SANDBOXES, 0, "pool '%s' has no ready sandbox; %u are warming", i->id, i->warming);
+                err_set(e, ERR_NO_READY_SANDBOXES, 0, "pool '%s' has no ready sandbox; %u are warming", i->id,
+                        p->lists[MEMBER_WARMING].count);
                 err_hint(e, "try again soon, claim with fallback, or raise minReady");
         }
 }

@@ -69,7 +69,9 @@ struct pool_info {
         uint64_t failed_ms, retry_ms;
 };
 
+/* Counts and sorts what was measured: not for what is done with every claim. */
 const struct pool_info *pool_info(struct pool *p);
+const char *pool_runtime(const struct pool *p);
 
 struct pool_log {
         uint64_t at_ms;

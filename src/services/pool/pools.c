@@ -155,6 +155,11 @@ const struct pool_info *pool_info(struct pool *p)
         return i;
 }
 
+const char *pool_runtime(const struct pool *p)
+{
+        return p->info.runtime;
+}
+
 /* ---- making and freeing ---- */
 
 /* In the order of ids. */

@@ -178,6 +178,12 @@ int sandbox_claim_check(const struct sandboxes *all, const char *class, const st
                 err_set(e, ERR_INVALID_SPEC, 0, "a sandbox of runtime class '%s' keeps the limits that it was started with", class);
                 return err_hint(e, "claim without limits, or from a pool whose template has the ones you need");
         }
+        uint32_t missing = is ? limits_missing(&c->limits, is->limits) & c->limits.wanted : 0;
+        if (missing) {
+                err_set(e, ERR_NOT_SUPPORTED, 0, "resourceLimits.%s: runtime class '%s' cannot keep it",
+                        limit_table[__builtin_ctz(missing)].field, class);
+                return err_hint(e, "leave it out; creto-runtime runtimes says what each class keeps");
+        }
         merge_limits(&to, &c->limits);
         return limits_check_change(&spec->limits, &to, e);
 }

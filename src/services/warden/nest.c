@@ -613,8 +613,10 @@ static int limit_box(struct nest *n, struct nest_box *b, const struct limits *to
         struct limits before = b->limits, l = *to;
         struct err ignored;
 
-        if (before.value[LIMIT_PIDS] == LIMIT_NO_PIDS && limits_wanted(to, LIMIT_PIDS))
-                return err_set(e, ERR_NOT_SUPPORTED, 0, "pids: the runtime class of '%s' cannot limit them", b->id);
+        if (before.value[LIMIT_PIDS] == LIMIT_NO_PIDS && limits_wanted(to, LIMIT_PIDS)) {
+                err_set(e, ERR_NOT_SUPPORTED, 0, "pids: the runtime class of '%s' cannot limit them", b->id);
+                return err_hint(e, "leave the limit out: what forks without end is ended by its memory limit");
+        }
         if (before.value[LIMIT_PIDS] == LIMIT_NO_PIDS)
                 l.value[LIMIT_PIDS] = LIMIT_NO_PIDS;
         int r = cgroup_can_limit(&n->cgroups, &b->group, cgroup_needs(&l) & n->cgroups.controllers, e);

@@ -56,6 +56,7 @@ struct nest_job {
         int timer;          /* when it has to be looked at again */
         int bundle;         /* a tmpfs */
         int stream;         /* the host's end, or -1 where it is still to be had */
+        int told;           /* an ordinary user's engine: how it ended is read here (proc_hold()); or -1 */
         int socket_dir;     /* where creto-init will make its socket, or -1 */
         int shim[SHIM_FDS]; /* what creto-shim will have, or -1; then SHIM_FD_READY alone */
         bool done;          /* the engine has ended well */
@@ -95,6 +96,7 @@ struct nest_box {
 struct nest_engine {
         uint64_t dev, ino, changed_ns;
         bool works, old;
+        uint64_t again_ms; /* one that does not work is asked again then */
         char version[IPC_CLASS_TEXT_MAX + 1];
 };
 

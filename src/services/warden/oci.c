@@ -54,6 +54,7 @@ void oci_job_free(struct nest_box *b)
         fd_close(&b->job->bundle);
         fd_close(&b->job->stream);
         fd_close(&b->job->socket_dir);
+        fd_close(&b->job->told);
         for (int i = 0; i < SHIM_FDS; i++)
                 fd_close(&b->job->shim[i]);
         free(b->job);
@@ -67,7 +68,9 @@ struct call {
         int disk, root;
         int exe, boot, slot, sandbox_stream, out;
         int socket_dir; /* as the job's, to be mounted */
-        bool gvisor, old;
+        int told[2];    /* an ordinary user's: how it ended */
+        uint32_t first; /* the sandbox's id 0 */
+        bool user, gvisor, old;
         bool shim;                    /* not from us: from a shim */
         char behind[ENGINE_PATH_MAX]; /* what that calls */
 };
@@ -82,6 +85,7 @@ static void call_release(struct call *c)
         fd_close(&c->sandbox_stream);
         fd_close(&c->out);
         fd_close(&c->socket_dir);
+        fd_close(&c->told[1]);
 }
 
 /* ---- the bundle ---- */
@@ -92,8 +96,8 @@ static int put_config(int dir, const struct call *c, struct err *e)
         struct wbuf w = wbuf_over(text, sizeof(text));
         struct rlimit files;
         struct oci_config config = { .hostname = c->b->want.hostname,
-                                     .first_id = space_slot_uid((unsigned)c->b->slot),
-                                     .ids = SPACE_IDS,
+                                     .first_id = c->first,
+                                     .ids = c->user ? 1 : SPACE_IDS,
                                      .nofile = INIT_NOFILE,
                                      .own_network = c->gvisor,
                                      .root_as_it_is = c->gvisor,
@@ -147,7 +151,7 @@ static int fill_bundle(int at, struct call *c, struct err *e)
 /* Where creto-init of a gVisor makes its socket: a filesystem of its own, because what runs there could fill another. A service finds it again by its place. */
 static int make_socket_dir(struct nest *n, struct nest_box *b, struct call *c, struct err *e)
 {
-        uint32_t owner = space_slot_uid((unsigned)b->slot) + SPACE_INIT_ID;
+        uint32_t owner = c->user ? 0 : c->first + SPACE_INIT_ID;
         auto_fd fd = mount_tmpfs(SOCKET_DIR_BYTES, SOCKET_DIR_FILES, e);
 
         if (fd < 0)
@@ -176,7 +180,7 @@ static int pack_boot(struct call *c, struct err *e)
         struct boot_config boot;
 
         nest_fill_boot(c->n, c->b, BOOT_NO_PARENT | (c->gvisor ? BOOT_BIND | BOOT_LISTEN | BOOT_OWN_KERNEL : BOOT_FILTER), &boot);
-        boot.init_id = SPACE_INIT_ID;
+        boot.init_id = c->user ? c->b->want.uid : SPACE_INIT_ID;
         if (c->shim)
                 boot_on_stdio(&boot, c->b->want.pids);
         if (c->shim && fd_write_all(c->b->job->shim[SHIM_FD_IN], &boot, sizeof(boot)) < 0)
@@ -192,31 +196,30 @@ static int make_parts(struct call *c, struct err *e)
 {
         const struct nest_box *b = c->b;
         const struct image_hold *image = b->image;
-        uint32_t first = space_slot_uid((unsigned)b->slot);
-        const struct space_map owners = { b->want.own_ids ? 0 : SPACE_IMAGE_UID, first, SPACE_IDS };
+        const struct space_map owners = { b->want.own_ids ? 0 : SPACE_IMAGE_UID, c->first, SPACE_IDS };
         int layers[IPC_LAYERS_MAX] = { b->root };
 
         c->disk = disk_make(&c->n->disk, b->limits.value[LIMIT_MEMORY] == LIMIT_UNLIMITED, b->limits.value[LIMIT_DISK],
-                            b->limits.value[LIMIT_INODES], first, first + b->want.uid, e);
+                            b->limits.value[LIMIT_INODES], c->first, c->user ? 0 : c->first + b->want.uid, e);
         if (c->disk < 0 || write_machine_id(c->disk, e) < 0)
                 return -(int)e->code;
         if (!image && b->root < 0)
                 return 0;
         for (unsigned i = 0; image && i < image->count; i++)
                 layers[i] = image->layers[i]->fd;
-        auto_fd idmap = space_userns(&owners, e);
-        if (idmap < 0)
+        auto_fd idmap = c->user ? -1 : space_userns(&owners, e);
+        if (idmap < 0 && !c->user)
                 return idmap;
         c->root = mnt_overlay(layers, image ? image->count : 1, idmap, e);
         return c->root < 0 ? c->root : 0;
 }
 
-/* Engines look for groups here, and make their own where they can. They see the empty hierarchy, and can make none. */
+/* Engines look for groups here, and make their own where they can. They see the hierarchy of version 2, which on some hosts is there already (EBUSY), and can make none. */
 static int hide_groups(struct err *e)
 {
         static const char at[] = "/sys/fs/cgroup";
 
-        if (mount("cgroup2", at, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 ||
+        if ((mount("cgroup2", at, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 && errno != EBUSY) ||
             mount(NULL, at, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
                 return err_sys(e, "cannot hide %s", at);
         return 0;
@@ -224,7 +227,8 @@ static int hide_groups(struct err *e)
 
 static int enter_bundle(const struct call *c, struct err *e)
 {
-        if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        if (unshare(CLONE_NEWNS | CLONE_NEWNET | (c->user ? CLONE_NEWCGROUP : 0)) < 0 ||
+            mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
                 return err_sys(e, "cannot make namespaces");
         if (mount_at(c->b->job->bundle, "/tmp", e) < 0 || mount_at(c->disk, "/tmp/disk", e) < 0 ||
             (c->root >= 0 ? mount_at(c->root, "/tmp/rootfs", e) : mnt_host_root("/tmp/rootfs", e)) < 0 ||
@@ -243,11 +247,22 @@ static int enter_groups(const struct nest *n, const struct nest_box *b, struct e
         for (int i = 0; i < count; i++)
                 if (write(doors[i], "0", 1) != 1)
                         return err_sys(e, "cannot enter a group");
+        if (v2 < 0 && n->config.user)
+                return count;
         if (v2 < 0) {
                 err_set(e, ERR_NOT_SUPPORTED, 0, "there is no cgroup2 hierarchy");
                 return err_hint(e, "mount -t cgroup2 none /sys/fs/cgroup/unified");
         }
         return count < 0 ? count : fd_write_file(v2, "cgroup.procs", "0") < 0 ? err_sys(e, "cannot enter the group") : 0;
+}
+
+/* Whatever an ordinary user's engine leaves behind ends with the first process there. A /proc that shows it is needed from here on. */
+static int enter_pids(const struct call *c, struct err *e)
+{
+        proc_hold(c->told);
+        if (unshare(CLONE_NEWNS) < 0 || mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+                return err_sys(e, "cannot mount a /proc for the engine");
+        return 0;
 }
 
 /* Standard streams; then, for who can pass them on, the guest stream and the slot. */
@@ -261,8 +276,9 @@ _Noreturn static void become_engine(struct call *c)
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         setsid();
-        if (enter_groups(c->n, c->b, &e) == 0 && make_parts(c, &e) == 0 && enter_bundle(c, &e) == 0) {
-                class_run_argv(c->b->want.class, c->b->id, (unsigned)count - 3, c->old, argv);
+        if ((!c->user || enter_pids(c, &e) == 0) && enter_groups(c->n, c->b, &e) == 0 && make_parts(c, &e) == 0 &&
+            enter_bundle(c, &e) == 0) {
+                class_run_argv(c->b->want.class, c->b->id, (unsigned)count - 3, c->old, c->user, argv);
                 if (exe >= 0 && fd_arrange(count == 3 ? gvisor : others, (size_t)count) == 0)
                         proc_exec(exe, count, argv, c->shim ? "TTRPC_ADDRESS=" SHIM_EVENTS : NULL);
                 err_sys(&e, "cannot start the engine");
@@ -289,8 +305,13 @@ static int prepare(struct nest *n, struct nest_box *b, struct call *c, struct er
         b->sock = epoll_create1(EPOLL_CLOEXEC);
         if (fd_set_timer(b->job->timer, ENGINE_MS) < 0 || watch_in(b, EPOLL_CTL_ADD, b->job->timer, e) < 0)
                 return err_sys(e, "cannot make a timer");
-        if (nest_begin_box(n, b, true, e) < 0 || (b->job->bundle = mount_tmpfs(BUNDLE_BYTES, BUNDLE_FILES, e)) < 0 ||
-            fill_bundle(b->job->bundle, c, e) < 0 || pack_boot(c, e) < 0)
+        if (c->user && (pipe2(c->told, O_CLOEXEC | O_NONBLOCK) < 0 || watch_in(b, EPOLL_CTL_ADD, b->job->told = c->told[0], e) < 0))
+                return err_sys(e, "cannot make a pipe");
+        if (nest_begin_box(n, b, true, e) < 0)
+                return -(int)e->code;
+        c->first = c->user ? 0 : space_slot_uid((unsigned)b->slot);
+        if ((b->job->bundle = mount_tmpfs(BUNDLE_BYTES, BUNDLE_FILES, e)) < 0 || fill_bundle(b->job->bundle, c, e) < 0 ||
+            pack_boot(c, e) < 0)
                 return -(int)e->code;
         if (!n->config.private && nest_keep(n, b, &c->slot, e) < 0)
                 return -(int)e->code;
@@ -309,12 +330,14 @@ static int prepare(struct nest *n, struct nest_box *b, struct call *c, struct er
 
 static int start(struct nest *n, struct nest_box *b, struct call *c, struct err *e)
 {
+        struct clone_args args = { .flags = c->user ? CLONE_NEWPID : 0, .exit_signal = SIGCHLD };
+
         if (prepare(n, b, c, e) < 0)
                 return -(int)e->code;
         if (!n->strays && prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
                 return err_sys(e, "cannot take over what engines leave");
         n->strays = true;
-        b->pid = fork();
+        b->pid = sys_clone3(&args);
         if (b->pid == 0)
                 become_engine(c);
         if (b->pid < 0 || (b->pidfd = sys_pidfd_open(b->pid)) < 0)
@@ -325,10 +348,18 @@ static int start(struct nest *n, struct nest_box *b, struct call *c, struct err 
 
 static int oci_begin(struct nest *n, struct nest_box *b, struct err *e)
 {
-        struct call c = {
-                .n = n, .b = b, .disk = -1, .root = -1, .boot = -1, .slot = -1, .sandbox_stream = -1, .out = -1, .socket_dir = -1
-        };
+        struct call c = { .n = n,
+                          .b = b,
+                          .disk = -1,
+                          .root = -1,
+                          .boot = -1,
+                          .slot = -1,
+                          .sandbox_stream = -1,
+                          .out = -1,
+                          .socket_dir = -1,
+                          .told = { -1, -1 } };
 
+        c.user = n->config.user;
         c.gvisor = class_maker(b->want.class) == ENGINE_GVISOR;
         c.shim = class_has_shim(b->want.class);
         c.exe = engine_ready(n, b->want.class, b->engine, &c.old, c.behind, e);
@@ -340,6 +371,7 @@ static int oci_begin(struct nest *n, struct nest_box *b, struct err *e)
                                              .bundle = -1,
                                              .stream = -1,
                                              .socket_dir = -1,
+                                             .told = -1,
                                              .shim = { [0 ... SHIM_FDS - 1] = -1 },
                                              .end_ms = clock_ms(CLOCK_MONOTONIC) + ENGINE_MS };
         int r = b->job ? start(n, b, &c, e) : err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
@@ -429,7 +461,8 @@ static int engine_step(struct nest *n, struct nest_box *b, struct err *e)
                 return fd_readable(b->pidfd, 0) ? complain(b, "made no sandbox", e) : 1;
         if (b->job->shim[SHIM_FD_READY] >= 0)
                 return settle(n, b, e);
-        if (waitid((idtype_t)3 /* P_PIDFD */, (id_t)b->pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+        bool held = b->job->told >= 0 && read(b->job->told, &info, sizeof(info)) == (ssize_t)sizeof(info);
+        if (!held && (waitid((idtype_t)3 /* P_PIDFD */, (id_t)b->pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0))
                 return 1;
         if (info.si_code != CLD_EXITED || info.si_status != 0) {
                 snprintf(what, sizeof(what), info.si_code == CLD_EXITED ? "ended with status %d" : "was killed by signal %d",
@@ -437,7 +470,7 @@ static int engine_step(struct nest *n, struct nest_box *b, struct err *e)
                 return complain(b, what, e);
         }
         bool shim = class_has_shim(b->want.class);
-        int pid = shim ? start_shim(n, b, e) : read_pid(b);
+        int pid = shim ? start_shim(n, b, e) : !held ? read_pid(b) : info.si_pid ? b->pid : -1;
         int pidfd = pid < 0 ? -1 : sys_pidfd_open(pid);
         if (pidfd < 0)
                 return shim && pid < 0 ? pid : complain(b, "ended without a sandbox", e);

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 
+import harness
 from harness import CLI, Failed, alive, check, check_equal, descendants, poll
 from service import WebSocket
 
@@ -453,6 +454,24 @@ def embedded_killed(s, runtime):
         p.stdout.close()
         p.wait(timeout=30)
         check(poll(lambda: not any(alive(x) for x in family), 30), f"{victim} killed: {[comm(x) for x in family if alive(x)]} go on")
+
+
+@case("embed")
+def embedded_by_a_user(s, runtime):
+    """An ordinary user's: the same answers, and `kill -9` leaves as little (more in tests/integration/test_rootless.py)."""
+    if not runtime.built_in:
+        return
+    p = harness.run("cat; echo err >&2; id -u; exit 7", "--runtime", runtime.name, user=True, stdin=b"in\n", timeout=60)
+    check_equal((p.code, p.text), (7, "in\n1000\n"), f"exit status and output, with {p.notes!r}")
+    check("err\n" in p.notes, p)
+    p = harness.start(["run", "--runtime", runtime.name, "--", "sh", "-c", "echo on; sleep 1000"], True)
+    try:
+        check_equal(p.stdout.readline(), b"on\n", "output")
+        family = descendants(p.pid)
+        p.kill()
+        check(poll(lambda: not any(alive(x) for x in family), 30), f"{[comm(x) for x in family if alive(x)]} go on")
+    finally:
+        harness.stop(p)
 
 
 def comm(pid):

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +80,24 @@ static int link_away(const char *path)
         return judge(r);
 }
 
+/* A file of a control group that takes processes or limits; opened, and not written to. */
+static int open_group(const char *path, const struct stat *st, int type, struct FTW *walk)
+{
+        const char *name = path + walk->base;
+
+        (void)st;
+        if (type != FTW_F || (strcmp(name, "cgroup.procs") != 0 && strcmp(name, "memory.max") != 0 && strcmp(name, "pids.max") != 0) ||
+            overwrite(path) != WON)
+                return 0;
+        say("%s", path);
+        return 1;
+}
+
+static int any_group(const char *top)
+{
+        return nftw(top, open_group, 32, FTW_PHYS) == 1 ? WON : REFUSED;
+}
+
 /* Upwards from the root, by name and by a descriptor. */
 static int climb(const char *name)
 {
@@ -112,6 +131,8 @@ const struct attack attacks_files[] = {
         { "climb-path", 'T', false, "reach it by /../../..", climb, NULL },
         { "symlink-path", 'T', false, "reach it through a symbolic link", symlink_out, NULL },
         { "list-boot", 'H', true, "list /boot", list_path, "/boot" },
+        { "group-write", 'H', true, "open a file of a control group for writing", any_group, "/sys/fs/cgroup" },
+        { "sys-write", 'H', true, "open a setting in /sys for writing", overwrite, "/sys/kernel/mm/transparent_hugepage/enabled" },
         { "list-sys", 'H', false, "list /sys", list_path, "/sys" },
         { "create-in-usr", 'P', false, "create a file in /usr", create_in, "/usr" },
         { "create-in-usr-bin", 'P', false, "create a file in /usr/bin", create_in, "/usr/bin" },

@@ -119,11 +119,21 @@ static int make_engine_points(int at, struct err *e)
         return init < 0 || mkdirat(at, "dev/guest", 0755) < 0 ? err_sys(e, "mounts: cannot make mount points") : 0;
 }
 
+/* An overlay of its own over what all share: files that nobody else can watch (inotify) or lock (flock). */
+static int own_usr(const char *at, struct err *e)
+{
+        char usr[64], options[160];
+
+        under(usr, sizeof(usr), at, "/usr");
+        snprintf(options, sizeof(options), "lowerdir=%s:%s/mnt", usr, at);
+        return mount("usr", usr, "overlay", MS_RDONLY | MS_NOSUID | MS_NODEV, options) < 0 ? fail_at("mount an overlay on", usr, e) : 0;
+}
+
 int mnt_host_root(const char *at, struct err *e)
 {
         auto_fd dir = open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-        if (make_skeleton(at, e) < 0 || make_engine_points(dir, e) < 0 || bind_host(at, e) < 0)
+        if (make_skeleton(at, e) < 0 || make_engine_points(dir, e) < 0 || bind_host(at, e) < 0 || own_usr(at, e) < 0)
                 return -(int)e->code;
         return mount_copy(at, at, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, e);
 }
@@ -229,6 +239,8 @@ int mnt_build_own(const struct mnt_own *own, struct err *e)
         const char *at = own_root(own);
 
         if (own->root >= 0 && (mount_at(own->root, at, e) < 0 || mount_copy("/dev", NEW_ROOT "/dev", 0, e) < 0))
+                return -(int)e->code;
+        if (own->root < 0 && own_usr("", e) < 0)
                 return -(int)e->code;
         return mount_proc(own, at, e) < 0 || mount_dev(own, at, e) < 0 ? -(int)e->code : 0;
 }
