@@ -8,7 +8,7 @@
 
 #define COMMANDS                                                                                                                           \
         "run spawn exec list status get logs events pause resume renew terminate cp pool keys runtimes drain enable health image doctor completion version help"
-#define SPEC                                                                                                                                      \
+#define SPEC                                                                                                                                              \
         "--image --pull --memory --memory-swap --cpu --vcpus --pids --disk --disk-inodes --nofile --core --output-rate --env --label --cwd --user --ttl " \
         "--runtime --trust --network-policy --allow-fallback --runsc-path"
 #define TRUST "trusted standard untrusted confidential"

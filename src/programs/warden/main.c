@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/ns.h"
 #include "services/warden/monitor.h"
 #include "services/warden/parts/space.h"
 #include "services/warden/zygote.h"
@@ -61,7 +62,7 @@ int main(int argc, char **argv)
         harden();
         config.peer_is_root = peer.uid == 0;
         config.user = geteuid() != 0;
-        if (config.user && space_become_root(&e) < 0) {
+        if (config.user && ns_become_root(&e) < 0) {
                 fprintf(stderr, "creto-runtime: %s\n", e.msg);
                 if (e.hint[0])
                         fprintf(stderr, "hint: %s\n", e.hint);

@@ -211,7 +211,7 @@ bool sandbox_claimable(const struct sandbox *sb);
 /* RESOURCE_EXHAUSTED where the owner has as many sandboxes as one may have. */
 int sandboxes_may_own_more(const struct sandboxes *all, const char *owner, struct err *e);
 
-/* INVALID_SPEC where the limits of the claim cannot be had from a sandbox of that class with those of `spec`; NOT_SUPPORTED where its class cannot keep one. */
+/* INVALID_SPEC where the limits of the claim cannot be had from a sandbox of that class with those of `spec`. */
 int sandbox_claim_check(const struct sandboxes *all, const char *class, const struct spec *spec, const struct sandbox_claim *c,
                         struct err *e);
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/ns.h"
 #include "base/sys.h"
 #include "services/warden/program.h"
 #include "services/warden/parts/space.h"
@@ -161,7 +162,7 @@ _Noreturn static void child_main(int store, int exe, int userns, const struct ip
 
 pid_t image_start(int store, const struct ipc_image *req, const int *fds, size_t nfds, bool user, struct err *e)
 {
-        const struct space_map map = { 0, SPACE_IMAGE_UID, SPACE_IDS };
+        const struct ns_map map = { 0, SPACE_IMAGE_UID, SPACE_IDS };
         auto_fd userns = -1;
         auto_fd exe = program_open("image");
 
@@ -169,7 +170,7 @@ pid_t image_start(int store, const struct ipc_image *req, const int *fds, size_t
                 err_set(e, ERR_BACKEND_UNAVAILABLE, errno, "cannot open creto-image");
                 return err_hint(e, "it belongs beside creto-warden; images need it, the default --image host does not");
         }
-        if (!user && (userns = space_userns(&map, e)) < 0)
+        if (!user && (userns = ns_user(&map, e)) < 0)
                 return -(int)e->code;
         pid_t pid = fork();
         if (pid < 0)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/ns.h"
 #include "base/sock.h"
 #include "services/warden/parts/disk.h"
 #include "services/warden/parts/mnt.h"
@@ -19,8 +20,8 @@ enum { PART_USERNS, PART_DISK, PART_ROOT, PARTS };
 static int make_root(const struct zygote_make *make, const int *layers, struct err *e)
 {
         /* ids on disk (the image range, or those of a directory as they are) → the sandbox's */
-        const struct space_map owners = { make->flags & ZYGOTE_OWN_IDS ? 0 : SPACE_IMAGE_UID, make->first, SPACE_IDS };
-        auto_fd idmap = make->flags & ZYGOTE_USER ? -1 : space_userns(&owners, e);
+        const struct ns_map owners = { make->flags & ZYGOTE_OWN_IDS ? 0 : SPACE_IMAGE_UID, make->first, SPACE_IDS };
+        auto_fd idmap = make->flags & ZYGOTE_USER ? -1 : ns_user(&owners, e);
 
         if (idmap < 0 && !(make->flags & ZYGOTE_USER))
                 return idmap;
@@ -38,13 +39,13 @@ static int make_disk(const struct zygote_make *make, int dir, struct err *e)
 
 static int make_parts(const struct zygote_make *make, const struct maker_fds *fds, int parts[PARTS], struct err *e)
 {
-        struct space_map map = { 0, make->first, SPACE_IDS };
+        struct ns_map map = { 0, make->first, SPACE_IDS };
 
         if (make->flags & ZYGOTE_USER)
-                map = (struct space_map){ make->uid, 0, 1 };
+                map = (struct ns_map){ make->uid, 0, 1 };
         if (setns(fds->mounts, CLONE_NEWNS) < 0)
                 return err_sys(e, "cannot go back to the host's mounts");
-        if ((parts[PART_USERNS] = space_userns(&map, e)) < 0 || (parts[PART_DISK] = make_disk(make, fds->disk, e)) < 0)
+        if ((parts[PART_USERNS] = ns_user(&map, e)) < 0 || (parts[PART_DISK] = make_disk(make, fds->disk, e)) < 0)
                 return -(int)e->code;
         if (make->layers > 0 && (parts[PART_ROOT] = make_root(make, fds->layers, e)) < 0)
                 return -(int)e->code;

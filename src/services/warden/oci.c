@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/mount.h"
+#include "base/ns.h"
 #include "base/proc.h"
 #include "base/sock.h"
 #include "base/str.h"
@@ -196,7 +197,7 @@ static int make_parts(struct call *c, struct err *e)
 {
         const struct nest_box *b = c->b;
         const struct image_hold *image = b->image;
-        const struct space_map owners = { b->want.own_ids ? 0 : SPACE_IMAGE_UID, c->first, SPACE_IDS };
+        const struct ns_map owners = { b->want.own_ids ? 0 : SPACE_IMAGE_UID, c->first, SPACE_IDS };
         int layers[IPC_LAYERS_MAX] = { b->root };
 
         c->disk = disk_make(&c->n->disk, b->limits.value[LIMIT_MEMORY] == LIMIT_UNLIMITED, b->limits.value[LIMIT_DISK],
@@ -207,7 +208,7 @@ static int make_parts(struct call *c, struct err *e)
                 return 0;
         for (unsigned i = 0; image && i < image->count; i++)
                 layers[i] = image->layers[i]->fd;
-        auto_fd idmap = c->user ? -1 : space_userns(&owners, e);
+        auto_fd idmap = c->user ? -1 : ns_user(&owners, e);
         if (idmap < 0 && !c->user)
                 return idmap;
         c->root = mnt_overlay(layers, image ? image->count : 1, idmap, e);
@@ -236,7 +237,7 @@ static int enter_bundle(const struct call *c, struct err *e)
                 return -(int)e->code;
         if (c->shim && mount("/tmp/run", "/run", NULL, MS_BIND, NULL) < 0)
                 return err_sys(e, "cannot hide /run");
-        return space_lo_up(e) < 0 ? -(int)e->code : chdir("/tmp") < 0 ? err_sys(e, "cannot enter the bundle") : 0;
+        return ns_lo_up(e) < 0 ? -(int)e->code : chdir("/tmp") < 0 ? err_sys(e, "cannot enter the bundle") : 0;
 }
 
 static int enter_groups(const struct nest *n, const struct nest_box *b, struct err *e)

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/ns.h"
 #include "base/sock.h"
 #include "base/sys.h"
 #include "services/warden/parts/cgroup.h"
@@ -93,7 +94,7 @@ static int build(const struct zygote *z, const struct zygote_make *make, const s
                 own.tty_gid = make->first + TTY_GROUP;
         if (unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (z->ahead ? 0 : CLONE_NEWNET)) < 0)
                 return err_sys(e, "cannot make a sandbox's namespaces");
-        if ((!z->ahead && space_lo_up(e) < 0) || (!root && mnt_build_own(&own, e) < 0))
+        if ((!z->ahead && ns_lo_up(e) < 0) || (!root && mnt_build_own(&own, e) < 0))
                 return -(int)e->code;
         if (take_parts(p->maker[0], image, &own, userns, e) < 0 || (root && mnt_build_own(&own, e) < 0))
                 return -(int)e->code;
@@ -248,7 +249,7 @@ int zygote_main(char **argv)
                 return 1;
         }
         if (z.private && z.home_net >= 0 && unshare(CLONE_NEWNET) == 0) /* there is time, and the first one is waited for */
-                z.ahead = space_lo_up(&e) == 0;
+                z.ahead = ns_lo_up(&e) == 0;
         while (serve_one(&z))
                 ;
         if (z.private)

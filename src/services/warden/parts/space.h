@@ -1,5 +1,5 @@
 /*
- * Namespaces and id ranges that can be prepared before anybody asks for a sandbox.
+ * Id ranges: each sandbox has one of its own.
  */
 #pragma once
 
@@ -27,20 +27,6 @@ static inline uint32_t space_slot_uid(unsigned slot)
 {
         return SPACE_UID_BASE + (slot + 1) * (uint32_t)SPACE_IDS;
 }
-
-/* One line of an id map. */
-struct space_map {
-        uint32_t inside, outside, count;
-};
-
-/* The loopback of the network namespace that we are in. */
-int space_lo_up(struct err *e);
-
-/* A new user namespace, child of ours, with this map for uids and gids. Returns a descriptor, or a negative code. */
-int space_userns(const struct space_map *map, struct err *e);
-
-/* Makes us root of a new user namespace whose only id is the one we have. */
-int space_become_root(struct err *e);
 
 /* Id ranges, one owner each on the whole host: byte N of the lock file is locked while range N is in use, so that a range is free again
  * when the last process that holds the file is gone, however it ended. */
