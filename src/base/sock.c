@@ -179,11 +179,13 @@ static bool address(const char *path, struct sockaddr_un *a)
         return false;
 }
 
-int sock_bind_datagrams(const char *path)
+int sock_bind_datagrams(const char *dir, const char *name)
 {
+        char path[512];
         struct sockaddr_un a;
         auto_fd fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
+        snprintf(path, sizeof(path), "%s/%s", dir, name);
         if (fd < 0 || !address(path, &a) || sock_name_senders(fd, true) < 0 || (unlink(path) < 0 && errno != ENOENT))
                 return -1;
         mode_t before = umask(0177);

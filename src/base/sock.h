@@ -30,8 +30,8 @@ int sock_name_senders(int fd, bool on);
 /* Receives one message without descriptors and without waiting, and the pid that its sender has for us (0: not known). Returns as sock_recv() does. */
 ssize_t sock_recv_from(int fd, void *data, size_t cap, pid_t *sender);
 
-/* Datagrams to `path`, a socket that nobody but its owner can reach; whatever had that name before has it no more. Returns a descriptor that knows the senders, or -1 with errno. */
-int sock_bind_datagrams(const char *path);
+/* Datagrams to `name` in that directory, a socket that nobody but its owner can reach; whatever had that name before has it no more. Returns a descriptor that knows the senders, or -1 with errno. */
+int sock_bind_datagrams(const char *dir, const char *name);
 /* Receives one message without waiting, the descriptor that came with it (*passed, owned; -1: none), and the uid of its sender. Returns as sock_recv() does. */
 ssize_t sock_recv_with(int fd, void *data, size_t cap, int *passed, uid_t *sender);
 /* Sends one to `path`, without waiting, with a descriptor (borrowed). Returns 0, or -1 with errno (EAGAIN: there is no room for it). */

@@ -48,3 +48,17 @@ int offers_expire(struct offers *o, uint64_t now_ms)
                 }
         return -1;
 }
+
+int offers_refuse(struct err *e)
+{
+        err_set(e, ERR_BACKEND_UNAVAILABLE, 0,
+                "no engine is offered under that word: it was taken, %d s are over, or %d were offered before", OFFER_MS / 1000,
+                OFFERS_MAX);
+        return err_hint(e, "offer it again: creto-runtime spawn --runsc-path PATH, as root");
+}
+
+int offers_distrust(struct err *e)
+{
+        err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "the engine that was offered is no program that root owns and nobody else may write");
+        return err_hint(e, "chown root and chmod 755 it, if you trust who made it");
+}

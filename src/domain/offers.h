@@ -27,3 +27,7 @@ bool offers_add(struct offers *o, const char *token, int fd, uint64_t now_ms);
 int offers_take(struct offers *o, const char *token, uint64_t now_ms);
 /* A descriptor whose time is over, to be closed; or -1: there are no more. */
 int offers_expire(struct offers *o, uint64_t now_ms);
+
+/* BACKEND_UNAVAILABLE: there is none under that word; it is not root's alone. */
+int offers_refuse(struct err *e);
+int offers_distrust(struct err *e);

@@ -341,7 +341,7 @@ def the_command_line_without_a_service():
         r = run(["true"], "--runtime", "native", "--trust", "standard", user=user)
         check(r.code == 64 and "'gvisor'" in r.notes and "'native'" in r.notes, r)
         r = run(["uname", "-r"], "--trust", "untrusted", "--allow-fallback", user=user)
-        check(r.code == 0 and "not kata; kata: there is no such class" in r.notes, r)
+        check(r.code == 0 and "not kata; kata: " in r.notes, r)
         if shutil.which("runsc") and IS_ROOT:
             r = creto(["run", "--", "uname", "-r"], user, env={"CRETO_RUNTIME_CLASS": ""})
             check_equal((r.code, r.text.strip() == kernel), (0, user), f"auto as {'a user' if user else 'root'}: {r}")

@@ -315,8 +315,8 @@ TEST(sock_datagrams_with_a_descriptor)
         long_path[sizeof(long_path) - 1] = '\0';
         auto_fd null = open("/dev/null", O_RDONLY | O_CLOEXEC);
         CHECK(sock_send_datagram(path, "hi", 2, null) < 0 && errno == ENOENT);
-        CHECK(sock_bind_datagrams(long_path) < 0 && errno == ENAMETOOLONG);
-        auto_fd old = sock_bind_datagrams(path), fd = sock_bind_datagrams(path); /* the name is the last one's */
+        CHECK(sock_bind_datagrams(long_path, "s") < 0 && errno == ENAMETOOLONG);
+        auto_fd old = sock_bind_datagrams(dir, "s"), fd = sock_bind_datagrams(dir, "s"); /* the name is the last one's */
         CHECK(old >= 0 && fd >= 0 && stat(path, &st) == 0 && (st.st_mode & 07777) == 0600);
         CHECK(sock_recv_with(fd, text, sizeof(text), &got, &who) < 0 && errno == EAGAIN && got == -1);
         CHECK(sock_send_datagram(path, "hi", 2, null) == 0 && sock_send_datagram(path, "longer than that", 16, null) == 0);

@@ -32,9 +32,10 @@ static void look(void *ctx, const char *name, struct choice_class *out)
         *out = (struct choice_class){ .known = class != NULL, .limits = class ? ~class_lacks(class) : 0 };
         if (!class)
                 return;
+        bool may = rt->is_root || !class_has_shim(class);
         out->available = class->driver == CLASS_NATIVE ||
-                         (rt->is_root && is_installed(class->binary) && (!class_runtime(class) || is_installed(class_runtime(class))));
-        snprintf(out->reason, sizeof(out->reason), rt->is_root ? "%s is not installed" : "%s needs root", class->binary);
+                         (may && is_installed(class->binary) && (!class_runtime(class) || is_installed(class_runtime(class))));
+        snprintf(out->reason, sizeof(out->reason), may ? "%s is not installed" : "%s needs root", class->binary);
 }
 
 static struct choice_policy policy;
@@ -42,6 +43,8 @@ static struct choice_policy policy;
 static struct choice_world world(struct creto_runtime *rt)
 {
         choice_policy_init(&policy);
+        if (!rt->is_root) /* an ordinary user's gVisor promises less: who wants it names it */
+                snprintf(policy.normal, sizeof(policy.normal), "native");
         return (struct choice_world){ &policy, look, rt };
 }
 

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/proc.h"
+#include "domain/offers.h"
 
 enum { TRY_MS = 2000, AGAIN_MS = 5000 };
 
@@ -33,10 +34,7 @@ static int open_engine(const struct runtime_class *class, const char *binary, bo
 /* Looked at now: it may have been given away since it was opened. */
 static int take_offered(int offered, struct stat *st, struct err *e)
 {
-        if (fd_is_trusted(offered, false, st))
-                return fcntl(offered, F_DUPFD_CLOEXEC, 3);
-        err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "the engine that was offered is no program that root owns and nobody else may write");
-        return err_hint(e, "chown root and chmod 755 it, if you trust who made it");
+        return fd_is_trusted(offered, false, st) ? fcntl(offered, F_DUPFD_CLOEXEC, 3) : offers_distrust(e);
 }
 
 static int not_working(const struct runtime_class *class, struct err *e)

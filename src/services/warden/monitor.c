@@ -298,12 +298,10 @@ static struct nest_box *take_order(struct monitor *m, const struct ipc_spawn *re
                         return NULL;
         }
         struct nest_box *b = nest_order(&m->nest, req->id, &want, &l, want.own_ids ? msg->fds[0] : -1, hold, e);
-        if (!b) {
+        if (!b)
                 image_let_go(hold);
-                return NULL;
-        }
-        msg->nfds = 0;
-        b->engine = take_fd(&engine);
+        else
+                b->engine = take_fd(&engine), msg->nfds = 0;
         return b;
 }
 
