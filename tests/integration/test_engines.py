@@ -14,7 +14,7 @@ from service import RUNTIMED, Service
 
 ANSWERS = 'case "$*" in *--version*) echo fake 1; exit 0;; esac\n'
 PID_FILE = 'for a; do [ "$prev" != --pid-file ] || file=$a; prev=$a; done\n'
-BUILT_IN = ("native", "crun", "runc", "gvisor", "containerd", "kata", "kata-qemu", "kata-fc", "kata-clh", "qemu")
+BUILT_IN = ("native", "crun", "runc", "gvisor", "containerd", "kata", "kata-qemu", "kata-fc", "kata-clh", "qemu", "firecracker", "cloud-hypervisor")
 CRUN = shutil.which("crun") or "/usr/bin/crun"
 # class: the script after its first line, or None for a file that is not there; words of the error
 BROKEN = {
