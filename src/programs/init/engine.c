@@ -84,6 +84,7 @@ _Noreturn static void start_again(void)
 void engine_settle(void)
 {
         bool own_socket = boot_has(BOOT_BIND), stdio = boot_has(BOOT_STDIO);
+        bool user = boot_has(BOOT_ONE_UID) && !stdio; /* who has no shims */
 
         if (boot_has(BOOT_SLOT))
                 move(own_socket ? BOOT_ENGINE_BIND_SLOT : BOOT_ENGINE_SLOT, BOOT_FD_SLOT);
@@ -99,12 +100,12 @@ void engine_settle(void)
                         _exit(2);
         if (null > BOOT_FD_NULL_LAST)
                 close(null);
-        if (boot_has(BOOT_OWN_KERNEL) || boot_has(BOOT_ONE_UID))
+        if (boot_has(BOOT_OWN_KERNEL) || user)
                 become_init();
         if (own_socket)
                 make_socket();
         else if (!stdio)
                 move(BOOT_ENGINE_STREAM, BOOT_FD_STREAM);
-        if (boot_has(BOOT_ONE_UID) && !boot_has(BOOT_OWN_KERNEL)) /* gVisor does not ask, and would take the capabilities away */
+        if (user && !boot_has(BOOT_OWN_KERNEL)) /* gVisor does not ask, and would take the capabilities away */
                 start_again();
 }
