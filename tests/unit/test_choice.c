@@ -22,8 +22,8 @@ static void look(void *ctx, const char *name, struct choice_class *out)
                 if (strcmp(plain, name) != 0)
                         continue;
                 out->known = true;
-                out->available = !strchr(w, '-');
-                out->drained = strchr(w, '!') != NULL;
+                out->available = w[0] != '-';
+                out->drained = w[0] == '!';
                 snprintf(out->reason, sizeof(out->reason), "%s is not installed", name);
                 if (strcmp(name, "gvisor") == 0)
                         out->limits = ~(1U << LIMIT_PIDS);
@@ -89,6 +89,33 @@ static const struct row {
           ERR_NONE,
           NULL },
         { "native gvisor", "auto", { .runtime = "auto", .limits = 1U << LIMIT_MEMORY }, "gvisor", "auto", "", ERR_NONE, NULL },
+        /* firecracker is Kata's, where that is installed */
+        { "native firecracker kata-fc",
+          "auto",
+          { .runtime = "firecracker" },
+          "kata-fc",
+          "firecracker",
+          "the runtime class is kata-fc, not firecracker; firecracker: Kata's is installed",
+          ERR_NONE,
+          NULL },
+        { "native firecracker -kata-fc", "auto", { .runtime = "firecracker" }, "firecracker", "firecracker", "", ERR_NONE, NULL },
+        { "native firecracker !kata-fc", "auto", { .runtime = "firecracker" }, "firecracker", "firecracker", "", ERR_NONE, NULL },
+        { "native -firecracker kata-fc",
+          "firecracker",
+          { .runtime = "auto" },
+          "kata-fc",
+          "auto",
+          "the runtime class is kata-fc; firecracker: Kata's is installed",
+          ERR_NONE,
+          NULL },
+        { "native !firecracker kata-fc",
+          "auto",
+          { .runtime = "firecracker" },
+          NULL,
+          NULL,
+          "'firecracker' is drained",
+          ERR_BACKEND_UNAVAILABLE,
+          NULL },
         /* what auto is may be laid down */
         { "native gvisor", "native", { .runtime = "auto" }, "native", "auto", "", ERR_NONE, NULL },
         { "native gvisor runc", "runc", { .runtime = "auto" }, "runc", "auto", "", ERR_NONE, NULL },
