@@ -244,7 +244,7 @@ requires = ["/dev/null", "/nonexistent/device"]
 def settings_that_are_none():
     for config, word in (('[runtime]\ndefault_runtime_class = "nonsense"\n', "no runtime class 'nonsense'"), ('[runtime]\nfallback = ["native", "nonsense"]\n', "no runtime class 'nonsense'"),
                          ('[runtime]\nfallback = "native"\n', "must be an array"), ('[runtime]\nfallback = ["auto"]\n', "no name"), ('[trust]\nstandard = "auto"\n', "or \"none\""),
-                         ('[trust]\nstandard = "../x"\n', "or \"none\""), ('[trust]\nhigh = "native"\n', "no such setting"), ('[runtime.a]\nbinary = "/x"\noverhead = "much"\n', "like \"20M\""),
+                         ('[trust]\nstandard = "../x"\n', "or \"none\""), ('[trust]\nhigh = "native"\n', "trust.high is no setting"), ('[runtime.a]\nbinary = "/x"\noverhead = "much"\n', "like \"20M\""),
                          ('[runtime.a]\nbinary = "/x"\noverhead = "2T"\n', "at most 1T"), ('[runtime.a]\nbinary = "/x"\nrequires = ["dev/kvm"]\n', "is not an absolute path"),
                          ('[runtime.a]\nbinary = "/x"\nrequires = ["/1", "/2", "/3", "/4", "/5"]\n', "at most 4"), ('[runtime]\nfallback = ["native", "native", "native", "native", "native", "native", "native", "native", "native"]\n', "at most 8")):
         with tempfile.TemporaryDirectory(dir="/var/tmp") as d:

@@ -62,8 +62,8 @@ def the_file_that_comes_with_it_is_right():
 def a_wrong_file_is_refused_by_line():
     root_only()
     for text, said in (("[server]\nlisten = 1\n", "line 2: server.listen must be a string"),
-                       ("[server]\n\nlisen = ''\n", "line 3: server.lisen there is no such setting"),
-                       ("x = 1", "line 1: x there is no such setting"),
+                       ("[server]\n\nlisen = ''\n", "line 3: server.lisen is no setting"),
+                       ("x = 1", "line 1: x is no setting"),
                        ("[service]\non_stop = 'stay'", 'must be "keep" or "terminate"'),
                        ("[limits]\nmax_execs = -1", "must be a whole number from 0 to 10000"),
                        ("[limits]\nmin_free_disk = 'much'", "must be a size"),

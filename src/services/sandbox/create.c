@@ -269,16 +269,6 @@ void sandbox_ready(struct sandbox *sb)
 
 /* ---- the warden's part ---- */
 
-static void name_missing(struct sandbox *sb, uint32_t bits)
-{
-        size_t at = 0;
-
-        for (unsigned i = 0; i < LIMIT_COUNT; i++)
-                if ((bits & (1U << i)) && i != LIMIT_SWAP && at < sizeof(sb->info.missing))
-                        at += (size_t)snprintf(sb->info.missing + at, sizeof(sb->info.missing) - at, "%s%s", at ? ", " : "",
-                                               limit_table[i].noun);
-}
-
 static void on_spawned(void *ctx, const struct link_answer *a)
 {
         struct sandbox *sb = ctx;
@@ -313,7 +303,7 @@ static void on_spawned(void *ctx, const struct link_answer *a)
                 close(a->fd);
                 return;
         }
-        name_missing(sb, a->spawned->limits_missing);
+        limits_name(a->spawned->limits_missing, sb->info.missing, sizeof(sb->info.missing));
         if (sb->session) /* to the one before, which an ATTACH has reached as it ended */
                 sandbox_drop_session(sb);
         sandbox_session_new(sb, a->fd);
