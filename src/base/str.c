@@ -172,3 +172,21 @@ uint64_t str_hash(const void *data, size_t len)
                 h = (h ^ *p) * 1099511628211ULL;
         return h;
 }
+
+size_t str_count(const char *const *list)
+{
+        size_t n = 0;
+
+        while (list && list[n])
+                n++;
+        return n;
+}
+
+size_t str_find_pair(const char *const *pairs, size_t n, const char *pair)
+{
+        size_t len = strcspn(pair, "=") + 1, i = 0;
+
+        while (i < n && strncmp(pairs[i], pair, len) != 0)
+                i++;
+        return i;
+}

@@ -29,6 +29,12 @@ void str_hex(const void *data, size_t len, char *out);
 /* True where `hex` is exactly 2 × len digits. */
 bool str_unhex(const char *hex, void *out, size_t len);
 
+/* Of a NULL-ended list, or of none (NULL). */
+size_t str_count(const char *const *list);
+
+/* Of `n` NAME=VALUE pairs the first with the name of `pair`; `n` where none has it. */
+size_t str_find_pair(const char *const *pairs, size_t n, const char *pair);
+
 static inline bool str_has_prefix(const char *s, const char *prefix)
 {
         while (*prefix)

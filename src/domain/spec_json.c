@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "domain/offers.h"
 
 struct reader {
@@ -540,11 +541,8 @@ static void put_pairs(struct json_put *j, const char *key, const char *const *pa
         json_put_object(j);
         for (size_t i = 0; i < count; i++) {
                 size_t n = strcspn(pairs[i], "=");
-                bool again = false;
 
-                for (size_t k = i + 1; k < count && !again; k++)
-                        again = strncmp(pairs[i], pairs[k], n + 1) == 0;
-                if (again || n >= sizeof(name))
+                if (n >= sizeof(name) || i + 1 + str_find_pair(pairs + i + 1, count - i - 1, pairs[i]) < count)
                         continue; /* the last of a name counts */
                 memcpy(name, pairs[i], n);
                 name[n] = '\0';
