@@ -245,7 +245,7 @@ def settings_that_are_none():
     for config, word in (('[runtime]\ndefault_runtime_class = "nonsense"\n', "no runtime class 'nonsense'"), ('[runtime]\nfallback = ["native", "nonsense"]\n', "no runtime class 'nonsense'"),
                          ('[runtime]\nfallback = "native"\n', "must be an array"), ('[runtime]\nfallback = ["auto"]\n', "no name"), ('[trust]\nstandard = "auto"\n', "or \"none\""),
                          ('[trust]\nstandard = "../x"\n', "or \"none\""), ('[trust]\nhigh = "native"\n', "trust.high is no setting"), ('[runtime.a]\nbinary = "/x"\noverhead = "much"\n', "like \"20M\""),
-                         ('[runtime.a]\nbinary = "/x"\noverhead = "2T"\n', "at most 1T"), ('[runtime.a]\nbinary = "/x"\nrequires = ["dev/kvm"]\n', "is not an absolute path"),
+                         ('[runtime.a]\nbinary = "/x"\noverhead = "2T"\n', "at most 1T"), ('[runtime.a]\nbinary = "/x"\nrequires = ["dev/kvm"]\n', "is not an absolute path"), ('[runtime.a]\nruntime = "runc"\nbinary = "/x"\n', 'are for driver "containerd"'),
                          ('[runtime.a]\nbinary = "/x"\nrequires = ["/1", "/2", "/3", "/4", "/5"]\n', "at most 4"), ('[runtime]\nfallback = ["native", "native", "native", "native", "native", "native", "native", "native", "native"]\n', "at most 8")):
         with tempfile.TemporaryDirectory(dir="/var/tmp") as d:
             with open(f"{d}/c", "w") as f:
@@ -307,6 +307,33 @@ def the_command_line_of_a_service():
         c("pool", "create", "--id", "p", "--template", f"{s.top}/t.yaml", "--min-ready", "0")
         check(b'"runtimeClass":"runc"' in c("pool", "get", "p", "--json").stdout, "a pool's level")
         c("pool", "claim", "p", "--trust", "standard", code=64)  # a claim has the pool's
+
+
+@test
+def what_a_class_never_keeps_is_told_to_people_alone():
+    needs()
+    with Host(config=f'[runtime.shim]\nruntime = "{CRUN}"\ndriver = "containerd"\n') as s:  # the driver behind what it decides
+        if not s.classes()["containerd"]["available"]:
+            skip(s.classes()["containerd"]["reason"])
+        c = Client(s)
+        check_equal(c("spawn", "--runtime", "containerd").stderr, b"", "a script")
+        said = on_terminal(["spawn", "--runtime", "containerd"], c.env)
+        check(said.strip() == "creto-runtime: notice: these defaults are weaker here: pids", f"a person: {said!r}")
+        check(b"weaker here: pids" in c("spawn", "--runtime", "shim").stderr, "of a class of the operator's nobody has read")
+
+
+@test
+def what_is_missing_is_said_once():
+    needs()
+    with Host(installed=False) as s:
+        classes = s.classes()
+        alike = [n for n, r in classes.items() if not r["available"] and n.startswith("kata")]
+        if len(alike) < 2:
+            skip("Kata Containers are installed")
+        table = Client(s).shell("script -qec 'creto-runtime-cli runtimes' /dev/null </dev/null")
+        check_equal(table.count("containerd-shim-kata-v2"), 1, table)
+        check(", ".join(alike) + ": containerd-shim-kata-v2 is not installed" in table, table)
+        check(f"\ngvisor: {s.engine} is not installed" in table.replace("\r", "") and "runtime class '" not in table, table)
 
 
 @test
