@@ -1,6 +1,5 @@
 #include "domain/spec.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -11,7 +11,6 @@
 
 #include "api/libcreto/remote/remote.h"
 #include "base/clock.h"
-#include "base/fd.h"
 #include "domain/outcome.h"
 #include "domain/spec.h"
 

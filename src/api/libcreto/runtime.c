@@ -17,7 +17,6 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/str.h"
-#include "domain/vmm.h"
 
 /* The fixed unprivileged user of docs/formats/ids.md, and of the warden's space.h. */
 enum { OWN_UID = 0x7fff0000, AGENT_UID = 1000 };

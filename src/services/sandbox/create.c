@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/str.h"
 #include "base/text.h"
 #include "base/time.h"
 #include "domain/spec_json.h"

@@ -76,11 +76,6 @@ const struct exec_info *exec_info(const struct exec *x)
         return &x->info;
 }
 
-struct sandbox *exec_sandbox(const struct exec *x)
-{
-        return x->sandbox;
-}
-
 struct exec *sandbox_find_exec(struct sandbox *sb, uint32_t number)
 {
         for (struct exec *x = sb->execs; x; x = x->next)

@@ -5,7 +5,6 @@
 #include "services/prewarm/prewarm.h"
 
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -10,7 +10,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/fd.h"
 #include "services/vm/internal.h"
 
 #define TEMPORARY ".new"
