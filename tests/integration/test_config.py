@@ -55,7 +55,10 @@ def the_file_that_comes_with_it_is_right():
     check(shown.count("\n[") == 10 and "drain_seconds = 5\n" in shown, "the settings are shown with their defaults")
     with Service(config=shown) as s:
         plain = s.good("GET", "/v1/sandboxes/" + s.spawn())["spec"]
-        check_equal((plain["ttlSeconds"], plain["idleTimeoutSeconds"], plain["resourceLimits"]["memoryBytes"]), (3600, 600, 512 << 20), "defaults of the file")
+        check_equal((plain["ttlSeconds"], plain["idleTimeoutSeconds"], plain["resourceLimits"]["memoryBytes"]), (None, None, 512 << 20), "defaults of the file")
+    with Service(config='[defaults]\nttl = "1h"\nidle-timeout = "10m"\nmemory = "64M"\n') as s:
+        plain = s.good("GET", "/v1/sandboxes/" + s.spawn())["spec"]
+        check_equal((plain["ttlSeconds"], plain["idleTimeoutSeconds"], plain["resourceLimits"]["memoryBytes"]), (3600, 600, 64 << 20), "other defaults")
 
 
 @test
