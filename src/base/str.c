@@ -164,10 +164,8 @@ void str_last_line(const char *text, char *out, size_t cap)
         out[n] = '\0';
 }
 
-uint64_t str_hash(const void *data, size_t len)
+uint64_t str_hash(uint64_t h, const void *data, size_t len)
 {
-        uint64_t h = 14695981039346656037ULL;
-
         for (const uint8_t *p = data, *end = p + len; p < end; p++)
                 h = (h ^ *p) * 1099511628211ULL;
         return h;

@@ -43,5 +43,6 @@ static inline bool str_has_prefix(const char *s, const char *prefix)
         return true;
 }
 
-/* Tells texts apart that differ by accident (FNV-1a, 64 bits); who chooses them can make two that do not. */
-uint64_t str_hash(const void *data, size_t len);
+/* Tells data apart that differ by accident (FNV-1a, 64 bits); who chooses them can make two that do not. Begins with STR_HASH, or goes on from an earlier one. */
+#define STR_HASH 14695981039346656037ULL
+uint64_t str_hash(uint64_t h, const void *data, size_t len);
