@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """Who decides where a sandbox runs: auto, trust levels, fallback, drained classes, what the operator lays down; over the API and the command line. `gvisor` is crun under another name here, where its
 engine has to be quick, missing or broken."""
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 from client import Client
+from engines import Engines
 from harness import CLASS, CLI, IS_ROOT, check, check_equal, creto, main, poll, run, skip, test
 from service import RUNTIMED, Events, Service
 
@@ -35,10 +38,7 @@ class Host(Service):
             f.write(f'[service]\nprepared = 0\n[runtime.gvisor]\nbinary = "{self.engine}"\nengine = "crun"\n{config}\n')
 
     def install(self, script=f'exec {CRUN} "$@"\n'):
-        with open(self.engine + ".new", "w") as f:
-            f.write("#!/bin/sh\n" + script)
-        os.chmod(self.engine + ".new", 0o755)
-        os.rename(self.engine + ".new", self.engine)
+        Engines.write(self.engine, script)
 
     def make(self, **spec):
         return self.call("POST", "/v1/sandboxes", {"spec": spec})
@@ -374,6 +374,9 @@ def the_command_line_without_a_service():
             check_equal((r.code, r.text.strip() == kernel), (0, user), f"auto as {'a user' if user else 'root'}: {r}")
         r = creto(["run", "--runsc-path", "/usr/bin/runsc", "--", "true"], user, env={"CRETO_RUNTIME_CLASS": ""})
         check(user == ("only root may name an engine" in r.notes), r)
+        said = next(f["text"] for f in json.loads(creto(["doctor", "--json"], user).text)["findings"] if f["name"] == "runtime-classes")
+        names, shim = set(re.split("[,;] ", said)), shutil.which("containerd-shim-runc-v2") and shutil.which("runc")
+        check_equal(("native" in names, "gvisor" in names, "containerd" in names), (True, bool(shutil.which("runsc")), bool(shim) and not user), said)
     if not shutil.which("runsc"):
         check("gvisor: runsc is not installed" in on_terminal(["run", "--", "true"], env), "a person is told")
     check_equal(CLASS, {"CRETO_RUNTIME_CLASS": "native"}, "what all other tests run with")
