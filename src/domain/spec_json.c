@@ -68,8 +68,8 @@ static void set_memory(struct reader *r, const char *field, uint64_t bytes)
         char text[32];
 
         if (r->memory && r->memory != bytes)
-                fault(r, field, "resourceLimits.memoryBytes and vm.hwConfig.memory differ: %llu and %llu", (unsigned long long)r->memory,
-                      (unsigned long long)bytes);
+                fault(r, field, "is %llu, and %llu by its other name: vm.hwConfig.memory and resourceLimits.memoryBytes have to agree",
+                      (unsigned long long)bytes, (unsigned long long)r->memory);
         r->memory = bytes;
         snprintf(text, sizeof(text), "%llu", (unsigned long long)bytes);
         set(r, field, "memory", text);
@@ -519,8 +519,8 @@ int spec_json_read_at(const struct spec_place *place, const struct json_node *no
         for (const struct json_node *m = json_first(node); m && json_is_object(node); m = json_next(node, m))
                 read_field(&r, place, m);
         if (faults->count == 0 && spec_check_hw(s, e) < 0)
-                fault(&r, *place->where ? "spec.vm.hwConfig" : "vm.hwConfig", "is for virtual machines, and runtime class '%s' is none",
-                      s->runtime);
+                fault(&r, *place->where ? "spec.vm.hwConfig" : "vm.hwConfig",
+                      "(--vcpus) is for virtual machines, and runtime class '%s' is none", s->runtime);
         return faults->count == 0 ? 0 : spec_faults_err(faults, r.unsupported, e);
 }
 

@@ -238,7 +238,7 @@ TEST(hw_config_of_runtime_spec)
                 { "{\"runtimeClass\":\"qemu\",\"vm\":{\"hwConfig\":[]}}", "spec.vm.hwConfig" },
                 { "{\"runtimeClass\":\"qemu\",\"vm\":1}", "spec.vm" },
                 { "{\"runtimeClass\":\"qemu\",\"resourceLimits\":{\"memoryBytes\":268435456},\"vm\":{\"hwConfig\":{\"memory\":536870912}}}",
-                  "spec.vm.hwConfig.memory resourceLimits.memoryBytes and vm.hwConfig.memory differ" },
+                  "spec.vm.hwConfig.memory is 536870912, and 268435456 by its other name" },
         };
 
         CHECK_STR(read_json("{\"vm\":{\"hwConfig\":{\"vcpus\":2,\"memory\":268435456}},\"runtimeClass\":\"qemu\"}"), "");
