@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "base/text.h"
 #include "domain/offers.h"
 
 struct reader {
@@ -655,4 +656,13 @@ void spec_json_put(struct json_put *j, const struct spec *s)
         put_prewarm(j, &s->prewarm);
         spec_json_put_vm(j, s);
         json_put_end(j);
+}
+
+char *spec_json_text(const struct spec *s, size_t *len)
+{
+        struct wbuf w = text_new();
+        struct json_put j = json_put_over(&w);
+
+        spec_json_put(&j, s);
+        return text_take(&w, len);
 }

@@ -30,11 +30,6 @@ struct run {
 
 /* ---- the request ---- */
 
-static struct bytes text_bytes(const char *s)
-{
-        return s ? (struct bytes){ (const uint8_t *)s, strlen(s) } : (struct bytes){ NULL, 0 };
-}
-
 static const char *first(const char *a, const char *b, const char *c)
 {
         return a ? a : b ? b : c;
@@ -59,8 +54,8 @@ static int begin(struct run *r, struct err *e)
                 .rows = o->rows,
                 .cols = o->cols,
                 .timeout_ms = o->timeout_ms ? o->timeout_ms : sb->timeout_ms,
-                .user = text_bytes(first(o->user, sb->user, sb->image.user)),
-                .cwd = text_bytes(first(o->cwd, sb->cwd, sb->image.cwd)),
+                .user = bytes_of(first(o->user, sb->user, sb->image.user)),
+                .cwd = bytes_of(first(o->cwd, sb->cwd, sb->image.cwd)),
                 .uid = GUEST_ID_LOOKUP,
                 .gid = GUEST_ID_LOOKUP,
         };

@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "base/text.h"
 #include "base/time.h"
+#include "domain/spec_json.h"
 #include "services/sandbox/internal.h"
 #include "wire/image_answer.h"
 #include "wire/json.h"
@@ -235,7 +236,7 @@ static int bind_spec(struct sandbox *sb, const struct sandbox_claim *c, struct e
                 spec.idle_ms = c->idle_ms;
         if (r == 0)
                 r = limits_check_change(&sb->limits, &spec.limits, e);
-        if (r == 0 && !(text = sandbox_spec_text(&spec, &len)))
+        if (r == 0 && !(text = spec_json_text(&spec, &len)))
                 r = err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         if (r == 0 && c->limits.wanted)
                 r = admit_change(sb, &spec.limits, e);

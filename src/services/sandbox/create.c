@@ -426,15 +426,6 @@ static void make_id(char out[IPC_ID_MAX + 1])
         snprintf(out, IPC_ID_MAX + 1, "sb-%02x%02x%02x%02x%02x%02x", raw[0], raw[1], raw[2], raw[3], raw[4], raw[5]);
 }
 
-char *sandbox_spec_text(const struct spec *spec, size_t *len)
-{
-        struct wbuf w = text_new();
-        struct json_put j = json_put_over(&w);
-
-        spec_json_put(&j, spec);
-        return text_take(&w, len);
-}
-
 unsigned sandboxes_of_owner(const struct sandboxes *all, const char *owner)
 {
         unsigned n = 0;
@@ -557,7 +548,7 @@ static void create_now(struct sandboxes *all, const struct sandbox_request *req,
 int sandbox_create_pooled(struct sandboxes *all, const struct sandbox_request *req, void *member, struct err *e)
 {
         size_t len;
-        char *spec = sandbox_spec_text(req->spec, &len);
+        char *spec = spec_json_text(req->spec, &len);
 
         if (!spec)
                 return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
@@ -595,7 +586,7 @@ void sandbox_create(struct sandboxes *all, const struct sandbox_request *req, sa
 {
         struct err e;
         size_t len;
-        char *spec = sandbox_spec_text(req->spec, &len);
+        char *spec = spec_json_text(req->spec, &len);
         struct sandbox *same = req->key && req->key[0] ? sandboxes_find_key(all, req->owner, req->key) : NULL;
 
         if (!spec) {

@@ -116,11 +116,6 @@ const char **exec_environment(const struct sandbox *sb, const char *const *own)
         return spec_environment(sb->setup.image_env, sb->setup.env, own);
 }
 
-struct bytes exec_text(const char *s)
-{
-        return s ? (struct bytes){ (const uint8_t *)s, strlen(s) } : (struct bytes){ NULL, 0 };
-}
-
 static void keep_command(struct exec *x, const char *const *argv)
 {
         uint8_t space[COMMAND_JSON_MAX];
@@ -151,8 +146,8 @@ static int start(struct exec *x, const struct exec_request *req, struct err *e)
                 .rows = req->rows,
                 .cols = req->cols,
                 .timeout_ms = req->timeout_ms,
-                .user = exec_text(req->user ? req->user : s->user),
-                .cwd = exec_text(req->cwd ? req->cwd : s->cwd),
+                .user = bytes_of(req->user ? req->user : s->user),
+                .cwd = bytes_of(req->cwd ? req->cwd : s->cwd),
                 .uid = GUEST_ID_LOOKUP,
                 .gid = GUEST_ID_LOOKUP,
         };
