@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -55,7 +56,7 @@ static void ask(const struct runtime_class *class, int exe, int runtime, struct 
         known->works = proc_ask(exe, version, TRY_MS, known->version, sizeof(known->version)) == 0;
         if (known->works && class_probe_argv(class, argv))
                 old = proc_ask(runtime, argv, TRY_MS, ignored, sizeof(ignored));
-        known->works &= old >= 0;
+        known->works &= old >= 0 && !WIFSIGNALED(old);
         known->old = old > 0;
         known->again_ms = clock_ms(CLOCK_MONOTONIC) + AGAIN_MS;
 }
