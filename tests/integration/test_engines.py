@@ -115,6 +115,25 @@ def an_engine_that_was_slow_once():
 
 
 @test
+def an_engine_that_never_answers_is_asked_less_and_less():
+    """The warden waits for its answer, and nobody else's sandbox is made meanwhile."""
+    root_only()
+    with Engines({"mute": ANSWERS}) as s:
+        asked = os.path.join(s.dir, "asked")
+        s.write(os.path.join(s.dir, "mute"), f"echo >> {asked}; sleep 1000\n")
+        s.refuses("mute", "--version does not answer", "after 5 s")
+
+        def times():
+            s.refuses("mute", "--version does not answer")
+            with open(asked, encoding="ascii") as f:
+                return len(f.readlines())
+        check(poll(lambda: times() == 2, 30, 0.5), f"it was asked {times()} times")
+        s.refuses("mute", "--version does not answer", "after 10 s")
+        s.write(os.path.join(s.dir, "mute"), ANSWERS)
+        s.refuses("mute", "ended without a sandbox")  # a new file is asked at once
+
+
+@test
 def an_engine_that_hangs_holds_up_nobody():
     root_only()
     with Engines({"hangs": ANSWERS + "sleep 1000\n"}) as s:
