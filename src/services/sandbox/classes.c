@@ -193,7 +193,7 @@ static struct choice_world world(const struct sandboxes *all)
 int sandboxes_choose(const struct sandboxes *all, const struct spec *spec, struct choice *out, struct err *e)
 {
         const struct choice_world w = world(all);
-        const struct choice_wish wish = { spec->runtime, spec->trust, spec->allow_fallback, spec->limits.wanted };
+        const struct choice_wish wish = { spec->runtime, spec->trust, spec->allow_fallback, spec->limits.wanted, spec->hw_config };
 
         return choice_make(&w, &wish, out, e);
 }
