@@ -361,7 +361,7 @@ def wrong_requests_change_nothing():
             ("POST", "/v1/sandboxes", {"spec": {"resourceLimits": {"memoryBytes": 1}}}, "INVALID_SPEC"),
             ("POST", "/v1/sandboxes", {"spec": {"resourceLimits": {"memoryBytes": 1 << 43}}}, "RESOURCE_EXHAUSTED"),
             ("POST", "/v1/sandboxes", {"spec": {"secrets": [{"a": 1}]}}, "NOT_SUPPORTED"),
-            ("POST", "/v1/sandboxes", {"spec": {"runtimeClass": "kata"}}, "INVALID_SPEC"),
+            ("POST", "/v1/sandboxes", {"spec": {"runtimeClass": "no-such"}}, "INVALID_SPEC"),
             ("POST", "/v1/sandboxes", {"spec": {"image": "dir:/etc"}}, "NOT_SUPPORTED"),
             ("POST", "/v1/sandboxes", b'{"spec":{"env":{"A":"' + b"x" * 3000000 + b'"}}}', "INVALID_SPEC"),
             ("POST", f"/v1/sandboxes/{sb}/exec", {}, "INVALID_SPEC"),
