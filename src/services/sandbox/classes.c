@@ -242,7 +242,7 @@ bool class_fall_back(struct sandbox *sb, const struct err *why)
 {
         char text[CHOICE_NOTICE_MAX + 1], before[CLASS_NAME_MAX + 32];
 
-        if (sb->remaking) /* it has failed already, and what is left of it ends now */
+        if (sb->remaking && sb->doomed) /* it has failed already, and what is left of it ends now */
                 return true;
         snprintf(before, sizeof(before), "runtime class '%s': ", sb->choice.name);
         snprintf(text, sizeof(text), "%.200s", why->msg + (str_has_prefix(why->msg, before) ? strlen(before) : 0));
