@@ -1,13 +1,8 @@
-/* What surrounds a virtual machine: the server of its root against a guest kernel that somebody has taken over, its initramfs, QEMU's arguments. */
-#include <errno.h>
+/* What surrounds a virtual machine: its initramfs, saved files, QEMU's arguments. Its root is in test_share.c. */
 #include <fcntl.h>
-#include <linux/fuse.h>
-#include <signal.h>
 #include <stdint.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -15,16 +10,9 @@
 #include "programs/vm/host/kvm.h"
 #include "programs/vm/host/machine.h"
 #include "programs/vm/host/saved/pack.h"
-#include "programs/vm/host/share.h"
 #include "test.h"
 
-/* ---- the share ---- */
-
-struct tree {
-        char path[64];
-        int sock;
-        pid_t server;
-};
+/* ---- the initramfs ---- */
 
 static void put_text(const char *dir, const char *name, const char *text)
 {
@@ -34,147 +22,6 @@ static void put_text(const char *dir, const char *name, const char *text)
         if (fd < 0 || fd_write_all(fd, text, strlen(text)) < 0 || fchmod(fd, 04755) < 0)
                 abort();
 }
-
-static void put_dir(const char *dir, const char *name)
-{
-        char path[256];
-        snprintf(path, sizeof(path), "%s/%s", dir, name);
-        if (mkdir(path, 0755) < 0)
-                abort();
-}
-
-/* usr/f, usr/out (a link to /etc), tmp/secret */
-static void tree_make(struct tree *t)
-{
-        char path[128];
-        int ends[2];
-
-        snprintf(t->path, sizeof(t->path), "/tmp/creto-unit-vm-XXXXXX");
-        if (!mkdtemp(t->path) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-                abort();
-        put_dir(t->path, "usr");
-        put_dir(t->path, "tmp");
-        put_text(t->path, "usr/f", "content");
-        put_text(t->path, "tmp/secret", "secret");
-        snprintf(path, sizeof(path), "%s/usr/out", t->path);
-        if (symlink("/etc", path) < 0)
-                abort();
-        t->sock = ends[0];
-        t->server = fork();
-        if (t->server == 0) {
-                close(ends[0]);
-                share_run(ends[1], open(t->path, O_PATH | O_DIRECTORY | O_CLOEXEC), false);
-                _exit(0);
-        }
-        close(ends[1]);
-}
-
-static void tree_release(struct tree *t)
-{
-        static const char *const all[] = { "usr/f", "usr/out", "tmp/secret", "usr", "tmp", "" };
-        char path[256];
-
-        fd_close(&t->sock);
-        waitpid(t->server, NULL, 0);
-        for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-                snprintf(path, sizeof(path), "%s/%s", t->path, all[i]);
-                remove(path);
-        }
-}
-
-#define TREE struct tree __attribute__((cleanup(tree_release)))
-
-static uint8_t reply[VM_FUSE_DATA + 64];
-
-/* The error of the answer, or 1 where there is none. */
-static int ask(const struct tree *t, uint32_t opcode, uint64_t node, const void *body, size_t len)
-{
-        struct fuse_in_header in = { .len = (uint32_t)(sizeof(in) + len), .opcode = opcode, .unique = 9, .nodeid = node };
-        struct fuse_out_header out;
-
-        if (fd_write_all(t->sock, &in, sizeof(in)) < 0 || (len > 0 && fd_write_all(t->sock, body, len) < 0))
-                return 1;
-        if (fd_read_all(t->sock, &out, sizeof(out)) < 0 || out.unique != 9 || out.len > sizeof(reply))
-                return 1;
-        return fd_read_all(t->sock, reply, out.len - sizeof(out)) < 0 ? 1 : out.error;
-}
-
-static uint64_t look_up(const struct tree *t, uint64_t parent, const char *name, uint32_t *mode)
-{
-        struct fuse_entry_out e;
-        int r = ask(t, FUSE_LOOKUP, parent, name, strlen(name) + 1);
-
-        memcpy(&e, reply, sizeof(e));
-        if (mode)
-                *mode = e.attr.mode;
-        return r == 0 ? e.nodeid : UINT64_MAX;
-}
-
-static int read_at(const struct tree *t, uint64_t node, uint64_t offset, uint32_t size)
-{
-        const struct fuse_read_in r = { .offset = offset, .size = size };
-
-        return ask(t, FUSE_READ, node, &r, sizeof(r));
-}
-
-TEST(share_shows_its_tree)
-{
-        TREE t = { 0 };
-        uint32_t mode;
-
-        tree_make(&t);
-        uint64_t usr = look_up(&t, FUSE_ROOT_ID, "usr", &mode);
-        CHECK(usr > FUSE_ROOT_ID && usr != UINT64_MAX && S_ISDIR(mode));
-        uint64_t f = look_up(&t, usr, "f", &mode);
-        CHECK_INT(mode, S_IFREG | 0755); /* and not set-uid */
-        CHECK_INT(look_up(&t, usr, "f", NULL), f);
-        CHECK_INT(read_at(&t, f, 2, 100), 0);
-        CHECK(memcmp(reply, "ntent", 5) == 0);
-        CHECK_INT(look_up(&t, usr, "nothing", NULL), 0);
-        CHECK_INT(ask(&t, FUSE_READLINK, look_up(&t, usr, "out", &mode), NULL, 0), 0);
-        CHECK(memcmp(reply, "/etc", 4) == 0 && S_ISLNK(mode));
-}
-
-/* What a kernel would never ask for. */
-TEST(share_shows_nothing_else)
-{
-        TREE t = { 0 };
-
-        tree_make(&t);
-        uint64_t usr = look_up(&t, FUSE_ROOT_ID, "usr", NULL), tmp = look_up(&t, FUSE_ROOT_ID, "tmp", NULL),
-                 out = look_up(&t, usr, "out", NULL);
-        CHECK_INT(look_up(&t, tmp, "secret", NULL), 0);
-        CHECK_INT(look_up(&t, usr, "..", NULL), UINT64_MAX);
-        CHECK_INT(look_up(&t, usr, "../tmp/secret", NULL), UINT64_MAX);
-        CHECK_INT(look_up(&t, usr, ".", NULL), UINT64_MAX);
-        CHECK_INT(look_up(&t, usr, "", NULL), UINT64_MAX);
-        CHECK_INT(look_up(&t, out, "passwd", NULL), UINT64_MAX);
-        CHECK(read_at(&t, out, 0, 100) < 0 && read_at(&t, usr, 0, 100) < 0);
-        CHECK_INT(ask(&t, FUSE_LOOKUP, usr, "f", 1), -EINVAL); /* no end of the name */
-        CHECK_INT(ask(&t, FUSE_GETATTR, 4711, NULL, 0), -ESTALE);
-        CHECK_INT(ask(&t, FUSE_GETATTR, 0, NULL, 0), -ESTALE);
-        CHECK_INT(ask(&t, FUSE_GETATTR, UINT64_MAX, NULL, 0), -ESTALE);
-        CHECK_INT(ask(&t, FUSE_GETATTR, 1ULL << 32 | usr, NULL, 0), -ESTALE);
-        CHECK_INT(ask(&t, FUSE_READ, usr, "x", 1), -EINVAL);
-        CHECK_INT(read_at(&t, look_up(&t, usr, "f", NULL), UINT64_MAX, 10), -EINVAL);
-        CHECK_INT(ask(&t, FUSE_WRITE, usr, NULL, 0), -ENOSYS);
-        CHECK_INT(ask(&t, 1u << 31, usr, NULL, 0), -ENOSYS);
-        CHECK_INT(ask(&t, FUSE_INIT, 0, "x", 1), -EPROTO);
-        CHECK(look_up(&t, usr, "f", NULL) != UINT64_MAX); /* and it still answers */
-}
-
-TEST(share_ends_at_what_is_no_request)
-{
-        TREE t = { 0 };
-        const struct fuse_in_header in = { .len = 3 };
-        char byte;
-
-        tree_make(&t);
-        CHECK_INT(fd_write_all(t.sock, &in, sizeof(in)), 0);
-        CHECK_INT(read(t.sock, &byte, 1), 0);
-}
-
-/* ---- the initramfs ---- */
 
 static bool holds(const char *text, size_t len, const char *wanted)
 {
