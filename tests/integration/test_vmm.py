@@ -151,14 +151,15 @@ def it_is_saved_and_goes_on(vmm):
 
 @each
 def whatever_goes_wrong_has_a_name(vmm):
-    said = {"refuse": ["refused {what} (400): not today, \"sorry\""], "hang": ["has not answered {what}"], "garbage": ["answered {what} with what is no HTTP"],
-            "die": ["has ended (status 3) at {what}"], "close": ["answered {what} with what is no HTTP"]}
+    said = {"refuse": ["refused {what} (400): not today, \"sorry\""], "hang": ["has not answered {what}"], "garbage": ["answered {what} with what is no answer"],
+            "die": ["has ended (status 3) at {what}"], "close": ["answered {what} with what is no answer"], "endless": ["no answer: it is more than 64 KiB"],
+            "lie": ["no answer: it is more than 64 KiB"], "interim": ["no answer: more than 8 interim responses"], "drip": ["has not answered {what}"]}
     steps = PLANS[vmm]["boot"]
     for what in steps:
         for how, words in said.items():
             if how not in ("refuse", "die") and what not in (steps[0], steps[-1]):
                 continue
-            with Machine(vmm, wrong=f"{how}:{what.split(' ')[1]}", patience=1 if how == "hang" else 20) as m:
+            with Machine(vmm, wrong=f"{how}:{what.split(' ')[1]}", patience=1 if how in ("hang", "drip") else 20) as m:
                 status, err = m.end()
                 last = err.strip().split("\n")[-1]
                 for w in words:

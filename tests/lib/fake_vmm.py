@@ -6,7 +6,7 @@ the guest that would have been booted: it connects to the host by vsock's unix s
     fake_vmm.py --api-socket PATH            as Cloud Hypervisor   (API 0.3.0, vmm/src/api/openapi/cloud-hypervisor.yaml)
 
 Every request is a line of JSON in the file `requests` of the working directory. FAKE_VMM in the environment says what goes wrong: `HOW:PATH` with HOW one of refuse,
-hang, garbage, die, close; `late` (no socket at all), or `die-after` (when the guest has come up). Called creto-fake-vmm it runs in a service's sandbox: what it plays
+hang, garbage, die, close, endless (a body in chunks), lie (about its length), interim (responses before the one that counts), drip (a byte now and then); `late` (no socket at all), or `die-after` (when the guest has come up). Called creto-fake-vmm it runs in a service's sandbox: what it plays
 then is no echo but creto-init itself, with what it was told, and so a whole sandbox of its class, if one without a machine."""
 import json
 import os
@@ -253,7 +253,22 @@ class Fake:
             os._exit(3)
         elif how == "close":
             c.close()
+        elif how in ("endless", "lie", "interim", "drip"):
+            self.pour(c, how)
         return True
+
+    def pour(self, c, how):
+        """What has no end, until nobody hears it."""
+        ok = b"HTTP/1.1 200 OK\r\n"
+        begin = {"endless": ok + b"Transfer-Encoding: chunked\r\n\r\n", "lie": ok + b"Content-Length: 999999999999999999\r\n\r\n", "drip": ok}.get(how, b"")
+        more = {"endless": b"1000\r\n" + b"x" * 4096 + b"\r\n", "lie": b"x" * 4096, "interim": b"HTTP/1.1 100 Continue\r\n\r\n", "drip": b"X: y\r\n"}[how]
+        try:
+            c.sendall(begin)
+            while True:
+                c.sendall(more)
+                time.sleep(0.1 if how == "drip" else 0)
+        except OSError:
+            pass
 
     def answer(self, c, status, body=""):
         text = {200: "OK", 204: "No Content"}.get(status, "Bad")
