@@ -1,11 +1,17 @@
 /* What surrounds a virtual machine: its initramfs, saved files, QEMU's arguments. Its root is in test_share.c. */
+#include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/fd.h"
+#include "programs/vm/host/elf.h"
 #include "programs/vm/host/initrd.h"
 #include "programs/vm/host/kvm.h"
 #include "programs/vm/host/machine.h"
@@ -121,6 +127,89 @@ TEST(files_that_are_none)
                 end = sizeof(evil[i]);
                 CHECK(unpack_file(state, &end, out, 1000) < 0);
         }
+}
+
+/* ---- kernels ---- */
+
+enum { UNPACKED = 1 << 20 };
+
+/* A bzImage, packed as LZ4, of a megabyte of one letter. */
+static void put_kernel(const char *path)
+{
+        static uint8_t image[8192];
+        const uint32_t run = (UNPACKED - 1 - 4 - 15) / 255, rest = (UNPACKED - 1 - 4 - 15) % 255;
+        struct wbuf w = wbuf_over(image + 1024, sizeof(image) - 1024), head = wbuf_over(image + 0x248, 8);
+
+        memcpy(image + 0x202, "HdrS\x0f\x02", 6);
+        image[0x1f1] = 1;
+        wbuf_u32(&w, 0x184C2102);
+        wbuf_u32(&w, 4 + run + 1);
+        wbuf_bytes(&w,
+                   "\x1f"
+                   "a"
+                   "\x01\x00",
+                   4); /* one letter; then, from one before, 15 and more */
+        memset(w.data + w.len, 0xff, run);
+        w.len += run;
+        wbuf_u8(&w, (uint8_t)rest);
+        wbuf_u32(&w, UNPACKED);
+        wbuf_u32(&head, 0);
+        wbuf_u32(&head, (uint32_t)w.len);
+        auto_fd fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        if (w.bad || fd < 0 || fd_write_all(fd, image, 1024 + w.len) < 0)
+                abort();
+}
+
+/* In a file system of 64 KiB: 0 where that is said, 1 where something else is, 77 where there can be none. */
+static int make_without_room(const char *kernel, const char *dir)
+{
+        char path[128], uids[64], gids[64];
+        struct err e;
+
+        snprintf(uids, sizeof(uids), "0 %u 1", getuid());
+        snprintf(gids, sizeof(gids), "0 %u 1", getgid());
+        if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0 || fd_write_file(AT_FDCWD, "/proc/self/uid_map", uids) < 0 ||
+            fd_write_file(AT_FDCWD, "/proc/self/setgroups", "deny") < 0 || fd_write_file(AT_FDCWD, "/proc/self/gid_map", gids) < 0)
+                return 77;
+        if (mount("creto", dir, "tmpfs", 0, "size=64k") < 0)
+                return 77;
+        snprintf(path, sizeof(path), "%s/elf", dir);
+        return elf_make(kernel, path, &e) < 0 && strstr(e.msg, path) && e.sys == ENOSPC ? 0 : 1;
+}
+
+TEST(a_kernel_is_made)
+{
+        static char text[UNPACKED + 1];
+        char dir[] = "/tmp/creto-unit-vm-XXXXXX", kernel[64], elf[64], other[64];
+        int first, again, plain, status = -1;
+        struct err e;
+
+        CHECK(mkdtemp(dir));
+        snprintf(kernel, sizeof(kernel), "%s/kernel", dir);
+        snprintf(elf, sizeof(elf), "%s/elf", dir);
+        snprintf(other, sizeof(other), "%s/mount", dir);
+        put_kernel(kernel);
+        first = elf_make(kernel, elf, &e);
+        again = elf_make(kernel, elf, &e);
+        int fd = open(elf, O_RDONLY | O_CLOEXEC);
+        ssize_t n = read(fd, text, sizeof(text));
+        close(fd);
+        plain = elf_make(elf, other, &e) | elf_make(elf, other, &e);
+        unlink(other);
+        mkdir(other, 0700);
+        pid_t pid = fork();
+        if (pid == 0)
+                _exit(make_without_room(kernel, other));
+        waitpid(pid, &status, 0);
+        unlink(kernel);
+        unlink(elf);
+        rmdir(other);
+        rmdir(dir);
+        CHECK(first == 0 && again == 0 && plain == 0);
+        CHECK(n == UNPACKED && text[0] == 'a' && text[UNPACKED - 1] == 'a');
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+                SKIP("no file system may be mounted in a user namespace");
+        CHECK_INT(status, 0);
 }
 
 /* ---- KVM; what there is of it on this host is not for tests ---- */
