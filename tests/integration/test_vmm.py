@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
@@ -176,6 +177,52 @@ def when_it_is_saved_too(vmm):
 
 
 @each
+def what_it_said_last_is_not_lost(vmm):
+    with Machine(vmm) as m:
+        m.hear(10)
+        data = os.urandom(250000)  # more than a pipe holds
+        m.say(data)
+        time.sleep(0.5)
+        m.say(b"off\n")
+        time.sleep(0.5)  # nobody reads, and the emulator has ended
+        check(m.process.stdout.read() == data, "all that the guest said")
+        check_equal(m.process.wait(20), 0, "its end")
+
+
+FAKE_QEMU = """#!/usr/bin/python3
+import os, socket, sys, time
+qmp, setup, how = socket.socket(fileno=6), socket.socket(fileno=8), os.environ["FAKE_VMM"]
+setup.sendall(b"x" if how == "nonsense" else b"r")
+qmp.sendall(os.urandom(100000) + b"\\n" if how == "garbage" else b'{"' + b"x" * 20000 + b'QMP"}\\n' if how == "long" else b'{"QMP": {}}\\n')
+for line in qmp.makefile() if how != "close" else ():
+    if '"quit"' in line:
+        sys.exit(0)
+    qmp.sendall(b'{"event": "STOP"}\\n' * 1000)
+    qmp.sendall(b'{"error": {}}\\n' if how in line else b'{"return": {"status": "failed"}}\\n' if how == "failed" else b'{"return": {"status": "completed"}}\\n')
+qmp.close()
+time.sleep(600)
+"""
+
+
+@test
+def a_qemu_that_cannot_be_saved():
+    """It is ended: its guest, which is told nothing, would wait for what never comes."""
+    needs()
+    with tempfile.NamedTemporaryFile("w", suffix=".py", delete=False) as f:
+        f.write(FAKE_QEMU)
+    os.chmod(f.name, 0o755)
+    try:
+        with Machine("qemu", "save", binary=f.name, wrong="nothing") as m:
+            check_equal((m.end()[0], os.path.exists(m.dir + "/state")), (0, True), "one that can")
+        for how in ("nonsense", "garbage", "long", "close", "qmp_capabilities", "getfd", '"migrate"', "query-migrate", "failed"):
+            with Machine("qemu", "save", binary=f.name, wrong=how) as m:
+                status, err = m.end()
+                check_equal((status, os.path.exists(m.dir + "/state")), (-9, False), f"{how}: {err}")
+    finally:
+        os.unlink(f.name)
+
+
+@each
 def others_that_are_none(vmm):
     for binary, status, words in (("/nonexistent", 127, "is not installed"), ("/usr/bin/false", 124, "has ended (status 1) at"),
                                   ("/etc/hostname", 127, ""), (HOST, 124, "has ended")):
@@ -211,6 +258,24 @@ def a_sandbox_of_the_class(vmm):
             check(len(saved) == 1 and not saved[0].endswith(".new"), f"saved machines: {saved}")
         native = s.spawn(runtimeClass="native")
         check_equal(s.exec(native, "stat", "-c", "%F", "/dev/kvm")["stdout"], b"regular empty file\n", "a native sandbox beside it")
+
+
+@test
+def a_machine_that_is_half_saved_is_none():
+    """A sandbox that ends while its machine is kept for others leaves no part of it."""
+    if not IS_ROOT or not os.path.exists("/dev/kvm"):
+        skip("needs root and /dev/kvm")
+    needs()
+    with Placed(large=True) as fake, Service(config=fake.config("firecracker")) as s:
+        saved = s.state_dir + "/service/machines"
+        spec = {"runtimeClass": "firecracker", "resourceLimits": {"memoryBytes": 512 * MIB}}
+        spawn = threading.Thread(target=s.call, args=("POST", "/v1/sandboxes", {"spec": spec}))
+        spawn.start()
+        wait(lambda: any(name.endswith(".new") for name in os.listdir(saved)), 60, "it is being kept")
+        for sb in s.good("GET", "/v1/sandboxes?all=true")["sandboxes"]:
+            s.terminate(sb["sandboxId"])
+        spawn.join()
+        check_equal([name for name in os.listdir(saved) if name.endswith(".new")], [], "what is left")
 
 
 @test

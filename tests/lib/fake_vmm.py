@@ -23,6 +23,7 @@ import time
 BOOT_AT, BOOT_FLAGS_AT, BOOT_ONE_UID, BOOT_COUNT = 152, 8, 8, 1024  # programs/vm/vm.h, wire/boot.h
 IS_INIT = os.path.basename(sys.argv[0]) == "creto-fake-vmm"
 PORTS = {"guest": 1024, "share": 1025, "setup": 1026}
+LARGE = 200  # MiB of memory that is no zeros, where a file "large" is beside it
 MEMORY = b"\0" * 200000 + b"what the guest remembers" + b"\0" * 300000
 
 # ---- the APIs, as far as they are used: {field: (type, required[, check])}; no other field may be there ----
@@ -167,6 +168,9 @@ class Fake:
             if IS_INIT:  # which is in the memory of a guest
                 with open("init", "rb") as g:
                     f.write(g.read())
+            if os.path.exists(os.path.join(os.path.dirname(sys.argv[0]), "large")):
+                for _ in range(LARGE):
+                    f.write(b"x" * (1 << 20))
 
     def load(self, state, memory):
         with open(state, encoding="ascii") as f:
@@ -321,9 +325,15 @@ class Fake:
 class Placed:
     """The fake where a sandbox sees it: in the host's /usr, for as long as it is needed."""
 
+    def __init__(self, large=False):
+        self.large = large
+
     def __enter__(self):
         self.dir = tempfile.mkdtemp(prefix="creto-test-", dir="/usr/local/lib")
         os.chmod(self.dir, 0o755)
+        if self.large:
+            with open(self.dir + "/large", "w", encoding="ascii"):
+                pass
         self.binary = self.dir + "/creto-fake-vmm"
         shutil.copy(__file__, self.binary)
         os.chmod(self.binary, 0o755)

@@ -314,12 +314,12 @@ static void feed(struct vm *vm)
         }
 }
 
-/* A machine that cannot be saved is booted. One that was saved goes on, whether its state can be kept for others or not. */
+/* A machine that cannot be saved, or has left nothing, is booted. One that was saved goes on, whether its state can be kept for others or not. */
 static void step_over(struct vm *vm, bool good)
 {
         if (steps[vm->step_at].kind == GUEST_KIND_READ)
                 template_end(vm->assets, vm->template_path, vm->hostname, good && vm->template >= 0);
-        if (steps[vm->step_at].kind == GUEST_KIND_PROGRAM && !good)
+        if (!good)
                 vm->mode = VM_BOOT;
         if (steps[vm->step_at].file == TEMPLATE)
                 fd_close(&vm->template);
@@ -516,6 +516,8 @@ void vm_free(struct vm *vm)
 {
         if (!vm)
                 return;
+        if (vm->step_at < STEPS && steps[vm->step_at].kind == GUEST_KIND_READ) /* half a machine is none */
+                template_end(vm->assets, vm->template_path, vm->hostname, false);
         pump_close(&vm->pump);
         fd_close(&vm->template);
         watch_free(vm->watch);

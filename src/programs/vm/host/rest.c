@@ -375,14 +375,14 @@ static int carry(struct carry *c, struct err *e)
         int r = 1;
 
         while (r == 1) {
-                bool connected = c->guest >= 0;
+                bool connected = c->guest >= 0, behind = out && c->out.len > 0; /* the end of it can wait */
                 struct pollfd p[] = { { .fd = c->listening[GUEST], .events = POLLIN },
                                       { .fd = c->listening[SHARE], .events = POLLIN },
                                       { .fd = c->setup < 0 ? c->listening[SETUP] : -1, .events = POLLIN },
                                       { .fd = c->listening[SETUP] >= 0 ? c->setup : -1, .events = POLLIN },
                                       wanted(&c->in, connected && in),
                                       wanted(&c->out, connected && out),
-                                      { .fd = c->v->pidfd, .events = POLLIN } };
+                                      { .fd = behind ? -1 : c->v->pidfd, .events = POLLIN } };
 
                 if (poll(p, sizeof(p) / sizeof(p[0]), -1) < 0)
                         continue;
