@@ -279,6 +279,27 @@ def a_machine_that_is_half_saved_is_none():
 
 
 @test
+def so_many_are_kept_at_a_time():
+    """Many who boot at the same time do not fill the daemon's disk: who finds enough of them writing goes on, and is not kept."""
+    if not IS_ROOT or not os.path.exists("/dev/kvm"):
+        skip("needs root and /dev/kvm")
+    needs()
+    with Placed() as fake, Service(config=fake.config("firecracker")) as s:
+        saved = s.state_dir + "/service/machines"
+        others = [f"{saved}/0123456789abcdef.sb-{i}.new" for i in range(4)]
+        for path in others:
+            open(path, "w", encoding="ascii").close()
+        spec = {"runtimeClass": "firecracker", "resourceLimits": {"memoryBytes": 192 * MIB}}
+        for kept in (False, True):
+            check_equal(s.exec(s.spawn(**spec), "echo", "x")["stdout"], b"x\n", "a command")
+            check_equal(len([name for name in os.listdir(saved) if not name.endswith(".new")]), int(kept), "what is kept")
+            check_equal(len(os.listdir(saved)), 1 if kept else 4, "and what is left")
+            for path in others:
+                if not kept:
+                    os.unlink(path)
+
+
+@test
 def classes_say_why_they_cannot_be_had():
     if not IS_ROOT:
         skip("the service is started as root")
