@@ -13,8 +13,8 @@ struct reader {
         char *arena;
         size_t left;
         struct spec_faults *faults;
-        bool unsupported; /* something asks for what is not there yet */
-        uint64_t memory;  /* as it was named first, as a limit or as hardware; 0: not yet */
+        bool unsupported;   /* something asks for what is not there yet */
+        uint64_t memory[2]; /* as a limit, and as hardware; 0: not named */
 };
 
 typedef void read_fn(struct reader *r, const char *field, const struct json_node *value);
@@ -64,14 +64,15 @@ static void set(struct reader *r, const char *field, const char *option, const c
 }
 
 /* One memory has two names: of a limit, and of a virtual machine's hardware. */
-static void set_memory(struct reader *r, const char *field, uint64_t bytes)
+static void set_memory(struct reader *r, const char *field, uint64_t bytes, bool hardware)
 {
+        uint64_t other = r->memory[!hardware];
         char text[32];
 
-        if (r->memory && r->memory != bytes)
+        if (other && other != bytes)
                 fault(r, field, "is %llu, and %llu by its other name: vm.hwConfig.memory and resourceLimits.memoryBytes have to agree",
-                      (unsigned long long)bytes, (unsigned long long)r->memory);
-        r->memory = bytes;
+                      (unsigned long long)bytes, (unsigned long long)other);
+        r->memory[hardware] = bytes;
         snprintf(text, sizeof(text), "%llu", (unsigned long long)bytes);
         set(r, field, "memory", text);
 }
@@ -140,7 +141,7 @@ static void read_limits(struct reader *r, const char *field, const struct json_n
                 } else if (json_str_is(json_value(m), "unlimited")) {
                         set(r, name, limit_table[i].flag, "unlimited");
                 } else if (i == LIMIT_MEMORY && json_u64(json_value(m), &n)) {
-                        set_memory(r, name, n);
+                        set_memory(r, name, n, false);
                 } else if (json_u64(json_value(m), &n)) {
                         snprintf(text, sizeof(text), "%llu", (unsigned long long)n);
                         set(r, name, limit_table[i].flag, text);
@@ -411,7 +412,7 @@ static void read_hw_config(struct reader *r, const char *field, const struct jso
                 } else if (!json_u64(json_value(m), &n) || n == 0) {
                         fault(r, name, "must be a whole number%s", memory ? " of bytes" : "");
                 } else if (memory) {
-                        set_memory(r, name, n);
+                        set_memory(r, name, n, true);
                         r->s->hw_config = true;
                 } else {
                         snprintf(text, sizeof(text), "%llu", (unsigned long long)n);

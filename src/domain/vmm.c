@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "wire/http.h"
 #include "wire/json.h"
 
 enum { STEPS_MAX = 6, REASON_NODES = 16 };
@@ -232,7 +231,42 @@ int vmm_request(enum vmm vmm, enum vmm_plan plan, unsigned i, const struct vmm_m
         return out->bad ? -1 : 1;
 }
 
-/* ---- refusals ---- */
+/* ---- answers ---- */
+
+void vmm_answer_init(struct vmm_answer *a)
+{
+        http_response_init(&a->http, false);
+        a->len = a->body_len = 0;
+}
+
+static void keep(struct vmm_answer *a, struct bytes piece)
+{
+        size_t n = piece.len < VMM_BODY_MAX - a->body_len ? piece.len : VMM_BODY_MAX - a->body_len;
+
+        memcpy(a->body + a->body_len, piece.data, n);
+        a->body_len += n;
+}
+
+enum http_event vmm_answer_take(struct vmm_answer *a, const void *data, size_t len)
+{
+        enum http_event event = HTTP_HEAD;
+        const uint8_t *at = data;
+        struct bytes piece;
+        size_t used;
+
+        if (len == 0)
+                return http_eof(&a->http);
+        for (; event == HTTP_HEAD || event == HTTP_BODY; at += used, len -= used) {
+                event = http_read(&a->http, at, len, &used, &piece);
+                a->len += used;
+                if (event == HTTP_BODY)
+                        keep(a, piece);
+        }
+        if (a->len <= VMM_ANSWER_MAX)
+                return event;
+        a->http.why = "it is more than 64 KiB";
+        return HTTP_BAD;
+}
 
 /* Firecracker: {"fault_message": "…"}. Cloud Hypervisor: a list of reasons, outermost first, or one text. */
 void vmm_reason(const void *body, size_t len, char *out, size_t cap)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "wire/http.h"
 
 enum vmm { VMM_QEMU, VMM_FIRECRACKER, VMM_CLOUD_HYPERVISOR, VMMS };
 
@@ -36,6 +37,8 @@ enum {
         VMM_CPUS_MAX = 16, /* of a machine */
         VMM_REQUEST_MAX = 8192,
         VMM_WHAT_MAX = 64,
+        VMM_ANSWER_MAX = 64 * 1024, /* all of it, interim ones too */
+        VMM_BODY_MAX = 1024,        /* what is kept of its body */
 };
 
 enum vmm_plan {
@@ -58,6 +61,21 @@ struct vmm_machine {
  * plan is done; -1 where it does not fit. Each wants an answer of 2xx before the next.
  */
 int vmm_request(enum vmm vmm, enum vmm_plan plan, unsigned i, const struct vmm_machine *m, struct wbuf *out, char what[VMM_WHAT_MAX]);
+
+/* What is said to a request. */
+struct vmm_answer {
+        struct http_response http;
+        size_t len, body_len;
+        char body[VMM_BODY_MAX];
+};
+
+void vmm_answer_init(struct vmm_answer *a);
+
+/*
+ * Takes what has arrived; 0 bytes: the connection has ended. Returns HTTP_MORE; HTTP_DONE, with the status in `http` and the body's beginning; or HTTP_BAD, with
+ * http.why: it is no answer. After those two nothing more is taken.
+ */
+enum http_event vmm_answer_take(struct vmm_answer *a, const void *data, size_t len);
 
 /* Why it was refused, out of the answer's body: printable, in one line; "" where it does not say. */
 void vmm_reason(const void *body, size_t len, char *out, size_t cap);

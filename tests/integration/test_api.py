@@ -57,7 +57,11 @@ def narrowed(document):
                 p["schema"] = {"enum": there[method]}
             elif p.get("name") in ("directory", "list"):  # a file is no directory
                 p["schema"] = {"enum": ["false"]}
-    paths["/v1/sandboxes"]["post"]["parameters"] = []  # the same key with another spec is refused, as it should be
+    for path in ("/v1/sandboxes", "/v1/warm-pools/{id}/claim"):  # the same key with another body is refused, as it should be
+        post = paths[path]["post"]
+        post["parameters"] = [p for p in post["parameters"] if p.get("name") != "Idempotency-Key"]
+    spec["vm"] = {"enum": [None, {}]}  # of machines, which take seconds
+    del spec["engineOffer"]  # root has to have made one, which is taken once
     narrow_pools(document)
     del paths["/v1/sandboxes/{id}/exec"]["post"]["responses"]["202"]["links"]["attachExec"]
     for path in ("/v1/events", "/v1/sandboxes/{id}/exec/{execId}/attach", "/v1/runtimes/{name}/drain", "/v1/runtimes/{name}/enable"):
@@ -73,6 +77,7 @@ def narrow_pools(document):
         schemas[name]["properties"]["maxReady"] = {"enum": [2, 3, None]}
     schemas["PoolCreate"]["required"] = ["id", "minReady"]
     schemas["PoolCreate"]["properties"]["templateSource"]["properties"] = {"format": {"enum": ["yaml", "json"]}, "text": {"enum": ["{}", '{"image": "host"}']}}
+    schemas["Claim"]["properties"]["command"] = {"enum": [{"program": "true"}, None]}  # one that cannot start does not undo the claim
     schemas["Spec"]["properties"]["runtimeClass"] = {"enum": ["native", "crun", "runc", "gvisor", "auto", None]}  # a machine takes seconds
     claim = schemas["Claim"]["properties"]
     for name in ("resourceLimits", "resources"):

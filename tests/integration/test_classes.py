@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 from client import Client
 from engines import Engines
-from harness import CLASS, CLI, IS_ROOT, check, check_equal, creto, main, poll, run, skip, test
+from harness import BUILD, CLASS, CLI, IS_ROOT, check, check_equal, creto, main, poll, run, skip, test
+from one_image import Registry
 from service import RUNTIMED, Events, Service
 
 CRUN = shutil.which("crun") or "/usr/bin/crun"
@@ -380,6 +382,40 @@ def the_command_line_without_a_service():
     if not shutil.which("runsc"):
         check("gvisor: runsc is not installed" in on_terminal(["run", "--", "true"], env), "a person is told")
     check_equal(CLASS, {"CRETO_RUNTIME_CLASS": "native"}, "what all other tests run with")
+
+
+@test
+def a_class_that_is_drained_while_an_image_comes():
+    """What was asked for before is not made there either: drained to contain an engine, it starts no more."""
+    needs()
+    hello = os.path.join(BUILD, "bench/bench-hello")
+    if not shutil.which("skopeo") or not os.access(hello, os.X_OK):
+        skip("no skopeo (apt install skopeo), or bench-hello is not built")
+    for more, status, runtime in (({}, 503, None), ({"allowFallback": True}, 201, "native")):
+        registry, asked, go_on = Registry(hello), threading.Event(), threading.Event()
+        handler = registry.server.RequestHandlerClass
+
+        def give(self, data, kind, then=handler.give):
+            asked.set()
+            go_on.wait(30)
+            then(self, data, kind)
+        handler.give = give
+        try:
+            with Host() as s:
+                answers = []
+                t = threading.Thread(target=lambda: answers.append(s.make(image=registry.ref, runtimeClass="gvisor", **more)))  # noqa: B023
+                t.start()
+                check(asked.wait(20), "the image is not asked for")
+                s.good("POST", "/v1/runtimes/gvisor/drain")
+                go_on.set()
+                t.join(60)
+                [a] = answers
+                check_equal(a.status, status, a.body)
+                check("is drained" in a.body.decode(), a.body)
+                check(status != 201 or a.json["runtimeClass"] == runtime, a.body)
+        finally:
+            go_on.set()
+            registry.close()
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ def what_classes_are_and_cost():
             s.terminate(s.spawn())
         check_equal(classes_of(c)["native"]["coldStart"]["samples"], 15, "as many as are kept")
         lines = {line.split("\t")[0]: line.split("\t") for line in c.out("runtimes").splitlines()}
-        check_equal((len(lines["native"]), lines["native"][5:8]), (10, ["284/381", "-", "-"]), "a line")
+        check_equal((len(lines["native"]), lines["native"][5:8], lines["native"][9]), (10, ["284/381", "-", "-"], "default"), "a line")
         check(lines["native"][8].endswith(" ms") and lines["runc"][2] == "drained" and lines["runc"][8] == "–", str(lines))
         table = c.shell("script -qec 'creto-runtime-cli runtimes' /dev/null </dev/null")
         check("COLD START" in table and "284/381" in table, table)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
@@ -151,14 +152,15 @@ def it_is_saved_and_goes_on(vmm):
 
 @each
 def whatever_goes_wrong_has_a_name(vmm):
-    said = {"refuse": ["refused {what} (400): not today, \"sorry\""], "hang": ["has not answered {what}"], "garbage": ["answered {what} with what is no HTTP"],
-            "die": ["has ended (status 3) at {what}"], "close": ["answered {what} with what is no HTTP"]}
+    said = {"refuse": ["refused {what} (400): not today, \"sorry\""], "hang": ["has not answered {what}"], "garbage": ["answered {what} with what is no answer"],
+            "die": ["has ended (status 3) at {what}"], "close": ["answered {what} with what is no answer"], "endless": ["no answer: it is more than 64 KiB"],
+            "lie": ["no answer: it is more than 64 KiB"], "interim": ["no answer: more than 8 interim responses"], "drip": ["has not answered {what}"]}
     steps = PLANS[vmm]["boot"]
     for what in steps:
         for how, words in said.items():
             if how not in ("refuse", "die") and what not in (steps[0], steps[-1]):
                 continue
-            with Machine(vmm, wrong=f"{how}:{what.split(' ')[1]}", patience=1 if how == "hang" else 20) as m:
+            with Machine(vmm, wrong=f"{how}:{what.split(' ')[1]}", patience=1 if how in ("hang", "drip") else 20) as m:
                 status, err = m.end()
                 last = err.strip().split("\n")[-1]
                 for w in words:
@@ -172,6 +174,52 @@ def when_it_is_saved_too(vmm):
         with Machine(vmm, "save", wrong=f"refuse:{what.split(' ')[1]}") as m:
             status, err = m.end()
             check(status == 124 and f"refused {what}" in err and not os.path.exists(m.dir + "/state"), f"{status} {err}")
+
+
+@each
+def what_it_said_last_is_not_lost(vmm):
+    with Machine(vmm) as m:
+        m.hear(10)
+        data = os.urandom(250000)  # more than a pipe holds
+        m.say(data)
+        time.sleep(0.5)
+        m.say(b"off\n")
+        time.sleep(0.5)  # nobody reads, and the emulator has ended
+        check(m.process.stdout.read() == data, "all that the guest said")
+        check_equal(m.process.wait(20), 0, "its end")
+
+
+FAKE_QEMU = """#!/usr/bin/python3
+import os, socket, sys, time
+qmp, setup, how = socket.socket(fileno=6), socket.socket(fileno=8), os.environ["FAKE_VMM"]
+setup.sendall(b"x" if how == "nonsense" else b"r")
+qmp.sendall(os.urandom(100000) + b"\\n" if how == "garbage" else b'{"' + b"x" * 20000 + b'QMP"}\\n' if how == "long" else b'{"QMP": {}}\\n')
+for line in qmp.makefile() if how != "close" else ():
+    if '"quit"' in line:
+        sys.exit(0)
+    qmp.sendall(b'{"event": "STOP"}\\n' * 1000)
+    qmp.sendall(b'{"error": {}}\\n' if how in line else b'{"return": {"status": "failed"}}\\n' if how == "failed" else b'{"return": {"status": "completed"}}\\n')
+qmp.close()
+time.sleep(600)
+"""
+
+
+@test
+def a_qemu_that_cannot_be_saved():
+    """It is ended: its guest, which is told nothing, would wait for what never comes."""
+    needs()
+    with tempfile.NamedTemporaryFile("w", suffix=".py", delete=False) as f:
+        f.write(FAKE_QEMU)
+    os.chmod(f.name, 0o755)
+    try:
+        with Machine("qemu", "save", binary=f.name, wrong="nothing") as m:
+            check_equal((m.end()[0], os.path.exists(m.dir + "/state")), (0, True), "one that can")
+        for how in ("nonsense", "garbage", "long", "close", "qmp_capabilities", "getfd", '"migrate"', "query-migrate", "failed"):
+            with Machine("qemu", "save", binary=f.name, wrong=how) as m:
+                status, err = m.end()
+                check_equal((status, os.path.exists(m.dir + "/state")), (-9, False), f"{how}: {err}")
+    finally:
+        os.unlink(f.name)
 
 
 @each
@@ -210,6 +258,45 @@ def a_sandbox_of_the_class(vmm):
             check(len(saved) == 1 and not saved[0].endswith(".new"), f"saved machines: {saved}")
         native = s.spawn(runtimeClass="native")
         check_equal(s.exec(native, "stat", "-c", "%F", "/dev/kvm")["stdout"], b"regular empty file\n", "a native sandbox beside it")
+
+
+@test
+def a_machine_that_is_half_saved_is_none():
+    """A sandbox that ends while its machine is kept for others leaves no part of it."""
+    if not IS_ROOT or not os.path.exists("/dev/kvm"):
+        skip("needs root and /dev/kvm")
+    needs()
+    with Placed(large=True) as fake, Service(config=fake.config("firecracker")) as s:
+        saved = s.state_dir + "/service/machines"
+        spec = {"runtimeClass": "firecracker", "resourceLimits": {"memoryBytes": 512 * MIB}}
+        spawn = threading.Thread(target=s.call, args=("POST", "/v1/sandboxes", {"spec": spec}))
+        spawn.start()
+        wait(lambda: any(name.endswith(".new") for name in os.listdir(saved)), 60, "it is being kept")
+        for sb in s.good("GET", "/v1/sandboxes?all=true")["sandboxes"]:
+            s.terminate(sb["sandboxId"])
+        spawn.join()
+        check_equal([name for name in os.listdir(saved) if name.endswith(".new")], [], "what is left")
+
+
+@test
+def so_many_are_kept_at_a_time():
+    """Many who boot at the same time do not fill the daemon's disk: who finds enough of them writing goes on, and is not kept."""
+    if not IS_ROOT or not os.path.exists("/dev/kvm"):
+        skip("needs root and /dev/kvm")
+    needs()
+    with Placed() as fake, Service(config=fake.config("firecracker")) as s:
+        saved = s.state_dir + "/service/machines"
+        others = [f"{saved}/0123456789abcdef.sb-{i}.new" for i in range(4)]
+        for path in others:
+            open(path, "w", encoding="ascii").close()
+        spec = {"runtimeClass": "firecracker", "resourceLimits": {"memoryBytes": 192 * MIB}}
+        for kept in (False, True):
+            check_equal(s.exec(s.spawn(**spec), "echo", "x")["stdout"], b"x\n", "a command")
+            check_equal(len([name for name in os.listdir(saved) if not name.endswith(".new")]), int(kept), "what is kept")
+            check_equal(len(os.listdir(saved)), 1 if kept else 4, "and what is left")
+            for path in others:
+                if not kept:
+                    os.unlink(path)
 
 
 @test

@@ -6,7 +6,7 @@ the guest that would have been booted: it connects to the host by vsock's unix s
     fake_vmm.py --api-socket PATH            as Cloud Hypervisor   (API 0.3.0, vmm/src/api/openapi/cloud-hypervisor.yaml)
 
 Every request is a line of JSON in the file `requests` of the working directory. FAKE_VMM in the environment says what goes wrong: `HOW:PATH` with HOW one of refuse,
-hang, garbage, die, close; `late` (no socket at all), or `die-after` (when the guest has come up). Called creto-fake-vmm it runs in a service's sandbox: what it plays
+hang, garbage, die, close, endless (a body in chunks), lie (about its length), interim (responses before the one that counts), drip (a byte now and then); `late` (no socket at all), or `die-after` (when the guest has come up). Called creto-fake-vmm it runs in a service's sandbox: what it plays
 then is no echo but creto-init itself, with what it was told, and so a whole sandbox of its class, if one without a machine."""
 import json
 import os
@@ -23,6 +23,7 @@ import time
 BOOT_AT, BOOT_FLAGS_AT, BOOT_ONE_UID, BOOT_COUNT = 152, 8, 8, 1024  # programs/vm/vm.h, wire/boot.h
 IS_INIT = os.path.basename(sys.argv[0]) == "creto-fake-vmm"
 PORTS = {"guest": 1024, "share": 1025, "setup": 1026}
+LARGE = 200  # MiB of memory that is no zeros, where a file "large" is beside it
 MEMORY = b"\0" * 200000 + b"what the guest remembers" + b"\0" * 300000
 
 # ---- the APIs, as far as they are used: {field: (type, required[, check])}; no other field may be there ----
@@ -167,6 +168,9 @@ class Fake:
             if IS_INIT:  # which is in the memory of a guest
                 with open("init", "rb") as g:
                     f.write(g.read())
+            if os.path.exists(os.path.join(os.path.dirname(sys.argv[0]), "large")):
+                for _ in range(LARGE):
+                    f.write(b"x" * (1 << 20))
 
     def load(self, state, memory):
         with open(state, encoding="ascii") as f:
@@ -253,7 +257,22 @@ class Fake:
             os._exit(3)
         elif how == "close":
             c.close()
+        elif how in ("endless", "lie", "interim", "drip"):
+            self.pour(c, how)
         return True
+
+    def pour(self, c, how):
+        """What has no end, until nobody hears it."""
+        ok = b"HTTP/1.1 200 OK\r\n"
+        begin = {"endless": ok + b"Transfer-Encoding: chunked\r\n\r\n", "lie": ok + b"Content-Length: 999999999999999999\r\n\r\n", "drip": ok}.get(how, b"")
+        more = {"endless": b"1000\r\n" + b"x" * 4096 + b"\r\n", "lie": b"x" * 4096, "interim": b"HTTP/1.1 100 Continue\r\n\r\n", "drip": b"X: y\r\n"}[how]
+        try:
+            c.sendall(begin)
+            while True:
+                c.sendall(more)
+                time.sleep(0.1 if how == "drip" else 0)
+        except OSError:
+            pass
 
     def answer(self, c, status, body=""):
         text = {200: "OK", 204: "No Content"}.get(status, "Bad")
@@ -306,9 +325,15 @@ class Fake:
 class Placed:
     """The fake where a sandbox sees it: in the host's /usr, for as long as it is needed."""
 
+    def __init__(self, large=False):
+        self.large = large
+
     def __enter__(self):
         self.dir = tempfile.mkdtemp(prefix="creto-test-", dir="/usr/local/lib")
         os.chmod(self.dir, 0o755)
+        if self.large:
+            with open(self.dir + "/large", "w", encoding="ascii"):
+                pass
         self.binary = self.dir + "/creto-fake-vmm"
         shutil.copy(__file__, self.binary)
         os.chmod(self.binary, 0o755)

@@ -171,13 +171,16 @@ TEST(fd_transfers)
 
 TEST(fd_files)
 {
-        char path[] = "/tmp/creto-base-XXXXXX", text[8];
+        char path[] = "/tmp/creto-base-XXXXXX", link[64], text[8];
         auto_fd fd = mkstemp(path);
 
         CHECK(fd >= 0);
         CHECK(fd_write_file(AT_FDCWD, path, "0123456789") == 0);
         CHECK_INT(fd_read_file(AT_FDCWD, path, text, sizeof(text)), 7);
         CHECK_STR(text, "0123456");
+        snprintf(link, sizeof(link), "%s.link", path);
+        CHECK(symlink(path, link) == 0 && fd_read_file(AT_FDCWD, link, text, sizeof(text)) < 0 && errno == ELOOP);
+        unlink(link);
         unlink(path);
         CHECK(fd_read_file(AT_FDCWD, path, text, sizeof(text)) < 0 && errno == ENOENT);
         CHECK(fd_write_file(AT_FDCWD, path, "x") < 0 && errno == ENOENT);

@@ -1,30 +1,24 @@
-/* What surrounds a virtual machine: the server of its root against a guest kernel that somebody has taken over, its initramfs, QEMU's arguments. */
+/* What surrounds a virtual machine: its initramfs, saved files, QEMU's arguments. Its root is in test_share.c. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fuse.h>
-#include <signal.h>
+#include <sched.h>
 #include <stdint.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/fd.h"
+#include "programs/vm/host/elf.h"
 #include "programs/vm/host/initrd.h"
 #include "programs/vm/host/kvm.h"
 #include "programs/vm/host/machine.h"
 #include "programs/vm/host/saved/pack.h"
-#include "programs/vm/host/share.h"
 #include "test.h"
 
-/* ---- the share ---- */
-
-struct tree {
-        char path[64];
-        int sock;
-        pid_t server;
-};
+/* ---- the initramfs ---- */
 
 static void put_text(const char *dir, const char *name, const char *text)
 {
@@ -35,164 +29,24 @@ static void put_text(const char *dir, const char *name, const char *text)
                 abort();
 }
 
-static void put_dir(const char *dir, const char *name)
-{
-        char path[256];
-        snprintf(path, sizeof(path), "%s/%s", dir, name);
-        if (mkdir(path, 0755) < 0)
-                abort();
-}
-
-/* usr/f, usr/out (a link to /etc), tmp/secret */
-static void tree_make(struct tree *t)
-{
-        char path[128];
-        int ends[2];
-
-        snprintf(t->path, sizeof(t->path), "/tmp/creto-unit-vm-XXXXXX");
-        if (!mkdtemp(t->path) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-                abort();
-        put_dir(t->path, "usr");
-        put_dir(t->path, "tmp");
-        put_text(t->path, "usr/f", "content");
-        put_text(t->path, "tmp/secret", "secret");
-        snprintf(path, sizeof(path), "%s/usr/out", t->path);
-        if (symlink("/etc", path) < 0)
-                abort();
-        t->sock = ends[0];
-        t->server = fork();
-        if (t->server == 0) {
-                close(ends[0]);
-                share_run(ends[1], open(t->path, O_PATH | O_DIRECTORY | O_CLOEXEC), false);
-                _exit(0);
-        }
-        close(ends[1]);
-}
-
-static void tree_release(struct tree *t)
-{
-        static const char *const all[] = { "usr/f", "usr/out", "tmp/secret", "usr", "tmp", "" };
-        char path[256];
-
-        fd_close(&t->sock);
-        waitpid(t->server, NULL, 0);
-        for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-                snprintf(path, sizeof(path), "%s/%s", t->path, all[i]);
-                remove(path);
-        }
-}
-
-#define TREE struct tree __attribute__((cleanup(tree_release)))
-
-static uint8_t reply[VM_FUSE_DATA + 64];
-
-/* The error of the answer, or 1 where there is none. */
-static int ask(const struct tree *t, uint32_t opcode, uint64_t node, const void *body, size_t len)
-{
-        struct fuse_in_header in = { .len = (uint32_t)(sizeof(in) + len), .opcode = opcode, .unique = 9, .nodeid = node };
-        struct fuse_out_header out;
-
-        if (fd_write_all(t->sock, &in, sizeof(in)) < 0 || (len > 0 && fd_write_all(t->sock, body, len) < 0))
-                return 1;
-        if (fd_read_all(t->sock, &out, sizeof(out)) < 0 || out.unique != 9 || out.len > sizeof(reply))
-                return 1;
-        return fd_read_all(t->sock, reply, out.len - sizeof(out)) < 0 ? 1 : out.error;
-}
-
-static uint64_t look_up(const struct tree *t, uint64_t parent, const char *name, uint32_t *mode)
-{
-        struct fuse_entry_out e;
-        int r = ask(t, FUSE_LOOKUP, parent, name, strlen(name) + 1);
-
-        memcpy(&e, reply, sizeof(e));
-        if (mode)
-                *mode = e.attr.mode;
-        return r == 0 ? e.nodeid : UINT64_MAX;
-}
-
-static int read_at(const struct tree *t, uint64_t node, uint64_t offset, uint32_t size)
-{
-        const struct fuse_read_in r = { .offset = offset, .size = size };
-
-        return ask(t, FUSE_READ, node, &r, sizeof(r));
-}
-
-TEST(share_shows_its_tree)
-{
-        TREE t = { 0 };
-        uint32_t mode;
-
-        tree_make(&t);
-        uint64_t usr = look_up(&t, FUSE_ROOT_ID, "usr", &mode);
-        CHECK(usr > FUSE_ROOT_ID && usr != UINT64_MAX && S_ISDIR(mode));
-        uint64_t f = look_up(&t, usr, "f", &mode);
-        CHECK_INT(mode, S_IFREG | 0755); /* and not set-uid */
-        CHECK_INT(look_up(&t, usr, "f", NULL), f);
-        CHECK_INT(read_at(&t, f, 2, 100), 0);
-        CHECK(memcmp(reply, "ntent", 5) == 0);
-        CHECK_INT(look_up(&t, usr, "nothing", NULL), 0);
-        CHECK_INT(ask(&t, FUSE_READLINK, look_up(&t, usr, "out", &mode), NULL, 0), 0);
-        CHECK(memcmp(reply, "/etc", 4) == 0 && S_ISLNK(mode));
-}
-
-/* What a kernel would never ask for. */
-TEST(share_shows_nothing_else)
-{
-        TREE t = { 0 };
-
-        tree_make(&t);
-        uint64_t usr = look_up(&t, FUSE_ROOT_ID, "usr", NULL), tmp = look_up(&t, FUSE_ROOT_ID, "tmp", NULL),
-                 out = look_up(&t, usr, "out", NULL);
-        CHECK_INT(look_up(&t, tmp, "secret", NULL), 0);
-        CHECK_INT(look_up(&t, usr, "..", NULL), UINT64_MAX);
-        CHECK_INT(look_up(&t, usr, "../tmp/secret", NULL), UINT64_MAX);
-        CHECK_INT(look_up(&t, usr, ".", NULL), UINT64_MAX);
-        CHECK_INT(look_up(&t, usr, "", NULL), UINT64_MAX);
-        CHECK_INT(look_up(&t, out, "passwd", NULL), UINT64_MAX);
-        CHECK(read_at(&t, out, 0, 100) < 0 && read_at(&t, usr, 0, 100) < 0);
-        CHECK_INT(ask(&t, FUSE_LOOKUP, usr, "f", 1), -EINVAL); /* no end of the name */
-        CHECK_INT(ask(&t, FUSE_GETATTR, 4711, NULL, 0), -ESTALE);
-        CHECK_INT(ask(&t, FUSE_GETATTR, 0, NULL, 0), -ESTALE);
-        CHECK_INT(ask(&t, FUSE_GETATTR, UINT64_MAX, NULL, 0), -ESTALE);
-        CHECK_INT(ask(&t, FUSE_GETATTR, 1ULL << 32 | usr, NULL, 0), -ESTALE);
-        CHECK_INT(ask(&t, FUSE_READ, usr, "x", 1), -EINVAL);
-        CHECK_INT(read_at(&t, look_up(&t, usr, "f", NULL), UINT64_MAX, 10), -EINVAL);
-        CHECK_INT(ask(&t, FUSE_WRITE, usr, NULL, 0), -ENOSYS);
-        CHECK_INT(ask(&t, 1u << 31, usr, NULL, 0), -ENOSYS);
-        CHECK_INT(ask(&t, FUSE_INIT, 0, "x", 1), -EPROTO);
-        CHECK(look_up(&t, usr, "f", NULL) != UINT64_MAX); /* and it still answers */
-}
-
-TEST(share_ends_at_what_is_no_request)
-{
-        TREE t = { 0 };
-        const struct fuse_in_header in = { .len = 3 };
-        char byte;
-
-        tree_make(&t);
-        CHECK_INT(fd_write_all(t.sock, &in, sizeof(in)), 0);
-        CHECK_INT(read(t.sock, &byte, 1), 0);
-}
-
-/* ---- the initramfs ---- */
-
 static bool holds(const char *text, size_t len, const char *wanted)
 {
         return memmem(text, len, wanted, strlen(wanted) + 1) != NULL;
 }
 
-/* Modules come with what they need, which comes first; what is built in is not there and not missed. */
+/* Modules come with what they need, which comes first; what is built in is not there and not missed. A list may end anywhere. */
 TEST(initrd_has_the_modules)
 {
         static char archive[65536];
-        static const char *const files[] = { "modules.dep", "virtio.ko", "virtio_pci.ko", "virtio-console.ko", "other.ko", "guest", "init",
-                                             "out",         "" };
+        static const char *const files[] = {
+                "modules.dep", "virtio.ko", "virtio_pci.ko", "virtio-console.ko", "other.ko", "virtio_blk.ko", "guest", "init", "out", ""
+        };
         char dir[] = "/tmp/creto-unit-vm-XXXXXX", path[128], guest[64], init[64];
         struct err e;
 
         CHECK(mkdtemp(dir));
-        put_text(dir, "modules.dep", "other.ko:\nvirtio.ko:\nvirtio-console.ko: virtio.ko\nvirtio_pci.ko: virtio.ko\n");
-        for (size_t i = 1; i < 7; i++)
+        put_text(dir, "modules.dep", "other.ko:\nvirtio.ko:\nvirtio-console.ko: virtio.ko\nvirtio_pci.ko: virtio.ko\nvirtio_blk.ko");
+        for (size_t i = 1; i < 8; i++)
                 put_text(dir, files[i], files[i]);
         snprintf(path, sizeof(path), "%s/out", dir);
         snprintf(guest, sizeof(guest), "%s/guest", dir);
@@ -209,7 +63,7 @@ TEST(initrd_has_the_modules)
         CHECK_INT(r, 0);
         CHECK(n > 0 && (size_t)n < sizeof(archive) && n % 4 == 0);
         CHECK(holds(archive, (size_t)n, "init") && holds(archive, (size_t)n, "creto-init") && holds(archive, (size_t)n, "TRAILER!!!"));
-        CHECK(holds(archive, (size_t)n, "modules/02.ko") && !holds(archive, (size_t)n, "modules/03.ko"));
+        CHECK(holds(archive, (size_t)n, "modules/03.ko") && !holds(archive, (size_t)n, "modules/04.ko"));
         const char *first = memmem(archive, (size_t)n, "modules/00.ko", 13);
         CHECK(first && memmem(first, 64, "virtio.ko", 9));
         CHECK(!memmem(archive, (size_t)n, "other.ko", 8));
@@ -274,6 +128,89 @@ TEST(files_that_are_none)
                 end = sizeof(evil[i]);
                 CHECK(unpack_file(state, &end, out, 1000) < 0);
         }
+}
+
+/* ---- kernels ---- */
+
+enum { UNPACKED = 1 << 20 };
+
+/* A bzImage, packed as LZ4, of a megabyte of one letter. */
+static void put_kernel(const char *path)
+{
+        static uint8_t image[8192];
+        const uint32_t run = (UNPACKED - 1 - 4 - 15) / 255, rest = (UNPACKED - 1 - 4 - 15) % 255;
+        struct wbuf w = wbuf_over(image + 1024, sizeof(image) - 1024), head = wbuf_over(image + 0x248, 8);
+
+        memcpy(image + 0x202, "HdrS\x0f\x02", 6);
+        image[0x1f1] = 1;
+        wbuf_u32(&w, 0x184C2102);
+        wbuf_u32(&w, 4 + run + 1);
+        wbuf_bytes(&w,
+                   "\x1f"
+                   "a"
+                   "\x01\x00",
+                   4); /* one letter; then, from one before, 15 and more */
+        memset(w.data + w.len, 0xff, run);
+        w.len += run;
+        wbuf_u8(&w, (uint8_t)rest);
+        wbuf_u32(&w, UNPACKED);
+        wbuf_u32(&head, 0);
+        wbuf_u32(&head, (uint32_t)w.len);
+        auto_fd fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        if (w.bad || fd < 0 || fd_write_all(fd, image, 1024 + w.len) < 0)
+                abort();
+}
+
+/* In a file system of 64 KiB: 0 where that is said, 1 where something else is, 77 where there can be none. */
+static int make_without_room(const char *kernel, const char *dir)
+{
+        char path[128], uids[64], gids[64];
+        struct err e;
+
+        snprintf(uids, sizeof(uids), "0 %u 1", getuid());
+        snprintf(gids, sizeof(gids), "0 %u 1", getgid());
+        if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0 || fd_write_file(AT_FDCWD, "/proc/self/uid_map", uids) < 0 ||
+            fd_write_file(AT_FDCWD, "/proc/self/setgroups", "deny") < 0 || fd_write_file(AT_FDCWD, "/proc/self/gid_map", gids) < 0)
+                return 77;
+        if (mount("creto", dir, "tmpfs", 0, "size=64k") < 0)
+                return 77;
+        snprintf(path, sizeof(path), "%s/elf", dir);
+        return elf_make(kernel, path, &e) < 0 && strstr(e.msg, path) && e.sys == ENOSPC ? 0 : 1;
+}
+
+TEST(a_kernel_is_made)
+{
+        static char text[UNPACKED + 1];
+        char dir[] = "/tmp/creto-unit-vm-XXXXXX", kernel[64], elf[64], other[64];
+        int first, again, plain, status = -1;
+        struct err e;
+
+        CHECK(mkdtemp(dir));
+        snprintf(kernel, sizeof(kernel), "%s/kernel", dir);
+        snprintf(elf, sizeof(elf), "%s/elf", dir);
+        snprintf(other, sizeof(other), "%s/mount", dir);
+        put_kernel(kernel);
+        first = elf_make(kernel, elf, &e);
+        again = elf_make(kernel, elf, &e);
+        int fd = open(elf, O_RDONLY | O_CLOEXEC);
+        ssize_t n = read(fd, text, sizeof(text));
+        close(fd);
+        plain = elf_make(elf, other, &e) | elf_make(elf, other, &e);
+        unlink(other);
+        mkdir(other, 0700);
+        pid_t pid = fork();
+        if (pid == 0)
+                _exit(make_without_room(kernel, other));
+        waitpid(pid, &status, 0);
+        unlink(kernel);
+        unlink(elf);
+        rmdir(other);
+        rmdir(dir);
+        CHECK(first == 0 && again == 0 && plain == 0);
+        CHECK(n == UNPACKED && text[0] == 'a' && text[UNPACKED - 1] == 'a');
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+                SKIP("no file system may be mounted in a user namespace");
+        CHECK_INT(status, 0);
 }
 
 /* ---- KVM; what there is of it on this host is not for tests ---- */

@@ -15,6 +15,7 @@ static const struct vmm_machine machine = { .kernel = "/tmp/vm/vmlinux",
                                             .cpus = 2 };
 
 static char what[VMM_WHAT_MAX];
+static struct vmm_answer answer;
 
 /* The i-th request; its body alone, where it is to be judged. */
 static const char *request(enum vmm vmm, enum vmm_plan plan, unsigned i, bool body)
@@ -120,6 +121,66 @@ TEST(why_it_was_refused)
         CHECK_STR(reason("[]"), "[]");
         CHECK_STR(reason("{\"fault_message\":1}"), "{\"fault_message\":1}");
         CHECK_INT(strlen(reason("0123456789012345678901234567890123456789 more")), 39);
+}
+
+/* What is made of an answer that comes in pieces of `cut` bytes, `times` times its second half, and ends. */
+static enum http_event hear(const char *head, const char *more, size_t times, size_t cut)
+{
+        static char text[1 << 20];
+        size_t len = strlen(head);
+
+        memcpy(text, head, len);
+        for (; times > 0; times--, len += strlen(more))
+                memcpy(text + len, more, strlen(more));
+        vmm_answer_init(&answer);
+        for (size_t at = 0; at < len; at += cut) {
+                enum http_event event = vmm_answer_take(&answer, text + at, cut < len - at ? cut : len - at);
+
+                if (event != HTTP_MORE)
+                        return event;
+        }
+        return vmm_answer_take(&answer, NULL, 0);
+}
+
+#define OK "HTTP/1.1 200 OK\r\n"
+#define CHUNKED OK "Transfer-Encoding: chunked\r\n\r\n"
+
+TEST(answers_and_what_is_none)
+{
+        static const size_t cuts[] = { 1, 7, 4096, 1 << 20 };
+        static const struct {
+                const char *head, *more;
+                size_t times;
+                enum http_event event;
+                const char *why; /* its beginning */
+        } cases[] = {
+                { "HTTP/1.1 204 No Content\r\n\r\n", "", 0, HTTP_DONE, "" },
+                { OK "Content-Length: 4\r\n\r\n", "body", 1, HTTP_DONE, "" },
+                { OK "Content-Length: 4\r\n\r\n", "body", 100000, HTTP_DONE, "" }, /* what follows is nobody's */
+                { OK "Content-Length: 5\r\n\r\n", "body", 1, HTTP_BAD, "the connection ended" },
+                { OK "Content-Length: 999999999999999999\r\n\r\n", "body", 100000, HTTP_BAD, "it is more than 64 KiB" },
+                { OK "Content-Length: 4\r\nContent-Length: 5\r\n\r\n", "body", 2, HTTP_BAD, "" },
+                { OK "\r\n", "until it hangs up ", 100, HTTP_DONE, "" },
+                { OK "\r\n", "and never ", 10000, HTTP_BAD, "it is more than 64 KiB" },
+                { CHUNKED, "4\r\nbody\r\n", 20000, HTTP_BAD, "it is more than 64 KiB" },
+                { CHUNKED "ffffffffffffff\r\n", "x", 100000, HTTP_BAD, "it is more than 64 KiB" },
+                { CHUNKED, "4\r\nbody\r\n", 1, HTTP_BAD, "the connection ended" },
+                { CHUNKED "4\r\nbody\r\n0\r\n\r\n", "", 0, HTTP_DONE, "" },
+                { "", "HTTP/1.1 100 Continue\r\n\r\n", 100, HTTP_BAD, "more than 8" },
+                { OK, "X: y\r\n", 100, HTTP_BAD, "more than 64 headers" },
+                { OK "X: ", "xxxxxxxxxx", 10000, HTTP_BAD, "the head is more than" },
+                { "SSH-2.0-what\r\n", "", 0, HTTP_BAD, "" },
+                { "", "", 0, HTTP_BAD, "the connection ended" },
+        };
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+                for (size_t k = 0; k < sizeof(cuts) / sizeof(cuts[0]); k++) {
+                        CHECK_INT(hear(cases[i].head, cases[i].more, cases[i].times, cuts[k]), cases[i].event);
+                        CHECK(cases[i].event == HTTP_DONE || strncmp(answer.http.why, cases[i].why, strlen(cases[i].why)) == 0);
+                        CHECK(answer.body_len <= VMM_BODY_MAX);
+                }
+        CHECK(hear(OK "\r\n", "until it hangs up ", 100, 10) == HTTP_DONE && answer.body_len == VMM_BODY_MAX);
+        CHECK(hear(CHUNKED, "4\r\nbody\r\n0\r\n\r\n", 1, 1) == HTTP_DONE && answer.body_len == 4 && memcmp(answer.body, "body", 4) == 0);
 }
 
 TEST(classes_of_machines)

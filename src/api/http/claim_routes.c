@@ -260,6 +260,10 @@ static bool read_run(struct call *c, const struct json_node *body, const char *k
 
         if ((!command || json_is_null(command)) && (!detach || json_is_null(detach) || (json_bool(detach, &detached) && !detached)))
                 return true;
+        if (json_is_object(command) && (!json_get(command, "program") || json_is_null(json_get(command, "program")))) {
+                call_bad_field(c, "command.program", "is needed: a claim is not given for nothing to run");
+                return false;
+        }
         if (!key)
                 return run_read(c, body);
         err_set(&e, ERR_NOT_SUPPORTED, 0, "an Idempotency-Key is not taken with a command, which is begun once");

@@ -18,7 +18,8 @@ static void on_time(void *ctx)
         uint64_t now = clock_ms(CLOCK_BOOTTIME);
 
         if (sb->info.state == SANDBOX_FAILED && !sb->in_warden) {
-                sandbox_remake(sb);
+                if (!sandboxes_drained(sb->all, sb->info.runtime)) /* meanwhile */
+                        sandbox_remake(sb);
                 return;
         }
         if (sb->claim_boot && now >= sb->claim_boot) {

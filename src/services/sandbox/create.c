@@ -367,7 +367,12 @@ static void on_image(void *ctx, const struct image_answer *image, const struct e
         }
         if (image) /* what the image says has to be known to who takes it over */
                 record_put(sb, NULL, NULL);
-        ask_warden(sb, image);
+        if (sb->all->drained || sandboxes_class_check(sb->all, sb->choice.name, &e) == 0) {
+                ask_warden(sb, image);
+        } else if (!class_fall_back(sb, &e)) { /* its class was drained while its image came */
+                class_say_fallback(sb, &e);
+                sandbox_failed(sb, &e);
+        }
 }
 
 void sandbox_make(struct sandbox *sb)

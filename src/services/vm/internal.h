@@ -56,8 +56,8 @@ void template_sweep(const struct vm_assets *a);
 bool template_name(const struct vm *vm, unsigned cpus, char out[VM_TEMPLATE_MAX]);
 /* To read; -1 where there is none. */
 int template_open(const char *name);
-/* To write a new one, or -1; it has its name after template_end(), or is gone. `who` writes it. */
-int template_begin(const char *name, const char *who);
+/* To write a new one, or -1, also where enough of them are written already; it has its name after template_end(), or is gone. `who` writes it. */
+int template_begin(const struct vm_assets *a, const char *name, const char *who);
 void template_end(const struct vm_assets *a, const char *name, const char *who, bool good);
 void template_drop(const char *name);
 

@@ -83,7 +83,7 @@ static size_t whole_frames(const struct pump *p, size_t room)
         size_t at = 0;
 
         while (p->in_len - at >= GUEST_HEADER) {
-                size_t frame = GUEST_HEADER + payload_length(p->in + at);
+                size_t frame = (size_t)payload_length(p->in + at) + GUEST_HEADER;
 
                 if (frame > p->in_len - at || at + frame > room)
                         break;

@@ -15,7 +15,8 @@
 
 #define TEMPORARY ".new"
 
-enum { TEMPLATES_MAX = 8, TEMPORARY_MAX = VM_TEMPLATE_MAX + 96 };
+/* BEGUN_MAX: how many are written at the same time. */
+enum { TEMPLATES_MAX = 8, BEGUN_MAX = 4, TEMPORARY_MAX = VM_TEMPLATE_MAX + 96 };
 
 /* ---- its name ---- */
 
@@ -69,10 +70,31 @@ static void temporary(const char *name, const char *who, char out[TEMPORARY_MAX]
         snprintf(out, TEMPORARY_MAX, "%s.%s" TEMPORARY, name, who);
 }
 
-int template_begin(const char *name, const char *who)
+static bool is_temporary(const char *name)
+{
+        size_t len = strlen(name);
+
+        return len > strlen(TEMPORARY) && strcmp(name + len - strlen(TEMPORARY), TEMPORARY) == 0;
+}
+
+static unsigned count_begun(const struct vm_assets *a)
+{
+        DIR *d = opendir(a->templates);
+        unsigned count = 0;
+
+        for (const struct dirent *x; d && (x = readdir(d));)
+                count += is_temporary(x->d_name);
+        if (d)
+                closedir(d);
+        return count;
+}
+
+int template_begin(const struct vm_assets *a, const char *name, const char *who)
 {
         char path[TEMPORARY_MAX];
 
+        if (count_begun(a) >= BEGUN_MAX)
+                return -1;
         temporary(name, who, path);
         return open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 }
@@ -83,10 +105,8 @@ void template_sweep(const struct vm_assets *a)
         DIR *d = opendir(a->templates);
 
         for (const struct dirent *x; d && (x = readdir(d));) {
-                size_t len = strlen(x->d_name);
-
                 snprintf(path, sizeof(path), "%s/%s", a->templates, x->d_name);
-                if (len > strlen(TEMPORARY) && strcmp(x->d_name + len - strlen(TEMPORARY), TEMPORARY) == 0)
+                if (is_temporary(x->d_name))
                         unlink(path);
         }
         if (d)
@@ -104,7 +124,7 @@ static void drop_oldest(const struct vm_assets *a)
 
         for (const struct dirent *x; d && (x = readdir(d));) {
                 snprintf(path, sizeof(path), "%s/%s", a->templates, x->d_name);
-                if (x->d_name[0] == '.' || stat(path, &st) < 0 || strlen(path) >= sizeof(oldest))
+                if (x->d_name[0] == '.' || is_temporary(x->d_name) || stat(path, &st) < 0 || strlen(path) >= sizeof(oldest))
                         continue;
                 count++;
                 if (count == 1 || st.st_mtime < least) {

@@ -251,9 +251,13 @@ static int start_step(struct vm *vm, struct err *e)
 
         if (kind == GUEST_KIND_PROGRAM)
                 return start_machine(vm, &vm->step, e);
-        if (kind == GUEST_KIND_READ)
-                vm->template = template_begin(vm->template_path, vm->hostname);
         return start(vm, kind, kind == GUEST_KIND_WRITE, "/", steps[vm->step_at].argv, &vm->step, e);
+}
+
+/* What was saved is on its way to be kept for others. */
+static bool reads_template(const struct vm *vm)
+{
+        return vm->step_at < STEPS && steps[vm->step_at].kind == GUEST_KIND_READ;
 }
 
 static bool begin_step(struct vm *vm)
@@ -265,6 +269,8 @@ static bool begin_step(struct vm *vm)
         vm->step_eof = false;
         while (vm->step_at < STEPS && !(steps[vm->step_at].modes & 1U << vm->mode))
                 vm->step_at++;
+        if (reads_template(vm) && (vm->template = template_begin(vm->assets, vm->template_path, vm->hostname)) < 0)
+                vm->step_at++; /* it is not kept */
         if (vm->step_at == STEPS && vm->mode == VM_SAVE)
                 vm->mode = VM_GO_ON;
         if (vm->step_at < STEPS ? start_step(vm, &e) == 0 : start_machine(vm, &machine, &e) == 0)
@@ -314,12 +320,12 @@ static void feed(struct vm *vm)
         }
 }
 
-/* A machine that cannot be saved is booted. One that was saved goes on, whether its state can be kept for others or not. */
+/* A machine that cannot be saved, or has left nothing, is booted. One that was saved goes on, whether its state can be kept for others or not. */
 static void step_over(struct vm *vm, bool good)
 {
-        if (steps[vm->step_at].kind == GUEST_KIND_READ)
+        if (reads_template(vm))
                 template_end(vm->assets, vm->template_path, vm->hostname, good && vm->template >= 0);
-        if (steps[vm->step_at].kind == GUEST_KIND_PROGRAM && !good)
+        if (!good)
                 vm->mode = VM_BOOT;
         if (steps[vm->step_at].file == TEMPLATE)
                 fd_close(&vm->template);
@@ -516,6 +522,8 @@ void vm_free(struct vm *vm)
 {
         if (!vm)
                 return;
+        if (reads_template(vm)) /* half a machine is none */
+                template_end(vm->assets, vm->template_path, vm->hostname, false);
         pump_close(&vm->pump);
         fd_close(&vm->template);
         watch_free(vm->watch);

@@ -1,5 +1,6 @@
 #include "programs/vm/host/elf.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <sys/mman.h>
@@ -12,7 +13,10 @@
 static int unpack_to(const char *path, struct bytes packed, size_t size, struct err *e)
 {
         auto_fd fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        void *out = fd < 0 || ftruncate(fd, (off_t)size) < 0 ? MAP_FAILED : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        /* on a disk that has no room for it a page that is written is a signal */
+        if (fd >= 0)
+                errno = posix_fallocate(fd, 0, (off_t)size);
+        void *out = fd < 0 || errno != 0 ? MAP_FAILED : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
         if (out == MAP_FAILED)
                 return err_sys(e, "cannot make %s", path);
@@ -39,6 +43,7 @@ int elf_make(const char *kernel, const char *elf, struct err *e)
                 r = unpack_to(elf, packed, size, e);
                 break;
         case BZIMAGE_NONE:
+                unlink(elf); /* of a machine that could not be saved */
                 r = link(kernel, elf) < 0 ? err_sys(e, "cannot link the kernel") : 0;
                 break;
         default:

@@ -220,8 +220,10 @@ static void start_snapshot(const char *disk_path, int setup)
         for (int fd = QMP_FD; fd <= SHARE_FD; fd++)
                 close(fd);
         /* QEMU ends as soon as it is told to: what it wrote has its name before that */
-        if (state < 0 || disk < 0 || snapshot_take(setup, qmp, state) < 0 || pack_file(state, disk) < 0 || rename(STATE_NEW, STATE) < 0)
+        if (state < 0 || disk < 0 || snapshot_take(setup, qmp, state) < 0 || pack_file(state, disk) < 0 || rename(STATE_NEW, STATE) < 0) {
+                kill(getppid(), SIGKILL); /* a guest that is not saved, and told nothing, would wait for ever */
                 _exit(EXIT_BAD);
+        }
         snapshot_end(qmp);
         _exit(0);
 }

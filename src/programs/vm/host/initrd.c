@@ -60,8 +60,12 @@ static char *read_whole(const char *path, size_t max, size_t *len, struct err *e
         auto_fd fd = open(path, O_RDONLY | O_CLOEXEC);
         struct stat st;
 
-        if (fd < 0 || fstat(fd, &st) < 0 || (size_t)st.st_size > max) {
+        if (fd < 0 || fstat(fd, &st) < 0) {
                 err_sys(e, "cannot open %s", path);
+                return NULL;
+        }
+        if ((size_t)st.st_size > max) {
+                err_set(e, ERR_NOT_SUPPORTED, 0, "%s is more than %zu bytes", path, max);
                 return NULL;
         }
         char *data = malloc((size_t)st.st_size + 1);
@@ -136,8 +140,9 @@ static int add_module(struct modules *m, const char *line, struct err *e)
         const char *needs[VM_MODULES_MAX];
         unsigned n = 0;
         int r = 0;
+        const char *end = line + path_len(line);
 
-        for (const char *p = line + path_len(line) + 1; *p == ' ' && n < VM_MODULES_MAX; p += path_len(p))
+        for (const char *p = *end == ':' ? end + 1 : end; *p == ' ' && n < VM_MODULES_MAX; p += path_len(p))
                 needs[n++] = ++p;
         while (n > 0 && r == 0)
                 r = add_path(m, needs[--n], e);

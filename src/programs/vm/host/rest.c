@@ -25,14 +25,13 @@
 #include "programs/vm/host/saved/pack.h"
 #include "programs/vm/host/share.h"
 #include "programs/vm/vm.h"
-#include "wire/http.h"
 
 #define API "api.sock"
 #define VSOCK "v.sock"
 #define STATE "state"
 
 /* SHARES_MAX: how often a guest may connect to its root: once, and once more when it was saved. */
-enum { BODY_MAX = 1024, LANE_MAX = 64 * 1024, STEP_MS = 2, SAVE_TIMES = 6, SHARES_MAX = 2 };
+enum { LANE_MAX = 64 * 1024, STEP_MS = 2, SAVE_TIMES = 6, SHARES_MAX = 2 };
 
 struct vmm_run {
         struct rest *rest;
@@ -97,21 +96,21 @@ static int ended(struct vmm_run *v, const char *at, struct err *e)
 
 /* ---- one request ---- */
 
-/* Waits for `events`: 1, or what the death or the silence of the emulator is. */
+/* Waits for `events`: 1, or what the death or the silence of the emulator is. One who never stops talking has no more time than others. */
 static int wait_for(struct vmm_run *v, int fd, short events, uint64_t deadline, const char *what, struct err *e)
 {
-        for (;;) {
-                uint64_t now = clock_ms(CLOCK_MONOTONIC);
+        uint64_t now;
+
+        while ((now = clock_ms(CLOCK_MONOTONIC)) < deadline) {
                 struct pollfd p[] = { { .fd = fd, .events = events }, { .fd = v->pidfd, .events = POLLIN } };
-                int left = now < deadline ? (int)(deadline - now) : 0, n = poll(p, 2, left);
+                int n = poll(p, 2, (int)(deadline - now));
 
                 if (n > 0 && p[0].revents)
                         return 1;
                 if (n > 0)
                         return ended(v, what, e);
-                if (n == 0 && left == 0)
-                        return err_set(e, ERR_TIMEOUT, 0, "%s has not answered %s", v->name, what);
         }
+        return err_set(e, ERR_TIMEOUT, 0, "%s has not answered %s", v->name, what);
 }
 
 static int reach(struct vmm_run *v, uint64_t deadline, const char *what, int *out, struct err *e)
@@ -148,56 +147,25 @@ static int say(struct vmm_run *v, int fd, const struct wbuf *w, uint64_t deadlin
         return 1;
 }
 
-struct answer {
-        struct http_response http;
-        uint8_t in[4096];
-        char body[BODY_MAX];
-        size_t body_len;
-};
-
-/* All that `len` bytes mean, or their end. */
-static enum http_event take(struct answer *a, size_t len)
-{
-        enum http_event event = len == 0 ? http_eof(&a->http) : HTTP_MORE;
-        size_t at = 0;
-
-        while (len > 0 && event != HTTP_DONE && event != HTTP_BAD) {
-                struct bytes piece = { 0 };
-                size_t used;
-
-                event = http_read(&a->http, a->in + at, len - at, &used, &piece);
-                at += used;
-                if (event == HTTP_BODY) {
-                        size_t n = piece.len < BODY_MAX - a->body_len ? piece.len : BODY_MAX - a->body_len;
-
-                        memcpy(a->body + a->body_len, piece.data, n);
-                        a->body_len += n;
-                } else if (event == HTTP_MORE) {
-                        break;
-                }
-        }
-        return event;
-}
-
 static int hear(struct vmm_run *v, int fd, uint64_t deadline, const char *what, struct err *e)
 {
-        static struct answer a;
+        static struct vmm_answer a;
+        static uint8_t in[4096];
         char reason[200];
         enum http_event event = HTTP_MORE;
 
-        http_response_init(&a.http, false);
-        a.body_len = 0;
+        vmm_answer_init(&a);
         while (event != HTTP_DONE) {
                 if (wait_for(v, fd, POLLIN, deadline, what, e) < 0)
                         return -(int)e->code;
-                ssize_t n = recv(fd, a.in, sizeof(a.in), 0);
+                ssize_t n = recv(fd, in, sizeof(in), 0);
                 if (n < 0 && (errno == EAGAIN || errno == EINTR))
                         continue;
                 if (n <= 0 && fd_readable(v->pidfd, 100)) /* it has hung up because it dies */
                         return ended(v, what, e);
-                event = take(&a, n > 0 ? (size_t)n : 0);
+                event = vmm_answer_take(&a, in, n > 0 ? (size_t)n : 0);
                 if (event == HTTP_BAD)
-                        return err_set(e, ERR_INTERNAL_ERROR, 0, "%s answered %s with what is no HTTP: %s", v->name, what, a.http.why);
+                        return err_set(e, ERR_INTERNAL_ERROR, 0, "%s answered %s with what is no answer: %s", v->name, what, a.http.why);
         }
         if (a.http.status / 100 == 2)
                 return 1;
@@ -407,14 +375,14 @@ static int carry(struct carry *c, struct err *e)
         int r = 1;
 
         while (r == 1) {
-                bool connected = c->guest >= 0;
+                bool connected = c->guest >= 0, behind = out && c->out.len > 0; /* the end of it can wait */
                 struct pollfd p[] = { { .fd = c->listening[GUEST], .events = POLLIN },
                                       { .fd = c->listening[SHARE], .events = POLLIN },
                                       { .fd = c->setup < 0 ? c->listening[SETUP] : -1, .events = POLLIN },
                                       { .fd = c->listening[SETUP] >= 0 ? c->setup : -1, .events = POLLIN },
                                       wanted(&c->in, connected && in),
                                       wanted(&c->out, connected && out),
-                                      { .fd = c->v->pidfd, .events = POLLIN } };
+                                      { .fd = behind ? -1 : c->v->pidfd, .events = POLLIN } };
 
                 if (poll(p, sizeof(p) / sizeof(p[0]), -1) < 0)
                         continue;

@@ -17,23 +17,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/fd.h"
 #include "base/sys.h"
-#include "programs/vm/vm.h"
 
 enum {
         NODES_MAX = 1 << 21,
         BUCKETS = 1 << 16,
         PATH_CAP = 4096,
         OPEN_MAX = 64,
-        REQUEST_MAX = 16 * 1024,
+        ENTRIES_MAX = 16 * 1024, /* bytes of a directory that are read at once; as FUSE has them they are less than twice as much */
         VALID_S = 1 << 28,
         NAME_CAP = 256,
+        INIT_LEAST = 16, /* bytes of a fuse_init_in that every kernel sends: up to its flags */
 };
 
 struct node {
@@ -42,16 +41,18 @@ struct node {
         char *name;
 };
 
-static struct node *nodes; /* [FUSE_ROOT_ID] is the root */
-static uint32_t node_count, node_cap;
-static uint32_t buckets[BUCKETS];
-static struct {
-        uint64_t node;
-        int fd;
-} opened[OPEN_MAX];
-static unsigned open_turn;
-static int root_fd, out_fd;
-static bool show_owners;
+struct share {
+        int root;
+        bool owners;
+        struct node *nodes; /* [FUSE_ROOT_ID] is the root */
+        uint32_t count, cap;
+        uint32_t buckets[BUCKETS];
+        struct {
+                uint64_t node;
+                int fd;
+        } opened[OPEN_MAX];
+        unsigned open_turn;
+};
 
 static const char *const hidden[] = { "/proc", "/dev", "/sys", "/tmp", "/run", "/var/tmp", "/home/agent" };
 
@@ -73,20 +74,20 @@ static uint32_t hash(uint32_t parent, const char *name)
 }
 
 /* The path below the root, without a leading slash; "." for the root. False where it is too long. */
-static bool path_of(uint64_t node, char *out, size_t cap)
+static bool path_of(const struct share *s, uint64_t node, char *out, size_t cap)
 {
         char *at = &out[cap - 1];
 
         *at = '\0';
-        for (; node != FUSE_ROOT_ID; node = nodes[node].parent) {
-                size_t len = strlen(nodes[node].name);
+        for (; node != FUSE_ROOT_ID; node = s->nodes[node].parent) {
+                size_t len = strlen(s->nodes[node].name);
 
                 if ((size_t)(at - out) < len + 2)
                         return false;
                 if (*at)
                         *--at = '/';
                 at -= len;
-                memcpy(at, nodes[node].name, len);
+                memcpy(at, s->nodes[node].name, len);
         }
         if (!*at)
                 *--at = '.';
@@ -102,89 +103,73 @@ static bool is_hidden(const char *path)
         return false;
 }
 
-static uint32_t node_find(uint32_t parent, const char *name)
+static uint32_t node_find(const struct share *s, uint32_t parent, const char *name)
 {
-        uint32_t n = buckets[hash(parent, name)];
+        uint32_t n = s->buckets[hash(parent, name)];
 
-        while (n && (nodes[n].parent != parent || strcmp(nodes[n].name, name) != 0))
-                n = nodes[n].next;
+        while (n && (s->nodes[n].parent != parent || strcmp(s->nodes[n].name, name) != 0))
+                n = s->nodes[n].next;
         return n;
 }
 
 /* Returns 0 where there is no room for one more. */
-static uint32_t node_add(uint32_t parent, const char *name)
+static uint32_t node_add(struct share *s, uint32_t parent, const char *name)
 {
-        uint32_t *bucket = &buckets[hash(parent, name)];
+        uint32_t *bucket = &s->buckets[hash(parent, name)];
         char path[PATH_CAP];
 
-        if (node_count == node_cap) {
-                uint32_t cap = node_cap ? node_cap * 2 : 1024;
-                struct node *more = cap > NODES_MAX ? NULL : realloc(nodes, cap * sizeof(*nodes));
+        if (s->count == s->cap) {
+                uint32_t cap = s->cap ? s->cap * 2 : 1024;
+                struct node *more = cap > NODES_MAX ? NULL : realloc(s->nodes, cap * sizeof(*s->nodes));
 
                 if (!more)
                         return 0;
-                nodes = more;
-                node_cap = cap;
+                s->nodes = more;
+                s->cap = cap;
         }
         char *copy = strdup(name);
         if (!copy)
                 return 0;
-        nodes[node_count] = (struct node){ .parent = parent, .next = *bucket, .name = copy };
-        *bucket = node_count;
-        nodes[node_count].empty = node_count > FUSE_ROOT_ID && path_of(node_count, path, sizeof(path)) && is_hidden(path);
-        return node_count++;
+        s->nodes[s->count] = (struct node){ .parent = parent, .next = *bucket, .name = copy };
+        *bucket = s->count;
+        s->nodes[s->count].empty = s->count > FUSE_ROOT_ID && path_of(s, s->count, path, sizeof(path)) && is_hidden(path);
+        return s->count++;
 }
 
-static int node_open(uint64_t node, int flags)
+static int node_open(const struct share *s, uint64_t node, int flags)
 {
         char path[PATH_CAP];
 
-        if (!path_of(node, path, sizeof(path))) {
+        if (!path_of(s, node, path, sizeof(path))) {
                 errno = ENAMETOOLONG;
                 return -1;
         }
-        return sys_openat2(root_fd, path, (uint64_t)(flags | O_CLOEXEC | O_NOFOLLOW), RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+        return sys_openat2(s->root, path, (uint64_t)(flags | O_CLOEXEC | O_NOFOLLOW), RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
 }
 
 /* A file that is read is soon read again. */
-static int node_file(uint64_t node)
+static int node_file(struct share *s, uint64_t node)
 {
+        struct stat st;
+
         for (unsigned i = 0; i < OPEN_MAX; i++)
-                if (opened[i].node == node)
-                        return opened[i].fd;
-        int fd = node_open(node, O_RDONLY | O_NONBLOCK);
-        if (fd < 0)
+                if (s->opened[i].node == node)
+                        return s->opened[i].fd;
+        auto_fd fd = node_open(s, node, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+        if (fd < 0 || fstat(fd, &st) < 0)
                 return -1;
-        unsigned slot = open_turn++ % OPEN_MAX;
-        if (opened[slot].node)
-                close(opened[slot].fd);
-        opened[slot].node = node;
-        opened[slot].fd = fd;
-        return fd;
-}
-
-/* ---- answers ---- */
-
-static bool answer(const struct fuse_in_header *in, int error, const void *data, size_t len)
-{
-        struct fuse_out_header out = { .len = (uint32_t)(sizeof(out) + len), .error = error, .unique = in->unique };
-        uint8_t head[sizeof(out) + 256];
-
-        memcpy(head, &out, sizeof(out));
-        if (len <= 256) {
-                if (len > 0)
-                        memcpy(head + sizeof(out), data, len);
-                return fd_write_all(out_fd, head, sizeof(out) + len) == 0;
+        if (!S_ISREG(st.st_mode)) {
+                errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
+                return -1;
         }
-        return fd_write_all(out_fd, &out, sizeof(out)) == 0 && fd_write_all(out_fd, data, len) == 0;
+        unsigned slot = s->open_turn++ % OPEN_MAX;
+        if (s->opened[slot].node)
+                close(s->opened[slot].fd);
+        s->opened[slot].node = node;
+        return s->opened[slot].fd = take_fd(&fd);
 }
 
-static bool refuse(const struct fuse_in_header *in, int error)
-{
-        return answer(in, -error, NULL, 0);
-}
-
-static void fill_attr(uint64_t node, const struct stat *st, struct fuse_attr *a)
+static void fill_attr(const struct share *s, uint64_t node, const struct stat *st, struct fuse_attr *a)
 {
         *a = (struct fuse_attr){
                 .ino = node,
@@ -196,103 +181,135 @@ static void fill_attr(uint64_t node, const struct stat *st, struct fuse_attr *a)
                 .mtimensec = (uint32_t)st->st_mtim.tv_nsec,
                 .ctimensec = (uint32_t)st->st_ctim.tv_nsec,
                 .mode = st->st_mode & ~(mode_t)(S_ISUID | S_ISGID),
-                .uid = show_owners ? st->st_uid : 0,
-                .gid = show_owners ? st->st_gid : 0,
+                .uid = s->owners ? st->st_uid : 0,
+                .gid = s->owners ? st->st_gid : 0,
                 .nlink = (uint32_t)st->st_nlink,
                 .blksize = 4096,
         };
 }
 
-/* ---- requests ---- */
+/* ---- requests: each returns 0, with what it answers in `out`, or why not ---- */
 
-static bool on_init(const struct fuse_in_header *in, const uint8_t *body, size_t len)
+static int on_init(struct share *s, uint64_t node, struct bytes body, struct wbuf *out)
 {
-        const struct fuse_init_in *i = (const void *)body;
-        uint32_t wanted = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_PARALLEL_DIROPS | FUSE_AUTO_INVAL_DATA | FUSE_MAX_PAGES |
-                          FUSE_CACHE_SYMLINKS | FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT | FUSE_EXPORT_SUPPORT;
+        struct fuse_init_in in = { 0 };
+        uint32_t wanted = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS |
+                          FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT | FUSE_EXPORT_SUPPORT;
 
-        if (len < 16 || i->major != FUSE_KERNEL_VERSION)
-                return refuse(in, EPROTO);
-        struct fuse_init_out out = {
+        (void)s;
+        (void)node;
+        if (body.len < INIT_LEAST)
+                return EPROTO;
+        memcpy(&in, body.data, INIT_LEAST);
+        if (in.major != FUSE_KERNEL_VERSION)
+                return EPROTO;
+        const struct fuse_init_out o = {
                 .major = FUSE_KERNEL_VERSION,
                 .minor = 31,
                 .max_readahead = VM_FUSE_DATA,
-                .flags = i->flags & wanted & ~(uint32_t)FUSE_AUTO_INVAL_DATA,
+                .flags = in.flags & wanted,
                 .max_background = 32,
                 .congestion_threshold = 24,
                 .max_write = 4096,
                 .time_gran = 1,
                 .max_pages = VM_FUSE_DATA / 4096,
         };
-        return answer(in, 0, &out, sizeof(out));
+        wbuf_bytes(out, &o, sizeof(o));
+        return 0;
 }
 
-static bool on_lookup(const struct fuse_in_header *in, const uint8_t *body, size_t len)
+/* One name, with its NUL and nothing behind that. */
+static bool is_name(struct bytes b)
 {
-        struct fuse_entry_out out = { .entry_valid = VALID_S, .attr_valid = VALID_S };
-        uint32_t parent = (uint32_t)in->nodeid;
-        const char *name = (const char *)body;
-        struct stat st;
+        const char *name = (const char *)b.data;
 
-        if (len < 2 || len > NAME_CAP || body[len - 1] != '\0' || strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-                return refuse(in, EINVAL);
-        if (nodes[parent].empty)
-                return answer(in, 0, &out, sizeof(out));
-        uint32_t node = node_find(parent, name);
-        if (!node) {
-                auto_fd dir = node_open(parent, O_PATH | O_DIRECTORY);
-                if (dir < 0)
-                        return refuse(in, errno);
-                if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-                        return errno == ENOENT ? answer(in, 0, &out, sizeof(out))
-                                               : refuse(in, errno); /* that it is not there is remembered */
-                if (!(node = node_add(parent, name)))
-                        return refuse(in, ENOMEM);
-        } else {
-                auto_fd fd = node_open(node, O_PATH);
-                if (fd < 0 || fstat(fd, &st) < 0)
-                        return refuse(in, errno);
+        return b.len >= 2 && b.len <= NAME_CAP && memchr(name, '\0', b.len) == name + b.len - 1 && !strchr(name, '/') &&
+               strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+/* What is there of that name: 0, and *node is 0 where nothing is. */
+static int find(struct share *s, uint32_t parent, const char *name, uint32_t *node, struct stat *st)
+{
+        *node = node_find(s, parent, name);
+        if (*node) {
+                auto_fd fd = node_open(s, *node, O_PATH);
+
+                return fd < 0 || fstat(fd, st) < 0 ? errno : 0;
         }
-        out.nodeid = node;
-        fill_attr(node, &st, &out.attr);
-        return answer(in, 0, &out, sizeof(out));
+        auto_fd dir = node_open(s, parent, O_PATH | O_DIRECTORY);
+        if (dir < 0)
+                return errno;
+        if (fstatat(dir, name, st, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT ? 0 : errno;
+        *node = node_add(s, parent, name);
+        return *node ? 0 : ENOMEM;
 }
 
-static bool on_getattr(const struct fuse_in_header *in, const uint8_t *body, size_t len)
+static int on_lookup(struct share *s, uint64_t parent, struct bytes body, struct wbuf *out)
 {
-        struct fuse_attr_out out = { .attr_valid = VALID_S };
-        auto_fd fd = node_open(in->nodeid, O_PATH);
+        struct fuse_entry_out o = { .entry_valid = VALID_S, .attr_valid = VALID_S }; /* that it is not there is remembered, too */
+        uint32_t node = 0;
+        struct stat st;
+
+        if (!is_name(body))
+                return EINVAL;
+        int r = s->nodes[parent].empty ? 0 : find(s, (uint32_t)parent, (const char *)body.data, &node, &st);
+        if (r != 0)
+                return r;
+        o.nodeid = node;
+        if (node)
+                fill_attr(s, node, &st, &o.attr);
+        wbuf_bytes(out, &o, sizeof(o));
+        return 0;
+}
+
+static int on_getattr(struct share *s, uint64_t node, struct bytes body, struct wbuf *out)
+{
+        struct fuse_attr_out o = { .attr_valid = VALID_S };
+        auto_fd fd = node_open(s, node, O_PATH);
         struct stat st;
 
         (void)body;
-        (void)len;
         if (fd < 0 || fstat(fd, &st) < 0)
-                return refuse(in, errno);
-        fill_attr(in->nodeid, &st, &out.attr);
-        return answer(in, 0, &out, sizeof(out));
+                return errno;
+        fill_attr(s, node, &st, &o.attr);
+        wbuf_bytes(out, &o, sizeof(o));
+        return 0;
 }
 
-static bool on_readlink(const struct fuse_in_header *in, const uint8_t *body, size_t len)
+static int on_readlink(struct share *s, uint64_t node, struct bytes body, struct wbuf *out)
 {
-        char target[PATH_CAP];
-        auto_fd fd = node_open(in->nodeid, O_PATH);
-        ssize_t n = fd < 0 ? -1 : readlinkat(fd, "", target, sizeof(target));
+        auto_fd fd = node_open(s, node, O_PATH);
+        ssize_t n = fd < 0 ? -1 : readlinkat(fd, "", (char *)out->data, PATH_CAP);
 
         (void)body;
-        (void)len;
-        return n < 0 ? refuse(in, errno) : answer(in, 0, target, (size_t)n);
+        if (n < 0)
+                return errno;
+        out->len = (size_t)n;
+        return 0;
 }
 
-static bool on_read(const struct fuse_in_header *in, const uint8_t *body, size_t len)
+/* What reading files and directories begins with. */
+static bool get_read(struct bytes body, struct fuse_read_in *r)
 {
-        static uint8_t data[VM_FUSE_DATA];
-        const struct fuse_read_in *r = (const void *)body;
+        if (body.len < sizeof(*r))
+                return false;
+        memcpy(r, body.data, sizeof(*r));
+        return r->offset <= INT64_MAX;
+}
 
-        if (len < sizeof(*r) || r->offset > INT64_MAX)
-                return refuse(in, EINVAL);
-        int fd = node_file(in->nodeid);
-        ssize_t n = fd < 0 ? -1 : pread(fd, data, r->size < sizeof(data) ? r->size : sizeof(data), (off_t)r->offset);
-        return n < 0 ? refuse(in, errno) : answer(in, 0, data, (size_t)n);
+static int on_read(struct share *s, uint64_t node, struct bytes body, struct wbuf *out)
+{
+        struct fuse_read_in r;
+
+        if (!get_read(body, &r))
+                return EINVAL;
+        int fd = node_file(s, node);
+        ssize_t n = fd < 0 ? -1 : pread(fd, out->data, r.size < VM_FUSE_DATA ? r.size : VM_FUSE_DATA, (off_t)r.offset);
+        if (n < 0)
+                return errno;
+        out->len = (size_t)n;
+        return 0;
 }
 
 struct kernel_dirent {
@@ -303,133 +320,167 @@ struct kernel_dirent {
         char name[];
 };
 
-/* Puts one entry into `out`; 0 where it has no room. */
-static size_t put_entry(const struct kernel_dirent *d, uint8_t *out, size_t room)
+/* False where it has no room. */
+static bool put_entry(const struct kernel_dirent *d, struct wbuf *out)
 {
+        static const char zeros[sizeof(uint64_t)];
         size_t name = strlen(d->name), size = FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + name);
         const struct fuse_dirent head = {
                 .ino = d->ino ? d->ino : 1, .off = (uint64_t)d->next, .namelen = (uint32_t)name, .type = d->type
         };
 
-        if (size > room)
-                return 0;
-        memset(out, 0, size);
-        memcpy(out, &head, FUSE_NAME_OFFSET);
-        memcpy(out + FUSE_NAME_OFFSET, d->name, name);
-        return size;
-}
-
-static bool on_readdir(const struct fuse_in_header *in, const uint8_t *body, size_t len)
-{
-        static uint8_t entries[16384] __attribute__((aligned(8))), out[32768];
-        const struct fuse_read_in *r = (const void *)body;
-        size_t used = 0, cap;
-
-        if (len < sizeof(*r) || r->offset > INT64_MAX)
-                return refuse(in, EINVAL);
-        if (nodes[in->nodeid].empty)
-                return answer(in, 0, NULL, 0);
-        cap = r->size < sizeof(out) ? r->size : sizeof(out);
-        auto_fd fd = node_open(in->nodeid, O_RDONLY | O_DIRECTORY);
-        if (fd < 0 || lseek(fd, (off_t)r->offset, SEEK_SET) < 0)
-                return refuse(in, errno);
-        long n = syscall(SYS_getdents64, fd, entries, cap / 2 < sizeof(entries) ? cap / 2 : sizeof(entries));
-        if (n < 0)
-                return refuse(in, errno);
-        for (long at = 0; at < n;) {
-                const struct kernel_dirent *d = (const void *)(entries + at);
-                size_t more = put_entry(d, out + used, cap - used);
-
-                if (more == 0)
-                        break;
-                used += more;
-                at += d->len;
-        }
-        return answer(in, 0, out, used);
-}
-
-static bool on_statfs(const struct fuse_in_header *in, const uint8_t *body, size_t len)
-{
-        struct fuse_statfs_out out = { .st = { .bsize = 4096, .frsize = 4096, .namelen = NAME_CAP - 1 } };
-
-        (void)body;
-        (void)len;
-        return answer(in, 0, &out, sizeof(out));
-}
-
-static bool on_nothing(const struct fuse_in_header *in, const uint8_t *body, size_t len)
-{
-        (void)in;
-        (void)body;
-        (void)len;
+        if (size > out->cap - out->len)
+                return false;
+        wbuf_bytes(out, &head, FUSE_NAME_OFFSET);
+        wbuf_bytes(out, d->name, name);
+        wbuf_bytes(out, zeros, size - FUSE_NAME_OFFSET - name);
         return true;
 }
 
+static int on_readdir(struct share *s, uint64_t node, struct bytes body, struct wbuf *out)
+{
+        static uint8_t entries[ENTRIES_MAX] __attribute__((aligned(8)));
+        struct fuse_read_in r;
+
+        if (!get_read(body, &r))
+                return EINVAL;
+        if (s->nodes[node].empty)
+                return 0;
+        if (r.size < out->cap)
+                out->cap = r.size;
+        auto_fd fd = node_open(s, node, O_RDONLY | O_DIRECTORY);
+        if (fd < 0 || lseek(fd, (off_t)r.offset, SEEK_SET) < 0)
+                return errno;
+        long n = syscall(SYS_getdents64, fd, entries, out->cap / 2 < sizeof(entries) ? out->cap / 2 : sizeof(entries));
+        if (n < 0)
+                return errno;
+        for (long at = 0; at < n;) {
+                const struct kernel_dirent *d = (const void *)(entries + at);
+
+                if (!put_entry(d, out))
+                        break;
+                at += d->len;
+        }
+        return 0;
+}
+
+static int on_statfs(struct share *s, uint64_t node, struct bytes body, struct wbuf *out)
+{
+        const struct fuse_statfs_out o = { .st = { .bsize = 4096, .frsize = 4096, .namelen = NAME_CAP - 1 } };
+
+        (void)s;
+        (void)node;
+        (void)body;
+        wbuf_bytes(out, &o, sizeof(o));
+        return 0;
+}
+
+/* What is not here is not done; also to open: the kernel does without from then on. */
 static const struct {
-        bool (*act)(const struct fuse_in_header *in, const uint8_t *body, size_t len);
+        int (*act)(struct share *s, uint64_t node, struct bytes body, struct wbuf *out);
+        enum { OF_A_NODE = 1, OF_NONE, SILENT } kind; /* SILENT: nothing is to be done, and nothing to be said */
 } table[] = {
-        [FUSE_INIT] = { on_init },         [FUSE_LOOKUP] = { on_lookup },   [FUSE_GETATTR] = { on_getattr },
-        [FUSE_READLINK] = { on_readlink }, [FUSE_READ] = { on_read },       [FUSE_READDIR] = { on_readdir },
-        [FUSE_STATFS] = { on_statfs },     [FUSE_FORGET] = { on_nothing },  [FUSE_BATCH_FORGET] = { on_nothing },
-        [FUSE_INTERRUPT] = { on_nothing }, [FUSE_DESTROY] = { on_nothing },
+        [FUSE_INIT] = { on_init, OF_NONE },           [FUSE_LOOKUP] = { on_lookup, OF_A_NODE }, [FUSE_GETATTR] = { on_getattr, OF_A_NODE },
+        [FUSE_READLINK] = { on_readlink, OF_A_NODE }, [FUSE_READ] = { on_read, OF_A_NODE },     [FUSE_READDIR] = { on_readdir, OF_A_NODE },
+        [FUSE_STATFS] = { on_statfs, OF_NONE },       [FUSE_FORGET] = { NULL, SILENT },         [FUSE_BATCH_FORGET] = { NULL, SILENT },
+        [FUSE_INTERRUPT] = { NULL, SILENT },          [FUSE_DESTROY] = { NULL, SILENT },
 };
 
-static bool handle(const uint8_t *request, size_t len)
+static int act(struct share *s, const struct fuse_in_header *in, struct bytes body, struct wbuf *out)
 {
+        if (in->opcode >= sizeof(table) / sizeof(table[0]) || !table[in->opcode].act)
+                return ENOSYS;
+        if (table[in->opcode].kind == OF_A_NODE && (in->nodeid < FUSE_ROOT_ID || in->nodeid >= s->count))
+                return ESTALE;
+        return table[in->opcode].act(s, in->nodeid, body, out);
+}
+
+ssize_t share_next(const void *data, size_t len)
+{
+        uint32_t size;
+
+        if (len < sizeof(struct fuse_in_header))
+                return 0;
+        memcpy(&size, data, sizeof(size));
+        if (size < sizeof(struct fuse_in_header) || size > SHARE_REQUEST_MAX)
+                return -1;
+        return size <= len ? (ssize_t)size : 0;
+}
+
+size_t share_answer(struct share *s, const void *request, size_t len, uint8_t out[SHARE_ANSWER_MAX])
+{
+        struct wbuf data = wbuf_over(out + sizeof(struct fuse_out_header), VM_FUSE_DATA);
         struct fuse_in_header in;
 
         memcpy(&in, request, sizeof(in));
-        if (in.opcode >= sizeof(table) / sizeof(table[0]) || !table[in.opcode].act)
-                return refuse(&in, ENOSYS); /* also to open: the kernel does without from then on */
-        bool whole = in.opcode == FUSE_INIT || table[in.opcode].act == on_nothing || in.opcode == FUSE_STATFS;
-        if (!whole && (in.nodeid < FUSE_ROOT_ID || in.nodeid >= node_count))
-                return refuse(&in, ESTALE);
-        return table[in.opcode].act(&in, request + sizeof(in), len - sizeof(in));
+        if (in.opcode < sizeof(table) / sizeof(table[0]) && table[in.opcode].kind == SILENT)
+                return 0;
+        int error = act(s, &in, (struct bytes){ (const uint8_t *)request + sizeof(in), len - sizeof(in) }, &data);
+        const struct fuse_out_header head = { .len = (uint32_t)(sizeof(head) + (error ? 0 : data.len)),
+                                              .error = -error,
+                                              .unique = in.unique };
+        memcpy(out, &head, sizeof(head));
+        return head.len;
 }
 
-/* Requests are met in whole from one buffer. False at the end of the stream, or where it is no request. */
-static bool take(uint8_t *buffer, size_t *have, size_t cap)
+/* ---- its life ---- */
+
+struct share *share_new(int root, bool owners)
 {
+        struct share *s = calloc(1, sizeof(*s));
+
+        if (!s)
+                return NULL;
+        s->root = root;
+        s->owners = owners;
+        bool good = node_add(s, 0, "") == 0 && s->count == 1 && node_add(s, 0, "") == FUSE_ROOT_ID; /* the first is none */
+        memset(s->buckets, 0, sizeof(s->buckets));
+        for (size_t i = 0; i < sizeof(first) / sizeof(first[0]) && good; i++)
+                good = node_add(s, first[i].parent, first[i].name) != 0;
+        if (good)
+                return s;
+        share_free(s);
+        return NULL;
+}
+
+void share_free(struct share *s)
+{
+        if (!s)
+                return;
+        for (unsigned i = 0; i < OPEN_MAX; i++)
+                if (s->opened[i].node)
+                        close(s->opened[i].fd);
+        for (uint32_t i = 0; i < s->count; i++)
+                free(s->nodes[i].name);
+        free(s->nodes);
+        free(s);
+}
+
+/* Requests are met in whole from one buffer, and the next is looked at when the last was answered. False at the end of the stream, or where it is no request. */
+static bool take(struct share *s, int socket, uint8_t *buffer, size_t *have, size_t cap)
+{
+        static uint8_t out[SHARE_ANSWER_MAX];
+        ssize_t len, n = read(socket, buffer + *have, cap - *have);
         size_t at = 0;
-        ssize_t n = read(out_fd, buffer + *have, cap - *have);
 
         if (n <= 0)
                 return n < 0 && errno == EINTR;
         *have += (size_t)n;
-        while (*have - at >= sizeof(struct fuse_in_header)) {
-                static uint8_t request[REQUEST_MAX] __attribute__((aligned(8)));
-                uint32_t len;
-
-                memcpy(&len, buffer + at, sizeof(len));
-                if (len < sizeof(struct fuse_in_header) || len > REQUEST_MAX)
+        for (; (len = share_next(buffer + at, *have - at)) > 0; at += (size_t)len)
+                if (fd_write_all(socket, out, share_answer(s, buffer + at, (size_t)len, out)) < 0)
                         return false;
-                if (*have - at < len)
-                        break;
-                memcpy(request, buffer + at, len);
-                if (!handle(request, len))
-                        return false;
-                at += len;
-        }
         *have -= at;
         memmove(buffer, buffer + at, *have);
-        return true;
+        return len == 0;
 }
 
 void share_run(int socket, int root, bool owners)
 {
-        static uint8_t buffer[2 * REQUEST_MAX];
+        static uint8_t buffer[2 * SHARE_REQUEST_MAX];
+        struct share *s = share_new(root, owners);
         size_t have = 0;
 
-        root_fd = root;
-        out_fd = socket;
-        show_owners = owners;
-        node_add(0, ""); /* is none */
-        if (node_add(0, "") != FUSE_ROOT_ID)
-                return;
-        memset(buckets, 0, sizeof(buckets));
-        for (size_t i = 0; i < sizeof(first) / sizeof(first[0]); i++)
-                if (!node_add(first[i].parent, first[i].name))
-                        return;
-        while (take(buffer, &have, sizeof(buffer)))
+        while (s && take(s, socket, buffer, &have, sizeof(buffer)))
                 ;
+        share_free(s);
 }
