@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/str.h"
 #include "domain/limits.h"
 
 const char *const trust_names[TRUST_LEVELS] = { "", "trusted", "standard", "untrusted", "confidential" };

@@ -1,7 +1,6 @@
 /*
  * What happens to a sandbox that is there: paused, resumed, looked at, ended, by a request or by its own time.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
