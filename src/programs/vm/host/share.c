@@ -13,7 +13,6 @@
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
