@@ -232,7 +232,7 @@ def classes_that_the_configuration_may_not_have():
     for lines, word in (('[runtime.native]\nbinary = "/x"\n', "native"), ('[runtime.a]\nbinary = "x/y"\n', "absolute"), ('[runtime.a]\ndriver = "oci"\n', "binary"), ('[runtime.a]\nbinary = "/x"\ndriver = "vm"\n', "oci"),
                         ('[runtime.a]\ndriver = "containerd"\nruntime = "x/y"\n', "runtime"), ('[runtime.a]\ndriver = "containerd"\nruntime = 1\n', "runtime.a.runtime"),
                         ('[runtime.a]\ndriver = "containerd"\nengine = "crun"\n', "crun"), ('[runtime.a]\nbinary = "/x"\nengine = "shim"\n', "shim"),
-                        ('[runtime.kata]\nconfig = "x.toml"\n', "config"), ('[runtime.a]\nbinary = "/x"\nruntime = "runc"\n', "runtime.a.runtime"),
+                        ('[runtime.kata]\nconfig = "x.toml"\n', "config"), ('[runtime.a]\nbinary = "/x"\nruntime = "runc"\n', "are for driver \"containerd\""),
                         ('[runtime.a]\ndriver = "containerd"\noptions = ["--a;b"]\n', "--a;b"),
                         ('[runtime.a]\nbinary = "/x"\noptions = ["--root=/"]\n', "--root=/"), ('[runtime.a]\nbinary = "/x"\nfoo = 1\n', "runtime.a.foo"),
                         ('[runtime.A]\nbinary = "/x"\n', "'A'")):
