@@ -18,7 +18,7 @@ print("hello from python %d.%d inside a sandbox: uid %d, pid %d, %s" % (
 endef
 export HELLO
 
-.PHONY: help deps deps-run deps-guest build run test check bench fuzz asan clang fmt fmt-check lint install deb clean
+.PHONY: help deps deps-run deps-guest build run test check bench fuzz asan asan-build clang fmt fmt-check lint install deb clean
 
 help:
 	@echo 'make run       build it and run a first program in a sandbox'
@@ -75,9 +75,11 @@ bench: deps
 fuzz:
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz
 
-asan:
+asan-build:
 	@export CC=gcc; $(call setup,build-asan,-Db_sanitize=address$(comma)undefined -Dmusl=disabled)
 	@ninja -C build-asan --quiet
+
+asan: asan-build
 	@meson test -C build-asan --no-rebuild --print-errorlogs --suite unit --suite fuzz
 
 clang:

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct wbuf {
         uint8_t *data;
@@ -34,6 +35,11 @@ struct bytes {
         const uint8_t *data;
         size_t len;
 };
+
+static inline struct bytes bytes_of(const char *s) /* NULL: none */
+{
+        return s ? (struct bytes){ (const uint8_t *)s, strlen(s) } : (struct bytes){ NULL, 0 };
+}
 
 static inline struct wbuf wbuf_over(void *data, size_t cap)
 {

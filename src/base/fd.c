@@ -61,7 +61,8 @@ int fd_read_all(int fd, void *data, size_t len)
 
 ssize_t fd_read_file(int dir, const char *path, char *out, size_t cap)
 {
-        auto_fd fd = openat(dir, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC); /* what is a pipe by now holds up nobody */
+        auto_fd fd = openat(dir, path,
+                            O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC); /* what is a pipe by now holds up nobody */
         size_t len = 0;
 
         if (fd < 0)

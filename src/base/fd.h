@@ -30,7 +30,7 @@ int fd_write_all(int fd, const void *data, size_t len);
 int fd_read_all(int fd, void *data, size_t len);
 
 /* Reads at most `cap` - 1 bytes of a small file (a /proc or cgroup file) and ends them with a NUL. Returns the length, or -1 with
- * errno. `dir` as in openat(2). */
+ * errno: ELOOP where it is a link. `dir` as in openat(2). */
 ssize_t fd_read_file(int dir, const char *path, char *out, size_t cap);
 
 /* Writes `text` to an existing file in one write(2). Returns 0, or -1 with errno. */

@@ -1,7 +1,7 @@
 /*
  * The daemon's log: one event a line on standard error, as logfmt or as JSON, with the level in front that journald takes (<6>).
  *
- * A line is one write; where nobody takes it, it is dropped and counted, never waited for. Values are escaped: what a tenant says cannot make a line of its own.
+ * A line is one write; where nobody takes it, it is dropped, never waited for. Values are escaped: what a tenant says cannot make a line of its own.
  */
 #pragma once
 
@@ -19,5 +19,3 @@ bool log_on(enum log_level level);
 #define log_event(level, ...) log_line(level, __VA_ARGS__, (const char *)NULL)
 
 __attribute__((sentinel)) void log_line(enum log_level level, const char *event, ...);
-
-uint64_t log_dropped(void);

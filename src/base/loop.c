@@ -36,14 +36,6 @@ int loop_new(struct loop **out, struct err *e)
         return 0;
 }
 
-void loop_free(struct loop *l)
-{
-        if (!l)
-                return;
-        event_base_free(l->base);
-        free(l);
-}
-
 void loop_run(struct loop *l)
 {
         event_base_loop(l->base, EVLOOP_NO_EXIT_ON_EMPTY);

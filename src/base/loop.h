@@ -17,7 +17,6 @@ struct timer;
 typedef void loop_fn(void *ctx);
 
 int loop_new(struct loop **out, struct err *e);
-void loop_free(struct loop *l);
 
 /* Runs until loop_stop(). */
 void loop_run(struct loop *l);

@@ -21,7 +21,7 @@ int sock_connect_file(int file)
 {
         struct sockaddr_un a = { .sun_family = AF_UNIX };
         struct stat st;
-        auto_fd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        auto_fd fd = file < 0 ? -1 : socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
         if (fd < 0 || fstat(file, &st) < 0)
                 return -1;

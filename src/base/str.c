@@ -164,11 +164,27 @@ void str_last_line(const char *text, char *out, size_t cap)
         out[n] = '\0';
 }
 
-uint64_t str_hash(const void *data, size_t len)
+uint64_t str_hash(uint64_t h, const void *data, size_t len)
 {
-        uint64_t h = 14695981039346656037ULL;
-
         for (const uint8_t *p = data, *end = p + len; p < end; p++)
                 h = (h ^ *p) * 1099511628211ULL;
         return h;
+}
+
+size_t str_count(const char *const *list)
+{
+        size_t n = 0;
+
+        while (list && list[n])
+                n++;
+        return n;
+}
+
+size_t str_find_pair(const char *const *pairs, size_t n, const char *pair)
+{
+        size_t len = strcspn(pair, "=") + 1, i = 0;
+
+        while (i < n && strncmp(pairs[i], pair, len) != 0)
+                i++;
+        return i;
 }

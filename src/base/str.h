@@ -29,6 +29,12 @@ void str_hex(const void *data, size_t len, char *out);
 /* True where `hex` is exactly 2 × len digits. */
 bool str_unhex(const char *hex, void *out, size_t len);
 
+/* Of a NULL-ended list, or of none (NULL). */
+size_t str_count(const char *const *list);
+
+/* Of `n` NAME=VALUE pairs the first with the name of `pair`; `n` where none has it. */
+size_t str_find_pair(const char *const *pairs, size_t n, const char *pair);
+
 static inline bool str_has_prefix(const char *s, const char *prefix)
 {
         while (*prefix)
@@ -37,5 +43,6 @@ static inline bool str_has_prefix(const char *s, const char *prefix)
         return true;
 }
 
-/* Tells texts apart that differ by accident (FNV-1a, 64 bits); who chooses them can make two that do not. */
-uint64_t str_hash(const void *data, size_t len);
+/* Tells data apart that differ by accident (FNV-1a, 64 bits); who chooses them can make two that do not. Begins with STR_HASH, or goes on from an earlier one. */
+#define STR_HASH 14695981039346656037ULL
+uint64_t str_hash(uint64_t h, const void *data, size_t len);

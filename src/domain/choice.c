@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/str.h"
 #include "domain/limits.h"
 
 const char *const trust_names[TRUST_LEVELS] = { "", "trusted", "standard", "untrusted", "confidential" };
@@ -159,17 +158,18 @@ static int refuse(const struct choice_world *w, const struct choice *c, const st
         return -(int)e->code;
 }
 
-/* Firecracker by Kata's shim, where that is installed: it is the same machine with more around it. */
-static void prefer_kata(const struct choice_world *w, struct choice *c)
+/* Firecracker by Kata's shim, where that is installed and gives what was named: it is the same machine with more around it. */
+static void prefer_kata(const struct choice_world *w, const struct choice_wish *wish, struct choice *c)
 {
         static const char ours[] = "firecracker", theirs[] = "kata-fc";
         struct choice_class own = { .known = false }, kata = { .known = false };
+        char text[64];
 
-        if (strcmp(c->name, ours) != 0)
+        if (strcmp(c->name, ours) != 0 || wish->hardware)
                 return;
         w->look(w->ctx, ours, &own);
         w->look(w->ctx, theirs, &kata);
-        if (own.drained || not_to_be_had(&kata))
+        if (own.drained || not_for_these(&kata, wish->limits, text))
                 return;
         add_why(c, ours, "Kata's is installed");
         name_it(c->name, theirs);
@@ -192,7 +192,7 @@ int choice_make(const struct choice_world *w, const struct choice_wish *wish, st
                 *out = c;
                 return 0;
         }
-        prefer_kata(w, &c);
+        prefer_kata(w, wish, &c);
         w->look(w->ctx, c.name, &is);
         if (!is.known && !is_auto && wish->trust == TRUST_UNSAID) {
                 err_set(e, ERR_INVALID_SPEC, 0, "there is no runtime class '%s'", c.name);

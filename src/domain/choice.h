@@ -52,6 +52,7 @@ struct choice_wish {
         enum trust trust;
         bool allow_fallback;
         uint32_t limits; /* that were named, and so have to be kept: bits */
+        bool hardware;   /* of a virtual machine was named */
 };
 
 struct choice {

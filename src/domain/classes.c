@@ -116,6 +116,8 @@ static int check_engine(const struct runtime_class *class, struct err *e)
         if (shim != class_has_shim(class))
                 return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': engine \"%s\" is not of that driver", class->name,
                                engines[class->engine].name);
+        if (!shim && class->behind[0])
+                return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': runtime and config are for driver \"containerd\"", class->name);
         if (class->engine == ENGINE_SHIM && !is_program(class->behind))
                 return err_set(e, ERR_INVALID_SPEC, 0, "runtime class '%s': runtime is the program that the shim calls, as binary",
                                class->name);

@@ -126,6 +126,16 @@ uint32_t limits_missing(const struct limits *l, uint32_t can)
         return missing;
 }
 
+void limits_name(uint32_t bits, char *out, size_t cap)
+{
+        size_t at = 0;
+
+        out[0] = '\0';
+        for (unsigned i = 0; i < LIMIT_COUNT; i++)
+                if ((bits & (1U << i)) && i != LIMIT_SWAP && at < cap)
+                        at += (size_t)snprintf(out + at, cap - at, "%s%s", at ? ", " : "", limit_table[i].noun);
+}
+
 int limits_check_enforced(const struct limits *l, uint32_t can, struct err *e)
 {
         uint32_t missing = limits_missing(l, can) & l->wanted;

@@ -61,6 +61,9 @@ int limits_check_change(const struct limits *from, const struct limits *to, stru
 /* Which limits are asked for and cannot be enforced where only those of `can` can: bit per limit. */
 uint32_t limits_missing(const struct limits *l, uint32_t can);
 
+/* Writes "memory, cpu" for these bits; swap goes with memory, and is left out. */
+void limits_name(uint32_t bits, char *out, size_t cap);
+
 /* NOT_SUPPORTED where one of them was named by the caller. */
 int limits_check_enforced(const struct limits *l, uint32_t can, struct err *e);
 

@@ -3,8 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/str.h"
-
 bool offer_is_token(const char *text)
 {
         return strlen(text) == IPC_OFFER_HEX && text[strspn(text, "0123456789abcdef")] == '\0';

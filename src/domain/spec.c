@@ -1,6 +1,6 @@
 #include "domain/spec.h"
 
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -230,6 +230,39 @@ int spec_set(struct spec *s, const char *name, const char *value, struct err *e)
                         return options[i].set(s, options[i].name, value, e);
         err_set(e, ERR_INVALID_SPEC, 0, "there is no option --%.64s", name);
         return err_hint(e, "'creto-runtime help run' lists them; the command comes behind --");
+}
+
+const char **spec_argv(const char *const *image, size_t entrypoint_count, const char *const *own)
+{
+        size_t of_image = str_count(image), of_caller = str_count(own), n = 0;
+        const char **argv = calloc(of_image + of_caller + 1, sizeof(*argv));
+
+        if (of_caller > 0 && of_image > entrypoint_count)
+                of_image = entrypoint_count;
+        for (size_t i = 0; argv && i < of_image; i++)
+                argv[n++] = image[i];
+        for (size_t i = 0; argv && i < of_caller; i++)
+                argv[n++] = own[i];
+        return argv;
+}
+
+const char **spec_environment(const char *const *image, const char *const *sandbox, const char *const *own)
+{
+        static const char *const base[] = { "LANG=C.UTF-8", NULL };
+        const char *const *const from[] = { base, image, sandbox, own };
+        size_t total = 1, n = 0;
+
+        for (size_t i = 0; i < 4; i++)
+                total += str_count(from[i]);
+        const char **env = calloc(total, sizeof(*env));
+        for (size_t i = 0; env && i < 4; i++)
+                for (const char *const *v = from[i]; v && *v; v++) {
+                        size_t at = str_find_pair(env, n, *v);
+
+                        env[at] = *v;
+                        n += at == n;
+                }
+        return env;
 }
 
 static int check_strings(const char *what, const char *const *v, size_t max, size_t *total, struct err *e)

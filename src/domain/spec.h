@@ -72,5 +72,12 @@ int spec_takes_value(const char *name);
 /* INVALID_SPEC where a virtual machine's hardware is asked for, and the class has none. */
 int spec_check_hw(const struct spec *s, struct err *e);
 
+/* The words of a command: the image's entrypoint goes before what the caller names, and its cmd (what stands behind the entrypoint in `image`) is taken where the caller
+ * names nothing. To be freed; NULL: no memory. */
+const char **spec_argv(const char *const *image, size_t entrypoint_count, const char *const *own);
+
+/* Its environment: lists, each NULL-ended or NULL, of which a later one takes the place of an earlier. To be freed; NULL: no memory. */
+const char **spec_environment(const char *const *image, const char *const *sandbox, const char *const *own);
+
 /* What can only be judged as a whole: sizes in all, a command where one is needed. */
 int spec_check(const struct spec *s, struct err *e);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/str.h"
+#include "base/text.h"
 #include "domain/offers.h"
 
 struct reader {
@@ -68,8 +70,8 @@ static void set_memory(struct reader *r, const char *field, uint64_t bytes, bool
         char text[32];
 
         if (other && other != bytes)
-                fault(r, field, "resourceLimits.memoryBytes and vm.hwConfig.memory differ: %llu and %llu",
-                      (unsigned long long)(hardware ? other : bytes), (unsigned long long)(hardware ? bytes : other));
+                fault(r, field, "is %llu, and %llu by its other name: vm.hwConfig.memory and resourceLimits.memoryBytes have to agree",
+                      (unsigned long long)bytes, (unsigned long long)other);
         r->memory[hardware] = bytes;
         snprintf(text, sizeof(text), "%llu", (unsigned long long)bytes);
         set(r, field, "memory", text);
@@ -519,8 +521,8 @@ int spec_json_read_at(const struct spec_place *place, const struct json_node *no
         for (const struct json_node *m = json_first(node); m && json_is_object(node); m = json_next(node, m))
                 read_field(&r, place, m);
         if (faults->count == 0 && spec_check_hw(s, e) < 0)
-                fault(&r, *place->where ? "spec.vm.hwConfig" : "vm.hwConfig", "is for virtual machines, and runtime class '%s' is none",
-                      s->runtime);
+                fault(&r, *place->where ? "spec.vm.hwConfig" : "vm.hwConfig",
+                      "(--vcpus) is for virtual machines, and runtime class '%s' is none", s->runtime);
         return faults->count == 0 ? 0 : spec_faults_err(faults, r.unsupported, e);
 }
 
@@ -541,11 +543,8 @@ static void put_pairs(struct json_put *j, const char *key, const char *const *pa
         json_put_object(j);
         for (size_t i = 0; i < count; i++) {
                 size_t n = strcspn(pairs[i], "=");
-                bool again = false;
 
-                for (size_t k = i + 1; k < count && !again; k++)
-                        again = strncmp(pairs[i], pairs[k], n + 1) == 0;
-                if (again || n >= sizeof(name))
+                if (n >= sizeof(name) || i + 1 + str_find_pair(pairs + i + 1, count - i - 1, pairs[i]) < count)
                         continue; /* the last of a name counts */
                 memcpy(name, pairs[i], n);
                 name[n] = '\0';
@@ -658,4 +657,13 @@ void spec_json_put(struct json_put *j, const struct spec *s)
         put_prewarm(j, &s->prewarm);
         spec_json_put_vm(j, s);
         json_put_end(j);
+}
+
+char *spec_json_text(const struct spec *s, size_t *len)
+{
+        struct wbuf w = text_new();
+        struct json_put j = json_put_over(&w);
+
+        spec_json_put(&j, s);
+        return text_take(&w, len);
 }

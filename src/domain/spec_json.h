@@ -42,3 +42,5 @@ int spec_faults_err(const struct spec_faults *faults, bool unsupported, struct e
 void spec_json_put(struct json_put *j, const struct spec *s);
 /* Of that only "vm", where there is one. */
 void spec_json_put_vm(struct json_put *j, const struct spec *s);
+/* The whole as a text, for free(); NULL: no memory. */
+char *spec_json_text(const struct spec *s, size_t *len);

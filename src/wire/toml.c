@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "base/utf8.h"
 
 /* Strings of one value lie here one behind the other; an array has at most this much in all. */
@@ -255,13 +256,9 @@ static bool take_value(struct reader *r, struct toml_value *v)
 
 static bool once(struct reader *r, const char *key)
 {
-        uint64_t hash = 14695981039346656037ULL;
+        uint64_t hash = str_hash(STR_HASH, r->table, strlen(r->table) + 1); /* with the NUL, which is in neither */
 
-        for (const char *s = r->table; *s; s++)
-                hash = (hash ^ (uint8_t)*s) * 1099511628211ULL;
-        hash = (hash ^ 0xff) * 1099511628211ULL;
-        for (const char *s = key; *s; s++)
-                hash = (hash ^ (uint8_t)*s) * 1099511628211ULL;
+        hash = str_hash(hash, key, strlen(key));
         for (size_t i = 0; i < r->seen_count; i++)
                 if (r->seen[i] == hash)
                         return bad(r, *key ? "the key is there twice" : "the table is there twice");

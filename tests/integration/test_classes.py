@@ -1,15 +1,20 @@
 #!/usr/bin/python3
 """Who decides where a sandbox runs: auto, trust levels, fallback, drained classes, what the operator lays down; over the API and the command line. `gvisor` is crun under another name here, where its
 engine has to be quick, missing or broken."""
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 from client import Client
-from harness import CLASS, CLI, IS_ROOT, check, check_equal, creto, main, poll, run, skip, test
+from engines import Engines
+from harness import BUILD, CLASS, CLI, IS_ROOT, check, check_equal, creto, main, poll, run, skip, test
+from one_image import Registry
 from service import RUNTIMED, Events, Service
 
 CRUN = shutil.which("crun") or "/usr/bin/crun"
@@ -35,10 +40,7 @@ class Host(Service):
             f.write(f'[service]\nprepared = 0\n[runtime.gvisor]\nbinary = "{self.engine}"\nengine = "crun"\n{config}\n')
 
     def install(self, script=f'exec {CRUN} "$@"\n'):
-        with open(self.engine + ".new", "w") as f:
-            f.write("#!/bin/sh\n" + script)
-        os.chmod(self.engine + ".new", 0o755)
-        os.rename(self.engine + ".new", self.engine)
+        Engines.write(self.engine, script)
 
     def make(self, **spec):
         return self.call("POST", "/v1/sandboxes", {"spec": spec})
@@ -244,8 +246,8 @@ requires = ["/dev/null", "/nonexistent/device"]
 def settings_that_are_none():
     for config, word in (('[runtime]\ndefault_runtime_class = "nonsense"\n', "no runtime class 'nonsense'"), ('[runtime]\nfallback = ["native", "nonsense"]\n', "no runtime class 'nonsense'"),
                          ('[runtime]\nfallback = "native"\n', "must be an array"), ('[runtime]\nfallback = ["auto"]\n', "no name"), ('[trust]\nstandard = "auto"\n', "or \"none\""),
-                         ('[trust]\nstandard = "../x"\n', "or \"none\""), ('[trust]\nhigh = "native"\n', "no such setting"), ('[runtime.a]\nbinary = "/x"\noverhead = "much"\n', "like \"20M\""),
-                         ('[runtime.a]\nbinary = "/x"\noverhead = "2T"\n', "at most 1T"), ('[runtime.a]\nbinary = "/x"\nrequires = ["dev/kvm"]\n', "is not an absolute path"),
+                         ('[trust]\nstandard = "../x"\n', "or \"none\""), ('[trust]\nhigh = "native"\n', "trust.high is no setting"), ('[runtime.a]\nbinary = "/x"\noverhead = "much"\n', "like \"20M\""),
+                         ('[runtime.a]\nbinary = "/x"\noverhead = "2T"\n', "at most 1T"), ('[runtime.a]\nbinary = "/x"\nrequires = ["dev/kvm"]\n', "is not an absolute path"), ('[runtime.a]\nruntime = "runc"\nbinary = "/x"\n', 'are for driver "containerd"'),
                          ('[runtime.a]\nbinary = "/x"\nrequires = ["/1", "/2", "/3", "/4", "/5"]\n', "at most 4"), ('[runtime]\nfallback = ["native", "native", "native", "native", "native", "native", "native", "native", "native"]\n', "at most 8")):
         with tempfile.TemporaryDirectory(dir="/var/tmp") as d:
             with open(f"{d}/c", "w") as f:
@@ -310,6 +312,33 @@ def the_command_line_of_a_service():
 
 
 @test
+def what_a_class_never_keeps_is_told_to_people_alone():
+    needs()
+    with Host(config=f'[runtime.shim]\nruntime = "{CRUN}"\ndriver = "containerd"\n') as s:  # the driver behind what it decides
+        if not s.classes()["containerd"]["available"]:
+            skip(s.classes()["containerd"]["reason"])
+        c = Client(s)
+        check_equal(c("spawn", "--runtime", "containerd").stderr, b"", "a script")
+        said = on_terminal(["spawn", "--runtime", "containerd"], c.env)
+        check(said.strip() == "creto-runtime: notice: these defaults are weaker here: pids", f"a person: {said!r}")
+        check(b"weaker here: pids" in c("spawn", "--runtime", "shim").stderr, "of a class of the operator's nobody has read")
+
+
+@test
+def what_is_missing_is_said_once():
+    needs()
+    with Host(installed=False) as s:
+        classes = s.classes()
+        alike = [n for n, r in classes.items() if not r["available"] and n.startswith("kata")]
+        if len(alike) < 2:
+            skip("Kata Containers are installed")
+        table = Client(s).shell("script -qec 'creto-runtime-cli runtimes' /dev/null </dev/null")
+        check_equal(table.count("containerd-shim-kata-v2"), 1, table)
+        check(", ".join(alike) + ": containerd-shim-kata-v2 is not installed" in table, table)
+        check(f"\ngvisor: {s.engine} is not installed" in table.replace("\r", "") and "runtime class '" not in table, table)
+
+
+@test
 def names_are_completed():
     needs()
     if not shutil.which("bash"):
@@ -347,9 +376,46 @@ def the_command_line_without_a_service():
             check_equal((r.code, r.text.strip() == kernel), (0, user), f"auto as {'a user' if user else 'root'}: {r}")
         r = creto(["run", "--runsc-path", "/usr/bin/runsc", "--", "true"], user, env={"CRETO_RUNTIME_CLASS": ""})
         check(user == ("only root may name an engine" in r.notes), r)
+        said = next(f["text"] for f in json.loads(creto(["doctor", "--json"], user).text)["findings"] if f["name"] == "runtime-classes")
+        names, shim = set(re.split("[,;] ", said)), shutil.which("containerd-shim-runc-v2") and shutil.which("runc")
+        check_equal(("native" in names, "gvisor" in names, "containerd" in names), (True, bool(shutil.which("runsc")), bool(shim) and not user), said)
     if not shutil.which("runsc"):
         check("gvisor: runsc is not installed" in on_terminal(["run", "--", "true"], env), "a person is told")
     check_equal(CLASS, {"CRETO_RUNTIME_CLASS": "native"}, "what all other tests run with")
+
+
+@test
+def a_class_that_is_drained_while_an_image_comes():
+    """What was asked for before is not made there either: drained to contain an engine, it starts no more."""
+    needs()
+    hello = os.path.join(BUILD, "bench/bench-hello")
+    if not shutil.which("skopeo") or not os.access(hello, os.X_OK):
+        skip("no skopeo (apt install skopeo), or bench-hello is not built")
+    for more, status, runtime in (({}, 503, None), ({"allowFallback": True}, 201, "native")):
+        registry, asked, go_on = Registry(hello), threading.Event(), threading.Event()
+        handler = registry.server.RequestHandlerClass
+
+        def give(self, data, kind, then=handler.give):
+            asked.set()
+            go_on.wait(30)
+            then(self, data, kind)
+        handler.give = give
+        try:
+            with Host() as s:
+                answers = []
+                t = threading.Thread(target=lambda: answers.append(s.make(image=registry.ref, runtimeClass="gvisor", **more)))  # noqa: B023
+                t.start()
+                check(asked.wait(20), "the image is not asked for")
+                s.good("POST", "/v1/runtimes/gvisor/drain")
+                go_on.set()
+                t.join(60)
+                [a] = answers
+                check_equal(a.status, status, a.body)
+                check("is drained" in a.body.decode(), a.body)
+                check(status != 201 or a.json["runtimeClass"] == runtime, a.body)
+        finally:
+            go_on.set()
+            registry.close()
 
 
 if __name__ == "__main__":

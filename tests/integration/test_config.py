@@ -55,15 +55,18 @@ def the_file_that_comes_with_it_is_right():
     check(shown.count("\n[") == 10 and "drain_seconds = 5\n" in shown, "the settings are shown with their defaults")
     with Service(config=shown) as s:
         plain = s.good("GET", "/v1/sandboxes/" + s.spawn())["spec"]
-        check_equal((plain["ttlSeconds"], plain["idleTimeoutSeconds"], plain["resourceLimits"]["memoryBytes"]), (3600, 600, 512 << 20), "defaults of the file")
+        check_equal((plain["ttlSeconds"], plain["idleTimeoutSeconds"], plain["resourceLimits"]["memoryBytes"]), (None, None, 512 << 20), "defaults of the file")
+    with Service(config='[defaults]\nttl = "1h"\nidle-timeout = "10m"\nmemory = "64M"\n') as s:
+        plain = s.good("GET", "/v1/sandboxes/" + s.spawn())["spec"]
+        check_equal((plain["ttlSeconds"], plain["idleTimeoutSeconds"], plain["resourceLimits"]["memoryBytes"]), (3600, 600, 64 << 20), "other defaults")
 
 
 @test
 def a_wrong_file_is_refused_by_line():
     root_only()
     for text, said in (("[server]\nlisten = 1\n", "line 2: server.listen must be a string"),
-                       ("[server]\n\nlisen = ''\n", "line 3: server.lisen there is no such setting"),
-                       ("x = 1", "line 1: x there is no such setting"),
+                       ("[server]\n\nlisen = ''\n", "line 3: server.lisen is no setting"),
+                       ("x = 1", "line 1: x is no setting"),
                        ("[service]\non_stop = 'stay'", 'must be "keep" or "terminate"'),
                        ("[limits]\nmax_execs = -1", "must be a whole number from 0 to 10000"),
                        ("[limits]\nmin_free_disk = 'much'", "must be a size"),

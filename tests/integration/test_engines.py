@@ -59,6 +59,29 @@ def engines_that_break():
 
 
 @test
+def what_an_engine_says_is_its_own_file():
+    """Where it has put a link there, the warden does not read what that leads to, which others may not."""
+    root_only()
+    with Engines({"mine": ANSWERS}) as s:
+        secret = os.path.join(s.dir, "secret")
+        s.write(os.path.join(s.dir, "mine"), ANSWERS + f"echo said-by-nobody > {secret}; chmod 600 {secret}; rm /tmp/out; ln -s {secret} /tmp/out; exit 9\n")
+        a = s.call("POST", "/v1/sandboxes", {"spec": {"image": "host", "runtimeClass": "mine"}})
+        check(a.code == "BACKEND_UNAVAILABLE" and b"ended with status 9" in a.body, a.body)
+        check(os.path.exists(secret) and b"said-by-nobody" not in a.body, a.body)
+
+
+@test
+def a_probe_that_is_killed_says_nothing():
+    """Not that it is an old release, which would get another platform from then on."""
+    root_only()
+    with Engines({"mine": ANSWERS}, more=('driver = "oci"', 'engine = "gvisor"')) as s:
+        called = os.path.join(s.dir, "called")
+        s.write(os.path.join(s.dir, "mine"), ANSWERS + f'case "$*" in "--platform=systrap --root=/proc list") kill -9 $$;; esac\necho "$*" >> {called}; exit 3\n')
+        s.refuses("mine", "does not answer")
+        check(not os.path.exists(called), "it was started all the same")
+
+
+@test
 def programs_that_are_no_engines():
     """Right programs for something else; and what a class of ours lacks is said with the command that installs it."""
     root_only()
@@ -89,6 +112,25 @@ def an_engine_that_was_slow_once():
         with open(asked, encoding="ascii") as f:
             check_equal(len(f.readlines()), 1, "how often it was asked")
         check(poll(lambda: s.call("POST", "/v1/sandboxes", {"spec": {"image": "host", "runtimeClass": "slow"}}).status == 201, 20, 0.5), "it is never asked again")
+
+
+@test
+def an_engine_that_never_answers_is_asked_less_and_less():
+    """The warden waits for its answer, and nobody else's sandbox is made meanwhile."""
+    root_only()
+    with Engines({"mute": ANSWERS}) as s:
+        asked = os.path.join(s.dir, "asked")
+        s.write(os.path.join(s.dir, "mute"), f"echo >> {asked}; sleep 1000\n")
+        s.refuses("mute", "--version does not answer", "after 5 s")
+
+        def times():
+            s.refuses("mute", "--version does not answer")
+            with open(asked, encoding="ascii") as f:
+                return len(f.readlines())
+        check(poll(lambda: times() == 2, 30, 0.5), f"it was asked {times()} times")
+        s.refuses("mute", "--version does not answer", "after 10 s")
+        s.write(os.path.join(s.dir, "mute"), ANSWERS)
+        s.refuses("mute", "ended without a sandbox")  # a new file is asked at once
 
 
 @test

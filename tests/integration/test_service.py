@@ -319,6 +319,24 @@ def what_dies_is_said_and_made_again_where_asked():
                 check_equal(s.exec(sb, "true")["exitCode"], 0, "exec in the new one")
 
 
+@test
+def what_dies_is_not_made_again_in_a_class_that_is_drained():
+    """Also where it is drained between the two."""
+    root_only()
+    with Service() as s:
+        sb = s.spawn(restartPolicy="OnFailure")
+        for i in range(3):  # each time it waits longer
+            pid = next(int(p) for p in os.listdir("/proc") if p.isdigit() and sb.encode() in _hostname(p))
+            os.kill(pid, signal.SIGKILL)
+            wait(lambda: s.status(sb) == "Failed", 5, "it is seen")
+            if i < 2:
+                wait(lambda: s.status(sb) == "Ready", 10, "it is made again")
+        s.good("POST", "/v1/runtimes/native/drain")
+        check_equal(s.status(sb), "Failed", "it waits to be made again")
+        time.sleep(3)
+        check_equal(s.status(sb), "Failed", "in a class that is drained")
+
+
 def _hostname(pid):
     """The host name that a process sees, where it is pid 1 of its namespace."""
     try:
@@ -343,7 +361,7 @@ def wrong_requests_change_nothing():
             ("POST", "/v1/sandboxes", {"spec": {"resourceLimits": {"memoryBytes": 1}}}, "INVALID_SPEC"),
             ("POST", "/v1/sandboxes", {"spec": {"resourceLimits": {"memoryBytes": 1 << 43}}}, "RESOURCE_EXHAUSTED"),
             ("POST", "/v1/sandboxes", {"spec": {"secrets": [{"a": 1}]}}, "NOT_SUPPORTED"),
-            ("POST", "/v1/sandboxes", {"spec": {"runtimeClass": "kata"}}, "INVALID_SPEC"),
+            ("POST", "/v1/sandboxes", {"spec": {"runtimeClass": "no-such"}}, "INVALID_SPEC"),
             ("POST", "/v1/sandboxes", {"spec": {"image": "dir:/etc"}}, "NOT_SUPPORTED"),
             ("POST", "/v1/sandboxes", b'{"spec":{"env":{"A":"' + b"x" * 3000000 + b'"}}}', "INVALID_SPEC"),
             ("POST", f"/v1/sandboxes/{sb}/exec", {}, "INVALID_SPEC"),

@@ -320,7 +320,7 @@ def classes_say_why_they_cannot_be_had():
 def settings_that_are_none():
     if not IS_ROOT:
         skip("the service is started as root")
-    for text, why in (('binary = "/opt/firecracker"', "in /usr"), ('accel = "xen"', '"tcg" or "kvm"'), ("accel = true", '"tcg" or "kvm"'), ('driver = "oci"', "no such setting")):
+    for text, why in (('binary = "/opt/firecracker"', "in /usr"), ('accel = "xen"', '"tcg" or "kvm"'), ("accel = true", '"tcg" or "kvm"'), ('driver = "oci"', "is no setting")):
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as f:
             f.write(f"[runtime.firecracker]\n{text}\n")
             f.flush()

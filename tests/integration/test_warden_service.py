@@ -116,6 +116,21 @@ def outlives_the_connection():
 
 
 @test
+def a_socket_that_is_gone():
+    with service() as s:
+        p = Peer(s.path)
+        p.spawn("one")
+        os.unlink(os.path.join(s.run, "guest", "one"))
+        try:
+            p.attach("one")
+            check(False, "it is attached to")
+        except Refused as e:
+            check("cannot reach the sandbox one: No such file" in str(e), e)
+        p.terminate("one")
+        p.close()
+
+
+@test
 def gives_kvm_only_where_it_was_told_to():
     with service() as s:
         p = Peer(s.path)
@@ -435,6 +450,102 @@ def changes_under_way():
             check(all(said[n] in (FROZEN, LIMITED, ERROR) for n in asked), f"{said}")
             check(not alive(pid), "alive")
         check_equal((p.list(), s.names("sandboxes"), s.names("guest")), ({}, [], []), "what is left")
+        check(poll(lambda: not groups_of(s.process.pid)), f"groups: {groups_of(s.process.pid)}")
+        p.close()
+
+
+CRUN = shutil.which("crun") or "/usr/bin/crun"
+
+
+def engines_under_way(pid):
+    """Children of the warden that are going to be engines, and have still all that it has open."""
+    found = []
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+        for child in map(int, f.read().split()):
+            with contextlib.suppress(OSError), open(f"/proc/{child}/comm", encoding="ascii") as name:
+                if name.read() == "creto-warden\n":
+                    found.append(child)
+    return found
+
+
+def watched_though_closed(pid):
+    """What that process' epoll sets go on about without the process having it open."""
+    found = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as f:
+            for line in f:
+                if line.startswith("tfd:"):
+                    target, inode = line.split()[1], int(line.split("ino:")[1].split()[0], 16)
+                    path = f"/proc/{pid}/fd/{target}"
+                    if not os.path.exists(path) or os.stat(path).st_ino != inode:
+                        found.append(line.strip())
+    return found
+
+
+def stopped(pid):
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        return f.read().rsplit(")", 1)[1].split()[0] == "T"
+    return False
+
+
+@test
+def a_change_while_an_engine_starts():
+    """Each is answered once, though what becomes the engine has a copy of the socket that says so."""
+    if not os.access(CRUN, os.X_OK):
+        skip("crun is not installed")
+    with service() as s:
+        p = Peer(s.path)
+        p.spawn("busy")
+        said, asked = [], []
+        for i in range(8):
+            asked += [p.send(FREEZE, text("busy") + bytes([1 - i % 2])), p.send(SPAWN, spawn_request(f"e{i}", runtime="crun"))]
+            while not set(asked) <= set(said):
+                _, serial, _, fds = p.receive()
+                said.append(serial)
+                for fd in fds:
+                    os.close(fd)
+        check(sorted(said) == asked, f"{len(said)} answers to {len(asked)} requests")
+        for name in p.list():
+            p.terminate(name)
+        p.close()
+
+
+@test
+def one_that_never_had_a_process_while_an_engine_starts():
+    """It is forgotten at once; what becomes the engine has a copy of its socket, and the warden must not hear that any more."""
+    if not os.access(CRUN, os.X_OK):
+        skip("crun is not installed")
+    with service() as s:
+        p = Peer(s.path)
+        p.spawn("first", runtime="crun")  # it has been asked what it is
+        for i in range(40):
+            check(poll(lambda: children(s.process.pid, "creto-zygote")), "no zygote")
+            [zygote] = children(s.process.pid, "creto-zygote")
+            os.kill(zygote, signal.SIGSTOP)
+            asked = [p.send(SPAWN, spawn_request(f"n{i}")), p.send(SPAWN, spawn_request(f"e{i}", runtime="crun"))]
+            caught, end = [], time.monotonic() + 1
+            while not caught and time.monotonic() < end:
+                caught = engines_under_way(s.process.pid)
+            for pid in caught:
+                os.kill(pid, signal.SIGSTOP)
+            caught = [pid for pid in caught if poll(lambda: stopped(pid), 1) and pid in engines_under_way(s.process.pid)]
+            os.kill(zygote, signal.SIGKILL)
+            said = [p.receive()[:2]] if caught else []
+            check(not caught or said == [(ERROR, asked[0])], f"{said} of {asked}")
+            check(not caught or poll(lambda: not watched_though_closed(s.process.pid)), f"closed, and heard still: {watched_though_closed(s.process.pid)}")
+            check(s.process.poll() is None and isinstance(p.list(), dict), "the warden is gone")
+            for pid in caught:
+                os.kill(pid, signal.SIGCONT)
+            while len(said) < 2:
+                _, serial, _, fds = p.receive()
+                said.append(serial)
+                for fd in fds:
+                    os.close(fd)
+            for name in p.list():
+                p.terminate(name)
+            if caught:
+                break
+        check(caught, "no engine was caught before its exec")
         check(poll(lambda: not groups_of(s.process.pid)), f"groups: {groups_of(s.process.pid)}")
         p.close()
 

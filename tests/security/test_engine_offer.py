@@ -91,6 +91,8 @@ def what_was_opened_is_what_runs_once():
         check(p.ran("first") and not p.ran("other"), "the file that was opened ran, and not what has its name")
         check("engineOffer" not in sb.json["spec"] and token not in str(s.good("GET", f"/v1/sandboxes/{sb.json['sandboxId']}")), "the word is not shown")
         check_equal(s.exec(sb.json["sandboxId"], "echo", "it runs")["stdout"], b"it runs\n", "it is a sandbox")
+        held = [os.readlink(f"/proc/{s.warden}/fd/{n}") for n in os.listdir(f"/proc/{s.warden}/fd")]
+        check(not [path for path in held if path.startswith(p.dir)], f"the warden keeps it open: {held}")
         p.refused(token, "no engine is offered")  # once
         check(not p.ran("other"), "nor afterwards")
         plain = s.call("POST", "/v1/sandboxes", {"spec": {"runtimeClass": "gvisor"}})

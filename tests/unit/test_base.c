@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/proc.h"
 #include "base/sock.h"
+#include "base/str.h"
 #include "test.h"
 
 TEST(buf_round_trip)
@@ -170,13 +171,16 @@ TEST(fd_transfers)
 
 TEST(fd_files)
 {
-        char path[] = "/tmp/creto-base-XXXXXX", text[8];
+        char path[] = "/tmp/creto-base-XXXXXX", link[64], text[8];
         auto_fd fd = mkstemp(path);
 
         CHECK(fd >= 0);
         CHECK(fd_write_file(AT_FDCWD, path, "0123456789") == 0);
         CHECK_INT(fd_read_file(AT_FDCWD, path, text, sizeof(text)), 7);
         CHECK_STR(text, "0123456");
+        snprintf(link, sizeof(link), "%s.link", path);
+        CHECK(symlink(path, link) == 0 && fd_read_file(AT_FDCWD, link, text, sizeof(text)) < 0 && errno == ELOOP);
+        unlink(link);
         unlink(path);
         CHECK(fd_read_file(AT_FDCWD, path, text, sizeof(text)) < 0 && errno == ENOENT);
         CHECK(fd_write_file(AT_FDCWD, path, "x") < 0 && errno == ENOENT);
@@ -349,4 +353,17 @@ TEST(sock_unwanted_descriptors)
         CHECK(sock_recv(z, b, sizeof(b), NULL, NULL) < 0 && errno == EMSGSIZE);
         fd_close(&a);
         CHECK_INT(sock_recv(z, b, sizeof(b), NULL, NULL), 0);
+}
+
+TEST(str_lists_and_pairs)
+{
+        const char *const pairs[] = { "A=1", "AB=2", "B", "AB=3", NULL };
+
+        CHECK_INT(str_count(NULL), 0);
+        CHECK_INT(str_count(pairs), 4);
+        CHECK_INT(str_find_pair(pairs, 4, "AB=x"), 1);
+        CHECK_INT(str_find_pair(pairs + 2, 2, "AB="), 1);
+        CHECK_INT(str_find_pair(pairs, 4, "B"), 2);
+        CHECK_INT(str_find_pair(pairs, 4, "B=x"), 4); /* what is no pair has no name */
+        CHECK_INT(str_find_pair(pairs, 0, "A=1"), 0);
 }

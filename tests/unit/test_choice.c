@@ -25,7 +25,7 @@ static void look(void *ctx, const char *name, struct choice_class *out)
                 out->available = w[0] != '-';
                 out->drained = w[0] == '!';
                 snprintf(out->reason, sizeof(out->reason), "%s is not installed", name);
-                if (strcmp(name, "gvisor") == 0)
+                if (strcmp(name, "gvisor") == 0 || strcmp(name, "kata-fc") == 0)
                         out->limits = ~(1U << LIMIT_PIDS);
         }
 }
@@ -100,6 +100,22 @@ static const struct row {
           NULL },
         { "native firecracker -kata-fc", "auto", { .runtime = "firecracker" }, "firecracker", "firecracker", "", ERR_NONE, NULL },
         { "native firecracker !kata-fc", "auto", { .runtime = "firecracker" }, "firecracker", "firecracker", "", ERR_NONE, NULL },
+        { "native firecracker kata-fc",
+          "auto",
+          { .runtime = "firecracker", .limits = 1U << LIMIT_PIDS },
+          "firecracker",
+          "firecracker",
+          "",
+          ERR_NONE,
+          NULL },
+        { "native firecracker kata-fc",
+          "auto",
+          { .runtime = "firecracker", .hardware = true },
+          "firecracker",
+          "firecracker",
+          "",
+          ERR_NONE,
+          NULL },
         { "native -firecracker kata-fc",
           "firecracker",
           { .runtime = "auto" },

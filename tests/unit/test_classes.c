@@ -225,6 +225,19 @@ TEST(what_a_class_does_not_say)
         }
 }
 
+TEST(nothing_stands_behind_another_engine)
+{
+        struct runtime_class class = { .name = "a", .driver = CLASS_OCI, .engine = ENGINE_OCI, .binary = "/x", .behind = "runc" };
+        static struct classes all;
+        struct err e;
+
+        classes_init(&all);
+        CHECK_INT(classes_add(&all, &class, &e), -(int)ERR_INVALID_SPEC);
+        CHECK(strstr(e.msg, "\"containerd\""));
+        class.behind[0] = '\0';
+        CHECK_INT(classes_add(&all, &class, &e), 0);
+}
+
 TEST(what_stands_behind_a_shim)
 {
         static const struct {

@@ -627,24 +627,22 @@ TEST(digests_are_sha256)
 
 TEST(digests_of_files)
 {
-        int from = memfd_create("from", MFD_CLOEXEC), to = memfd_create("to", MFD_CLOEXEC);
-        char hex[DIGEST_HEX + 1], copy[8] = "";
+        int from = memfd_create("from", MFD_CLOEXEC);
+        char hex[DIGEST_HEX + 1];
         uint64_t size = 99;
 
-        CHECK(from >= 0 && to >= 0);
-        CHECK_INT(digest_fd(from, -1, 0, hex, &size, &e), 0);
+        CHECK(from >= 0);
+        CHECK_INT(digest_fd(from, 0, hex, &size, &e), 0);
         CHECK_STR(hex, SHA_EMPTY);
         CHECK_INT(size, 0);
         CHECK(write(from, "xabc", 4) == 4 && lseek(from, 1, SEEK_SET) == 1);
-        CHECK_INT(digest_fd(from, to, 3, hex, &size, &e), 0);
+        CHECK_INT(digest_fd(from, 3, hex, &size, &e), 0);
         CHECK_STR(hex, SHA_ABC);
         CHECK_INT(size, 3);
-        CHECK(pread(to, copy, sizeof(copy), 0) == 3 && memcmp(copy, "abc", 3) == 0);
         CHECK(lseek(from, 0, SEEK_SET) == 0);
-        CHECK_INT(digest_fd(from, -1, 3, hex, &size, &e), -(int)ERR_RESOURCE_EXHAUSTED);
-        CHECK_INT(digest_fd(-1, -1, 3, hex, &size, &e), -(int)ERR_INTERNAL_ERROR);
+        CHECK_INT(digest_fd(from, 3, hex, &size, &e), -(int)ERR_RESOURCE_EXHAUSTED);
+        CHECK_INT(digest_fd(-1, 3, hex, &size, &e), -(int)ERR_INTERNAL_ERROR);
         close(from);
-        close(to);
 }
 
 /* ---- errors ---- */

@@ -238,7 +238,7 @@ TEST(hw_config_of_runtime_spec)
                 { "{\"runtimeClass\":\"qemu\",\"vm\":{\"hwConfig\":[]}}", "spec.vm.hwConfig" },
                 { "{\"runtimeClass\":\"qemu\",\"vm\":1}", "spec.vm" },
                 { "{\"runtimeClass\":\"qemu\",\"resourceLimits\":{\"memoryBytes\":268435456},\"vm\":{\"hwConfig\":{\"memory\":536870912}}}",
-                  "spec.vm.hwConfig.memory resourceLimits.memoryBytes and vm.hwConfig.memory differ" },
+                  "spec.vm.hwConfig.memory is 536870912, and 268435456 by its other name" },
         };
 
         CHECK_STR(read_json("{\"vm\":{\"hwConfig\":{\"vcpus\":2,\"memory\":268435456}},\"runtimeClass\":\"qemu\"}"), "");
@@ -337,4 +337,38 @@ TEST(limits_of_the_whole)
         CHECK_INT(with_command(many), 0);
         memset(variable + 2, 'x', sizeof(variable) - 3);
         CHECK(set("env", variable) == 0 && spec_check(&s, &e) < 0); /* the environment counts as well */
+}
+
+/* "a b c", and frees the list. */
+static const char *joined(const char **list)
+{
+        static char out[256];
+
+        out[0] = '\0';
+        for (size_t i = 0; list[i]; i++) {
+                strcat(out, i ? " " : "");
+                strcat(out, list[i]);
+        }
+        free(list);
+        return out;
+}
+
+TEST(the_command_of_an_image)
+{
+        const char *const image[] = { "entry", "-x", "cmd", NULL }, *const own[] = { "a", "b", NULL }, *const none[] = { NULL };
+
+        CHECK_STR(joined(spec_argv(image, 2, own)), "entry -x a b");
+        CHECK_STR(joined(spec_argv(image, 2, none)), "entry -x cmd");
+        CHECK_STR(joined(spec_argv(image, 0, own)), "a b");
+        CHECK_STR(joined(spec_argv(NULL, 0, own)), "a b");
+        CHECK_STR(joined(spec_argv(NULL, 2, NULL)), "");
+}
+
+TEST(a_later_variable_takes_the_place_of_an_earlier)
+{
+        const char *const image[] = { "PATH=/i", "A=i", NULL }, *const box[] = { "A=s", "LANG=x", NULL },
+                          *const own[] = { "B=", "A=o", "B=1", NULL };
+
+        CHECK_STR(joined(spec_environment(NULL, NULL, NULL)), "LANG=C.UTF-8");
+        CHECK_STR(joined(spec_environment(image, box, own)), "LANG=x PATH=/i A=o B=1");
 }

@@ -348,14 +348,6 @@ int api_new(const struct api_config *config, struct api **out, struct err *e)
         return 0;
 }
 
-void api_free(struct api *api)
-{
-        if (!api)
-                return;
-        free(api->limiters);
-        free(api);
-}
-
 void api_set_server(struct api *api, struct server *server)
 {
         api->server = server;

@@ -37,7 +37,6 @@ struct api_config {
 struct api;
 
 int api_new(const struct api_config *config, struct api **out, struct err *e);
-void api_free(struct api *api);
 
 /* For server_config. */
 void api_on_head(void *ctx, struct request *r);

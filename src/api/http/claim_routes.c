@@ -147,7 +147,7 @@ static void read_runtime(struct reading *r, const struct json_node *body)
                 if (v && !json_is_null(v) && !json_str(v, r->runtime, sizeof(r->runtime)))
                         spec_fault(&r->faults, names[i], "must be the name of a runtime class");
         }
-        if (strcmp(r->runtime, "auto") == 0)
+        if (strcmp(r->runtime, CLASS_AUTO) == 0)
                 r->runtime[0] = '\0';
 }
 
@@ -304,7 +304,7 @@ static void claim(struct call *c)
                         .owner = c->who.name,
                         .request_id = request_id(c->request),
                         .key = key,
-                        .asked = str_hash(text.data, text.len) | 1,
+                        .asked = str_hash(STR_HASH, text.data, text.len) | 1,
                         .spec = &r.spec,
                         .files = r.files,
                         .file_count = r.file_count,

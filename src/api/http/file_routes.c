@@ -7,8 +7,6 @@
 #include <string.h>
 
 #include "api/http/routes.h"
-#include "base/str.h"
-#include "base/time.h"
 
 enum { LIST_MAX = 16 * 1024 * 1024 };
 

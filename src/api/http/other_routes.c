@@ -8,7 +8,6 @@
 #include "api/http/routes.h"
 #include "base/clock.h"
 #include "base/str.h"
-#include "base/time.h"
 #include "domain/classes.h"
 #include "domain/limits.h"
 

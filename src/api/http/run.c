@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "wire/base64.h"
-
 enum { ARGS_MAX = SPEC_ARGS_MAX, ENV_MAX = SPEC_ENV_MAX, PIECE_MAX = 12 * 1024, KEEP_ALIVE_MS = 15000, EVENT_ROOM = 512 };
 
 /* ---- a command and the request that takes its output ---- */

@@ -173,11 +173,6 @@ void *request_context(const struct request *r)
         return r->context;
 }
 
-void *request_app(const struct request *r)
-{
-        return r->server->config.ctx;
-}
-
 struct request *request_ref(struct request *r)
 {
         r->refs++;

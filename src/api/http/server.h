@@ -66,7 +66,6 @@ int request_status(const struct request *r); /* once it is answered */
 /* What the handlers keep with it; freed by `release` at its end. */
 void request_set_context(struct request *r, void *ctx, void (*release)(void *ctx));
 void *request_context(const struct request *r);
-void *request_app(const struct request *r); /* server_config.ctx */
 
 /* For who answers later. The memory stays as long as there is a reference. */
 struct request *request_ref(struct request *r);

@@ -11,8 +11,8 @@
 
 #include "api/libcreto/remote/remote.h"
 #include "base/clock.h"
-#include "base/fd.h"
 #include "domain/outcome.h"
+#include "domain/spec.h"
 
 #include "seccomp_names.h"
 
@@ -30,72 +30,6 @@ struct run {
 
 /* ---- the request ---- */
 
-static size_t count_strings(const char *const *v)
-{
-        size_t n = 0;
-
-        while (v && v[n])
-                n++;
-        return n;
-}
-
-static bool same_name(const char *a, const char *b)
-{
-        size_t n = strcspn(a, "=");
-
-        return strncmp(a, b, n) == 0 && b[n] == '=';
-}
-
-/* Adds variables; a later one of the same name takes the place of the earlier. */
-static void merge_env(const char **out, size_t *n, const char *const *v)
-{
-        for (size_t i = 0; v && v[i]; i++) {
-                size_t k = 0;
-
-                while (k < *n && !same_name(v[i], out[k]))
-                        k++;
-                out[k] = v[i];
-                if (k == *n)
-                        (*n)++;
-        }
-        out[*n] = NULL;
-}
-
-/* The command: the entrypoint of the image goes before what the caller names, and its cmd stands in where the caller names nothing. */
-static const char **build_argv(const struct creto_sandbox *sb, const char *const *own)
-{
-        const char *const *image = sb->image.command;
-        size_t image_count = count_strings(image), own_count = count_strings(own), n = 0;
-        size_t from_image = own_count > 0 ? sb->image.entrypoint_count : image_count;
-        const char **argv = calloc(image_count + own_count + 1, sizeof(*argv));
-
-        for (size_t i = 0; argv && i < from_image; i++)
-                argv[n++] = image[i];
-        for (size_t i = 0; argv && i < own_count; i++)
-                argv[n++] = own[i];
-        return argv;
-}
-
-static const char **build_env(const struct creto_sandbox *sb, const struct creto_exec_options *o)
-{
-        static const char *const base[] = { "LANG=C.UTF-8", NULL };
-        size_t n = 0;
-        const char **env = calloc(1 + count_strings(sb->image.env) + count_strings(sb->env) + count_strings(o->env) + 1, sizeof(*env));
-
-        if (!env)
-                return NULL;
-        merge_env(env, &n, base);
-        merge_env(env, &n, sb->image.env);
-        merge_env(env, &n, sb->env);
-        merge_env(env, &n, o->env);
-        return env;
-}
-
-static struct bytes text_bytes(const char *s)
-{
-        return s ? (struct bytes){ (const uint8_t *)s, strlen(s) } : (struct bytes){ NULL, 0 };
-}
-
 static const char *first(const char *a, const char *b, const char *c)
 {
         return a ? a : b ? b : c;
@@ -112,15 +46,16 @@ static int begin(struct run *r, struct err *e)
 {
         const struct creto_exec_options *o = r->options;
         const struct creto_sandbox *sb = r->sb;
-        const char **argv = build_argv(sb, o->argv), **env = build_env(sb, o);
+        const char **argv = spec_argv(sb->image.command, sb->image.entrypoint_count, o->argv);
+        const char **env = spec_environment(sb->image.env, sb->env, o->env);
         struct guest_exec req = {
                 .kind = GUEST_KIND_PROGRAM,
                 .flags = (uint8_t)((o->flags & CRETO_EXEC_TTY ? GUEST_EXEC_TTY : 0) | (o->stdin_fd >= 0 ? GUEST_EXEC_STDIN : 0)),
                 .rows = o->rows,
                 .cols = o->cols,
                 .timeout_ms = o->timeout_ms ? o->timeout_ms : sb->timeout_ms,
-                .user = text_bytes(first(o->user, sb->user, sb->image.user)),
-                .cwd = text_bytes(first(o->cwd, sb->cwd, sb->image.cwd)),
+                .user = bytes_of(first(o->user, sb->user, sb->image.user)),
+                .cwd = bytes_of(first(o->cwd, sb->cwd, sb->image.cwd)),
                 .uid = GUEST_ID_LOOKUP,
                 .gid = GUEST_ID_LOOKUP,
         };

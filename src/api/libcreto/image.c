@@ -14,7 +14,6 @@
 
 #include "api/libcreto/handles.h"
 #include "base/fd.h"
-#include "base/str.h"
 #include "domain/image_ref.h"
 #include "wire/image_answer.h"
 

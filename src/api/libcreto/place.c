@@ -68,7 +68,7 @@ int place_open_engine(const char *path, int *out, struct err *e)
 
 int place_choose(struct creto_runtime *rt, const struct spec *spec, struct choice *out, struct err *e)
 {
-        const struct choice_wish wish = { spec->runtime, spec->trust, spec->allow_fallback, spec->limits.wanted };
+        const struct choice_wish wish = { spec->runtime, spec->trust, spec->allow_fallback, spec->limits.wanted, spec->hw_config };
         const struct choice_world w = world(rt);
 
         if (vmm_is_class(spec->runtime)) {

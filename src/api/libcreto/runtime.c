@@ -17,7 +17,6 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/str.h"
-#include "domain/vmm.h"
 
 /* The fixed unprivileged user of docs/formats/ids.md, and of the warden's space.h. */
 enum { OWN_UID = 0x7fff0000, AGENT_UID = 1000 };
@@ -158,15 +157,6 @@ static const char **copy_strings(const char *const *v, size_t n)
         return out;
 }
 
-static void name_missing(struct creto_sandbox *sb, uint32_t bits)
-{
-        size_t at = 0;
-
-        for (unsigned i = 0; i < LIMIT_COUNT; i++)
-                if ((bits & (1U << i)) && i != LIMIT_SWAP && at < sizeof(sb->missing))
-                        at += (size_t)snprintf(sb->missing + at, sizeof(sb->missing) - at, "%s%s", at ? ", " : "", limit_table[i].noun);
-}
-
 /* An ordinary user's sandbox has one id. It is the one that the image names by number; a name cannot be looked up before there is a sandbox. */
 static void choose_id(struct creto_sandbox *sb, bool one_id, struct ipc_spawn *req)
 {
@@ -218,7 +208,7 @@ static int start_sandbox(struct creto_runtime *rt, const struct spec *spec, stru
         if (r < 0)
                 return r;
         choice_notice(&sb->choice, sb->notice, sizeof(sb->notice));
-        name_missing(sb, spawned.limits_missing);
+        limits_name(spawned.limits_missing, sb->missing, sizeof(sb->missing));
         return session_new(stream, 1, &sb->session, e);
 }
 

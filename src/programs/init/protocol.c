@@ -1,12 +1,8 @@
 #include "programs/init/protocol.h"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "base/fd.h"
 #include "programs/init/bind.h"
 #include "programs/init/channel.h"
 #include "programs/init/files/dir.h"

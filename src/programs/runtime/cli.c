@@ -1,6 +1,5 @@
 #include "programs/runtime/cli.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>

@@ -45,8 +45,8 @@ struct creto_runtime *cli_connect(int *status);
 /* Where neither --runtime nor --trust says it: the class of CRETO_RUNTIME_CLASS, if there is one. */
 void cli_default_class(struct creto_option *options, size_t *count, size_t max);
 
-/* To standard error, what is to be said of a sandbox that was made: where another class stands in, always; what was nobody's wish, only to a terminal, since an agent that reads it each time
- * can do nothing about it. */
+/* To standard error, what is to be said of a sandbox that was made. Always: that another class stands in for the one asked for, and which defaults this host cannot
+ * enforce. Only to a terminal: what "auto" passed over, and what the class keeps on no host (gvisor: pids). Whoever reads that each time can do nothing about it. */
 void cli_tell_spawned(const struct creto_sandbox *sb);
 
 /* An option that may be given often. */

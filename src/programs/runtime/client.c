@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
+#include "domain/classes.h"
 #include "domain/spec.h"
 #include "programs/runtime/cli.h"
 
@@ -131,6 +132,18 @@ void cli_default_class(struct creto_option *options, size_t *count, size_t max)
                 options[(*count)++] = (struct creto_option){ "runtime", class };
 }
 
+/* Is that all which the class keeps on no host? */
+static bool is_of_the_class(const char *missing, const char *class)
+{
+        static struct classes built_in;
+        char own[160];
+
+        classes_init(&built_in);
+        const struct runtime_class *is = classes_find(&built_in, class);
+        limits_name(is ? class_lacks(is) : 0, own, sizeof(own));
+        return strcmp(missing, own) == 0;
+}
+
 void cli_tell_spawned(const struct creto_sandbox *sb)
 {
         bool chosen = strcmp(creto_sandbox_requested_class(sb), CLASS_AUTO) == 0, read = isatty(STDERR_FILENO);
@@ -139,7 +152,7 @@ void cli_tell_spawned(const struct creto_sandbox *sb)
         if (notice[0] && (!chosen || read))
                 fprintf(stderr, "creto-runtime: notice: %s%s\n", notice,
                         chosen ? " (CRETO_RUNTIME_CLASS=native, or --runtime native, asks for no other)" : "");
-        if (missing[0] && (!chosen || read || strcmp(creto_sandbox_class(sb), "native") == 0))
+        if (missing[0] && (read || !is_of_the_class(missing, creto_sandbox_class(sb))))
                 fprintf(stderr, "creto-runtime: notice: these defaults are weaker here: %s\n", missing);
 }
 

@@ -23,7 +23,7 @@
         "--min-ready --max-ready --max-age --reusable --auto-scaling-enabled --auto-scaling-headroom --auto-scaling-scale-down"
 #define POOL_OPTIONS                                                                                                                       \
         POOL_SETTINGS                                                                                                                      \
-        " --template --phase --limit --count --all --env --label --file --ttl --idle-timeout --memory --cpu --pids --no-fallback --json"
+        " --template --phase --limit --count --all --env --label --file --ttl --idle-timeout --memory --memory-swap --cpu --pids --runtime --no-fallback --json"
 
 static const char bash[] =
         "# creto-runtime completion bash: source it, or put it into a file of /etc/bash_completion.d.\n"
@@ -54,6 +54,8 @@ static const char bash[] =
         "            COMPREPLY=($(compgen -W \"$(creto-runtime pool list 2>/dev/null </dev/null)\" -- \"$word\"))\n"
         "        fi ;;\n"
         "    runtimes) COMPREPLY=($(compgen -W '--measure --json' -- \"$word\")) ;;\n"
+        "    doctor) COMPREPLY=($(compgen -W '--json' -- \"$word\")) ;;\n"
+        "    help) COMPREPLY=($(compgen -W 'run pool' -- \"$word\")) ;;\n"
         "    drain | enable) COMPREPLY=($(compgen -W '--runtime' -- \"$word\")) ;;\n"
         "    completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- \"$word\")) ;;\n"
         "    cp) COMPREPLY=($(compgen -f -- \"$word\") $(compgen -S : -W \"$(creto-runtime list 2>/dev/null </dev/null)\" -- \"$word\")) ;;\n"
@@ -89,6 +91,8 @@ static const char zsh[] =
         " \" == *\" $words[3] \"* ]]; then compadd -- ${(f)\"$(creto-runtime pool list 2>/dev/null </dev/null)\"}\n"
         "        fi ;;\n"
         "    runtimes) compadd -- --measure --json ;;\n"
+        "    doctor) compadd -- --json ;;\n"
+        "    help) compadd -- run pool ;;\n"
         "    completion) compadd -- bash zsh fish ;;\n"
         "    cp) _files; compadd -S : -- ${(f)\"$(creto-runtime list 2>/dev/null </dev/null)\"} ;;\n"
         "    exec|status|get|logs|events|pause|resume|renew|terminate) compadd -- ${(f)\"$(creto-runtime list 2>/dev/null </dev/null)\"} ;;\n"
@@ -119,6 +123,8 @@ static const char fish[] =
         "    complete -c creto-runtime -n '__fish_seen_subcommand_from pool' -l (string sub -s 3 -- $option)\n"
         "end\n"
         "complete -c creto-runtime -n '__fish_seen_subcommand_from runtimes' -l measure\n"
+        "complete -c creto-runtime -n '__fish_seen_subcommand_from runtimes doctor' -l json\n"
+        "complete -c creto-runtime -f -n '__fish_seen_subcommand_from help' -a 'run pool'\n"
         "complete -c creto-runtime -f -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'\n";
 
 int cmd_completion(int argc, char **argv)

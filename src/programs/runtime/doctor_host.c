@@ -351,14 +351,23 @@ void probe_ids(struct finding *f)
         doctor_fix(f, "run as root where sandboxes must not share a user");
 }
 
-static bool installed(const struct runtime_class *class)
+static bool installed(const char *binary)
 {
         char path[CLASS_BINARY_MAX + 32];
 
-        for (unsigned i = 0; class_place(class->binary, i, path, sizeof(path)); i++)
+        for (unsigned i = 0; class_place(binary, i, path, sizeof(path)); i++)
                 if (access(path, X_OK) == 0)
                         return true;
         return false;
+}
+
+/* A shim needs root, and what it calls. */
+static bool may_have(const struct runtime_class *class)
+{
+        const char *behind = class_has_shim(class) ? class_runtime(class) : NULL;
+
+        return class->driver != CLASS_NATIVE && (doctor_root || !class_has_shim(class)) && installed(class->binary) &&
+               (!behind || installed(behind));
 }
 
 /* What `run` has without a service. Whether an engine works is asked of the warden: creto-runtime runtimes. */
@@ -370,11 +379,11 @@ void probe_classes(struct finding *f)
 
         classes_init(&all);
         for (unsigned i = 0; i < all.count; i++) {
-                if (all.of[i].driver != CLASS_OCI || !installed(&all.of[i]))
+                if (!may_have(&all.of[i]))
                         continue;
                 size_t len = strlen(found);
                 snprintf(found + len, sizeof(found) - len, ", %s", all.of[i].name);
-                own_kernel |= all.of[i].engine == ENGINE_GVISOR;
+                own_kernel |= all.of[i].engine == ENGINE_GVISOR || all.of[i].engine == ENGINE_KATA;
         }
         doctor_say(f, STATUS_OK, "%s%s%s", found, doctor_root ? "" : ", in a user namespace with one id, which is you",
                    own_kernel ? "" : "; without gVisor, sandboxes share this kernel");

@@ -12,7 +12,7 @@
 
 static void print_table(const struct creto_info *all, size_t count)
 {
-        printf("%-18s %-11s %-8s %-24s %-16s %6s %6s %10s\n", "ID", "STATUS", "RUNTIME", "IMAGE", "POOL", "AGE", "CPU%", "MEMORY");
+        printf("%-18s %-11s %-16s %-24s %-16s %6s %6s %10s\n", "ID", "STATUS", "RUNTIME", "IMAGE", "POOL", "AGE", "CPU%", "MEMORY");
         for (size_t i = 0; i < count; i++) {
                 const struct creto_info *s = &all[i];
                 char when[32], cpu[16] = "-", memory[32] = "-";
@@ -21,8 +21,8 @@ static void print_table(const struct creto_info *all, size_t count)
                         snprintf(cpu, sizeof(cpu), "%.1f", s->cpu_percent);
                 if (s->has_usage && s->usage.memory_bytes != UINT64_MAX)
                         str_format_bytes(s->usage.memory_bytes, memory, sizeof(memory));
-                printf("%-18s %-11s %-8s %-24.24s %-16s %6s %6s %10s\n", s->id, s->status, s->runtime, s->image, s->pool[0] ? s->pool : "-",
-                       cli_age(s->created_ms, when), cpu, memory);
+                printf("%-18s %-11s %-16s %-24.24s %-16s %6s %6s %10s\n", s->id, s->status, s->runtime, s->image,
+                       s->pool[0] ? s->pool : "-", cli_age(s->created_ms, when), cpu, memory);
         }
 }
 
@@ -74,7 +74,7 @@ int cmd_list(int argc, char **argv)
 
         if (n != 1)
                 return n ? cli_usage(
-                                   "list [--status S] [--label K=V] [--pool POOL] [--sort-by cpu_usage|memory_usage|age] [--descending] [--cpu-usage '>80%'] "
+                                   "list [--status S] [--runtime CLASS] [--label K=V] [--pool POOL] [--sort-by cpu_usage|memory_usage|age] [--descending] [--cpu-usage '>80%'] "
                                    "[--memory-usage '>50%'] [--limit N] [--all] [--json]")
                          : 64;
         if (limit && (!str_parse_u64(limit, &most) || most == 0))

@@ -15,7 +15,6 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "base/fd.h"
 #include "domain/spec.h"
 #include "programs/runtime/cli.h"
 

@@ -1,12 +1,15 @@
 /*
  * Runtime classes: what they are and what they cost here; taken out of use and back.
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/str.h"
 #include "programs/runtime/cli.h"
 
 enum { MEASURE_TIMES = 5, MEASURE_MS = 10000 };
@@ -37,6 +40,43 @@ static int wide(const char *text, int columns)
         return (unsigned char)text[0] == 0xe2 ? columns + 2 : columns;
 }
 
+/* A reason of the service's begins with the class where it is about one; here the class stands in front of it anyway. */
+static const char *reason(const struct creto_runtime_class *c)
+{
+        char before[sizeof(c->name) + 32];
+
+        snprintf(before, sizeof(before), "runtime class '%s': ", c->name);
+        return c->reason + (str_has_prefix(c->reason, before) ? strlen(before) : 0);
+}
+
+static bool missing_alike(const struct creto_runtime_class *a, const struct creto_runtime_class *b)
+{
+        return !a->available && !b->available && strcmp(reason(a), reason(b)) == 0 && strcmp(a->hint, b->hint) == 0;
+}
+
+/* "kata, kata-qemu: what is not installed", and below it what to do: once for all that lack the same. */
+static void print_missing(const struct creto_runtime_class *all, size_t count)
+{
+        const char *gap = "\n";
+
+        for (size_t i = 0; i < count; i++) {
+                size_t first = 0;
+
+                while (first < i && !missing_alike(&all[first], &all[i]))
+                        first++;
+                if (all[i].available || first < i)
+                        continue;
+                printf("%s%s", gap, all[i].name);
+                for (size_t k = i + 1; k < count; k++)
+                        if (missing_alike(&all[i], &all[k]))
+                                printf(", %s", all[k].name);
+                printf(": %s\n", reason(&all[i]));
+                if (all[i].hint[0])
+                        printf("        %s\n", all[i].hint);
+                gap = "";
+        }
+}
+
 static void print_table(const struct creto_runtime_class *all, size_t count)
 {
         char calls[32], cold[32];
@@ -51,9 +91,7 @@ static void print_table(const struct creto_runtime_class *all, size_t count)
                 printf("%-16s %-10s %-18s %*s %-10s %-4s %*s  %s\n", c->name, state(c), c->serves, wide(calls, 9), calls,
                        c->checkpoint ? "yes" : "no", c->gpu ? "yes" : "no", wide(cold, 11), cold, c->isolation);
         }
-        for (size_t i = 0; i < count; i++)
-                if (!all[i].available)
-                        printf("%s%s: %s%s%s\n", i ? "" : "\n", all[i].name, all[i].reason, all[i].hint[0] ? ": " : "", all[i].hint);
+        print_missing(all, count);
 }
 
 static void print_lines(const struct creto_runtime_class *all, size_t count)
@@ -64,7 +102,7 @@ static void print_lines(const struct creto_runtime_class *all, size_t count)
                 const struct creto_runtime_class *c = &all[i];
 
                 printf("%s\t%s\t%s\t%s\t%s%s%s\t%s\t%s\t%s\t%s\t%s\n", c->name, c->available ? "available" : "missing",
-                       c->enabled ? "enabled" : "drained", c->isolation, c->available ? c->version : c->reason, c->hint[0] ? ": " : "",
+                       c->enabled ? "enabled" : "drained", c->isolation, c->available ? c->version : reason(c), c->hint[0] ? ": " : "",
                        c->hint, coverage(c, calls), c->checkpoint ? "checkpoint" : "-", c->gpu ? "gpu" : "-", cold_start(c, cold),
                        c->serves[0] ? c->serves : "-");
         }

@@ -8,7 +8,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/fd.h"
 #include "base/str.h"
 #include "wire/toml.h"
 
@@ -325,7 +324,7 @@ static const char *set_vmm(struct config_vmm *vmm, const char *key, const struct
                 return vmm->kvm || (v->type == TOML_STRING && strcmp(v->string, "tcg") == 0) ? NULL : "must be \"tcg\" or \"kvm\"";
         }
         if (strcmp(key, "binary") != 0)
-                return "there is no such setting";
+                return "is no setting";
         return v->type == TOML_STRING && str_has_prefix(v->string, "/usr/") &&
                                snprintf(vmm->binary, sizeof(vmm->binary), "%s", v->string) < (int)sizeof(vmm->binary)
                        ? NULL
@@ -354,7 +353,7 @@ static const char *set_runtime(struct config *c, const char *name, const char *k
         }
         if (strcmp(key, "binary") == 0)
                 return set_path(class->binary, v);
-        if (class_has_shim(class) && (strcmp(key, "runtime") == 0 || strcmp(key, "config") == 0))
+        if (strcmp(key, "runtime") == 0 || strcmp(key, "config") == 0) /* of a shim; its driver may be said later */
                 return set_path(class->behind, v);
         if (strcmp(key, "overhead") == 0)
                 return v->type == TOML_STRING && str_parse_bytes(v->string, &class->overhead) && class->overhead <= CLASS_OVERHEAD_MAX
@@ -364,7 +363,7 @@ static const char *set_runtime(struct config *c, const char *name, const char *k
                 return set_words(v, class->requires[0], sizeof(class->requires[0]), CLASS_REQUIRES_MAX, &class->require_count);
         if (strcmp(key, "options") == 0)
                 return set_words(v, class->options[0], sizeof(class->options[0]), CLASS_OPTIONS_MAX, &class->option_count);
-        return "there is no such setting";
+        return "is no setting";
 }
 
 static bool class_is_known(const struct classes *c, const char *name)
@@ -414,7 +413,7 @@ static int check_choice(struct config *c, struct err *e)
 static const char *take_entry(void *ctx, const char *table, const char *key, const struct toml_value *v)
 {
         static char why[320];
-        const char *reason = "there is no such setting";
+        const char *reason = "is no setting";
 
         for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
                 if (strcmp(entries[i].table, table) == 0 && strcmp(entries[i].key, key) == 0)

@@ -35,15 +35,6 @@ int events_new(struct events **out, struct err *e)
         return 0;
 }
 
-void events_free(struct events *ev)
-{
-        if (!ev)
-                return;
-        for (size_t i = 0; i < EVENTS_KEPT; i++)
-                free(ev->kept[i].json);
-        free(ev);
-}
-
 static void put_string(struct json_put *j, const char *key, const char *value)
 {
         json_put_key(j, key);

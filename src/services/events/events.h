@@ -32,7 +32,6 @@ struct event_facts {
 };
 
 int events_new(struct events **out, struct err *e);
-void events_free(struct events *ev);
 
 void events_add(struct events *ev, const struct event_facts *f);
 

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "base/fd.h"
-
 enum { CHUNK = 256 * 1024 };
 
 struct digest {
@@ -82,7 +80,7 @@ void digest_of(const void *data, size_t len, char hex[DIGEST_HEX + 1])
         to_hex(out, hex);
 }
 
-static int pass(int fd, int copy, uint64_t max, struct digest *d, uint8_t *chunk, uint64_t *size, struct err *e)
+static int pass(int fd, uint64_t max, struct digest *d, uint8_t *chunk, uint64_t *size, struct err *e)
 {
         for (*size = 0;;) {
                 ssize_t n = read(fd, chunk, CHUNK);
@@ -97,17 +95,14 @@ static int pass(int fd, int copy, uint64_t max, struct digest *d, uint8_t *chunk
                         return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "more than %llu bytes", (unsigned long long)max);
                 *size += (uint64_t)n;
                 digest_add(d, chunk, (size_t)n);
-                if (copy >= 0 && fd_write_all(copy, chunk, (size_t)n) < 0)
-                        return err_set(e, errno == ENOSPC ? ERR_RESOURCE_EXHAUSTED : ERR_INTERNAL_ERROR, errno,
-                                       "cannot write to the image store");
         }
 }
 
-int digest_fd(int fd, int copy, uint64_t max, char hex[DIGEST_HEX + 1], uint64_t *size, struct err *e)
+int digest_fd(int fd, uint64_t max, char hex[DIGEST_HEX + 1], uint64_t *size, struct err *e)
 {
         auto_digest d = digest_new();
         uint8_t *chunk = malloc(CHUNK);
-        int r = d && chunk ? pass(fd, copy, max, d, chunk, size, e) : err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        int r = d && chunk ? pass(fd, max, d, chunk, size, e) : err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
 
         if (r == 0)
                 digest_end(d, hex);

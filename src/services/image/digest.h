@@ -22,6 +22,5 @@ void digest_end(struct digest *d, char hex[DIGEST_HEX + 1]);
 
 void digest_of(const void *data, size_t len, char hex[DIGEST_HEX + 1]);
 
-/* From the descriptor's position to its end; where `copy` is not -1 the bytes are written there too. *size is what was read; more than
- * `max` is RESOURCE_EXHAUSTED. */
-int digest_fd(int fd, int copy, uint64_t max, char hex[DIGEST_HEX + 1], uint64_t *size, struct err *e);
+/* From the descriptor's position to its end. *size is what was read; more than `max` is RESOURCE_EXHAUSTED. */
+int digest_fd(int fd, uint64_t max, char hex[DIGEST_HEX + 1], uint64_t *size, struct err *e);

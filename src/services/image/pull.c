@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "base/str.h"
 #include "services/image/image.h"
 #include "services/image/source/source.h"
 #include "services/image/store.h"
@@ -114,7 +113,7 @@ static int check_blob(const struct pull *p, int fd, const struct manifest_blob *
         char hex[DIGEST_HEX + 1];
         uint64_t size;
 
-        if (digest_fd(fd, -1, p->options->max_layer_bytes, hex, &size, e) < 0)
+        if (digest_fd(fd, p->options->max_layer_bytes, hex, &size, e) < 0)
                 return -(int)e->code;
         if (strcmp(hex, b->hex) != 0) {
                 err_set(e, ERR_IMAGE_NOT_FOUND, 0, "layer sha256:%s does not match its digest: its bytes are sha256:%.12s…", b->hex, hex);

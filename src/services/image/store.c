@@ -13,7 +13,6 @@
 
 #include "base/fd.h"
 #include "base/str.h"
-#include "base/sys.h"
 #include "services/image/manifest.h"
 
 enum { REF_FILE_MAX = 16 * 1024, REF_NAME_MAX = 200, TREE_DEPTH_MAX = 1024 };
@@ -294,24 +293,6 @@ static int blob_settle(const struct store *s, const struct store_tmp *t, int fil
         if (fdatasync(file) < 0 || renameat(t->fd, "blob", s->blobs, hex) < 0 || fsync(s->blobs) < 0)
                 return fail(e, "keep a blob");
         return 0;
-}
-
-int store_blob_put_fd(const struct store *s, int fd, uint64_t max, const char *want, char hex[DIGEST_HEX + 1], uint64_t *size,
-                      struct err *e)
-{
-        struct store_tmp t;
-        int r;
-
-        if (store_tmp_make(s, &t, e) < 0)
-                return -(int)e->code;
-        auto_fd file = openat(t.fd, "blob", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        r = file < 0 ? fail(e, "make a blob") : digest_fd(fd, file, max, hex, size, e);
-        if (r == 0 && want && strcmp(want, hex) != 0)
-                r = err_set(e, ERR_IMAGE_NOT_FOUND, 0, "blob sha256:%s does not match its digest", want);
-        if (r == 0)
-                r = blob_settle(s, &t, file, hex, e);
-        store_tmp_drop(s, &t);
-        return r;
 }
 
 int store_blob_put(const struct store *s, const void *data, size_t len, char hex[DIGEST_HEX + 1], struct err *e)

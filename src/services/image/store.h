@@ -56,10 +56,8 @@ int store_blob_open(const struct store *s, const char *hex, struct err *e);
 /* Reads a small blob and checks its digest. The bytes are malloc'd and NUL-ended. IMAGE_NOT_FOUND where it is not there, or other bytes. */
 int store_blob_read(const struct store *s, const char *hex, char **out, size_t *len, struct err *e);
 
-/* Stores bytes as a blob, or a file: copied while it is hashed. With `want` other than NULL it must have that digest. */
+/* Stores bytes as a blob. */
 int store_blob_put(const struct store *s, const void *data, size_t len, char hex[DIGEST_HEX + 1], struct err *e);
-int store_blob_put_fd(const struct store *s, int fd, uint64_t max, const char *want, char hex[DIGEST_HEX + 1], uint64_t *size,
-                      struct err *e);
 
 /* Returns 0, or 1 where there is no such reference. */
 int store_ref_read(const struct store *s, const char *name, struct store_ref *out);

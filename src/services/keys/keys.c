@@ -8,7 +8,6 @@
 #include <sys/random.h>
 
 #include "base/str.h"
-#include "base/text.h"
 #include "base/time.h"
 #include "wire/json.h"
 
@@ -98,13 +97,6 @@ int keys_open(struct store *store, struct keys **out, struct err *e)
         store_range(store, "apikeys/", load_one, NULL, k);
         *out = k;
         return 0;
-}
-
-void keys_close(struct keys *k)
-{
-        if (k)
-                free(k->list);
-        free(k);
 }
 
 int keys_add_fixed(struct keys *k, const char *name, enum key_role role, const char *sha256, struct err *e)

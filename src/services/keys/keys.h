@@ -35,7 +35,6 @@ struct key_info {
 
 /* Reads what is in the store. */
 int keys_open(struct store *store, struct keys **out, struct err *e);
-void keys_close(struct keys *k);
 
 /* One of the config file: `sha256` is the hex digest of the key. It is not stored, and cannot be revoked by the API. */
 int keys_add_fixed(struct keys *k, const char *name, enum key_role role, const char *sha256, struct err *e);

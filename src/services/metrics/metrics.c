@@ -108,18 +108,6 @@ int metrics_new(struct metrics **out, struct err *e)
         return 0;
 }
 
-void metrics_free(struct metrics *m)
-{
-        for (unsigned i = 0; m && i < METRIC_COUNT; i++)
-                while (m->first[i]) {
-                        struct series *s = m->first[i];
-
-                        m->first[i] = s->next;
-                        free(s);
-                }
-        free(m);
-}
-
 static bool same(const struct series *s, const struct family *f, const char *const *labels)
 {
         for (unsigned i = 0; f->labels[i]; i++)

@@ -49,7 +49,6 @@ enum metric {
 struct metrics;
 
 int metrics_new(struct metrics **out, struct err *e);
-void metrics_free(struct metrics *m);
 
 /* `labels`: the values of the family's labels, NULL-ended, or NULL where it has none. */
 void metrics_add(struct metrics *m, enum metric which, const char *const *labels, double value);

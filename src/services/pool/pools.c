@@ -300,15 +300,6 @@ static void on_created(void *ctx, const struct err *failure)
         change_free(c);
 }
 
-static char *spec_text(const struct spec *spec, size_t *len)
-{
-        struct wbuf w = text_new();
-        struct json_put j = json_put_over(&w);
-
-        spec_json_put(&j, spec);
-        return text_take(&w, len);
-}
-
 static bool same_settings(const struct pool_settings *a, const struct pool_settings *b)
 {
         return a->min_ready == b->min_ready && a->max_ready == b->max_ready && a->max_age_s == b->max_age_s && a->reusable == b->reusable &&
@@ -343,7 +334,7 @@ void pool_create(struct pools *all, const struct pool_request *req, pool_done_fn
         struct choice choice;
         struct err e;
         size_t len;
-        char *spec = spec_text(req->spec, &len);
+        char *spec = spec_json_text(req->spec, &len);
 
         int r = spec ? check_new(all, req, spec, &p, &e) : err_set(&e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         if (r == 0)

@@ -1,7 +1,6 @@
 /*
  * What happens to a sandbox that is there: paused, resumed, looked at, ended, by a request or by its own time.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +18,8 @@ static void on_time(void *ctx)
         uint64_t now = clock_ms(CLOCK_BOOTTIME);
 
         if (sb->info.state == SANDBOX_FAILED && !sb->in_warden) {
-                sandbox_remake(sb);
+                if (!sandboxes_drained(sb->all, sb->info.runtime)) /* meanwhile */
+                        sandbox_remake(sb);
                 return;
         }
         if (sb->claim_boot && now >= sb->claim_boot) {

@@ -11,8 +11,10 @@
 #include <sys/random.h>
 
 #include "base/clock.h"
+#include "base/str.h"
 #include "base/text.h"
 #include "base/time.h"
+#include "domain/spec_json.h"
 #include "services/sandbox/internal.h"
 #include "wire/image_answer.h"
 #include "wire/json.h"
@@ -148,10 +150,8 @@ static bool binds(const struct sandbox_claim *c)
 static int merge_strings(const char **list, size_t *count, size_t max, const char *const *more, size_t n, const char *what, struct err *e)
 {
         for (size_t i = 0; i < n; i++) {
-                size_t len = strcspn(more[i], "=") + 1, k = 0;
+                size_t k = str_find_pair(list, *count, more[i]);
 
-                while (k < *count && strncmp(list[k], more[i], len) != 0)
-                        k++;
                 if (k == max)
                         return err_set(e, ERR_INVALID_SPEC, 0, "%s: with those of the template there are more than %zu", what, max);
                 list[k] = more[i];
@@ -190,12 +190,8 @@ int sandbox_claim_check(const struct sandboxes *all, const char *class, const st
 
 static struct image_answer image_of(const struct setup *s)
 {
-        size_t command = 0, env = 0;
+        size_t command = str_count(s->command), env = str_count(s->image_env);
 
-        while (s->command && s->command[command])
-                command++;
-        while (s->image_env && s->image_env[env])
-                env++;
         return (struct image_answer){
                 .env = { (uint32_t)env, s->image_env },
                 .entrypoint = { (uint32_t)s->entrypoint_count, s->command },
@@ -240,7 +236,7 @@ static int bind_spec(struct sandbox *sb, const struct sandbox_claim *c, struct e
                 spec.idle_ms = c->idle_ms;
         if (r == 0)
                 r = limits_check_change(&sb->limits, &spec.limits, e);
-        if (r == 0 && !(text = sandbox_spec_text(&spec, &len)))
+        if (r == 0 && !(text = spec_json_text(&spec, &len)))
                 r = err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
         if (r == 0 && c->limits.wanted)
                 r = admit_change(sb, &spec.limits, e);

@@ -193,7 +193,7 @@ static struct choice_world world(const struct sandboxes *all)
 int sandboxes_choose(const struct sandboxes *all, const struct spec *spec, struct choice *out, struct err *e)
 {
         const struct choice_world w = world(all);
-        const struct choice_wish wish = { spec->runtime, spec->trust, spec->allow_fallback, spec->limits.wanted };
+        const struct choice_wish wish = { spec->runtime, spec->trust, spec->allow_fallback, spec->limits.wanted, spec->hw_config };
 
         return choice_make(&w, &wish, out, e);
 }
@@ -242,6 +242,8 @@ bool class_fall_back(struct sandbox *sb, const struct err *why)
 {
         char text[CHOICE_NOTICE_MAX + 1], before[CLASS_NAME_MAX + 32];
 
+        if (sb->remaking && sb->doomed) /* it has failed already, and what is left of it ends now */
+                return true;
         snprintf(before, sizeof(before), "runtime class '%s': ", sb->choice.name);
         snprintf(text, sizeof(text), "%.200s", why->msg + (str_has_prefix(why->msg, before) ? strlen(before) : 0));
         if (why->code != ERR_BACKEND_UNAVAILABLE || !sb->allow_fallback || sb->info.pool[0] || sb->info.state != SANDBOX_CREATING ||

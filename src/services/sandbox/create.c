@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/str.h"
 #include "base/text.h"
 #include "base/time.h"
 #include "domain/spec_json.h"
@@ -269,16 +268,6 @@ void sandbox_ready(struct sandbox *sb)
 
 /* ---- the warden's part ---- */
 
-static void name_missing(struct sandbox *sb, uint32_t bits)
-{
-        size_t at = 0;
-
-        for (unsigned i = 0; i < LIMIT_COUNT; i++)
-                if ((bits & (1U << i)) && i != LIMIT_SWAP && at < sizeof(sb->info.missing))
-                        at += (size_t)snprintf(sb->info.missing + at, sizeof(sb->info.missing) - at, "%s%s", at ? ", " : "",
-                                               limit_table[i].noun);
-}
-
 static void on_spawned(void *ctx, const struct link_answer *a)
 {
         struct sandbox *sb = ctx;
@@ -313,7 +302,7 @@ static void on_spawned(void *ctx, const struct link_answer *a)
                 close(a->fd);
                 return;
         }
-        name_missing(sb, a->spawned->limits_missing);
+        limits_name(a->spawned->limits_missing, sb->info.missing, sizeof(sb->info.missing));
         if (sb->session) /* to the one before, which an ATTACH has reached as it ended */
                 sandbox_drop_session(sb);
         sandbox_session_new(sb, a->fd);
@@ -378,7 +367,12 @@ static void on_image(void *ctx, const struct image_answer *image, const struct e
         }
         if (image) /* what the image says has to be known to who takes it over */
                 record_put(sb, NULL, NULL);
-        ask_warden(sb, image);
+        if (sb->all->drained || sandboxes_class_check(sb->all, sb->choice.name, &e) == 0) {
+                ask_warden(sb, image);
+        } else if (!class_fall_back(sb, &e)) { /* its class was drained while its image came */
+                class_say_fallback(sb, &e);
+                sandbox_failed(sb, &e);
+        }
 }
 
 void sandbox_make(struct sandbox *sb)
@@ -435,15 +429,6 @@ static void make_id(char out[IPC_ID_MAX + 1])
         if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
                 abort(); /* an id that can be guessed is worse than none */
         snprintf(out, IPC_ID_MAX + 1, "sb-%02x%02x%02x%02x%02x%02x", raw[0], raw[1], raw[2], raw[3], raw[4], raw[5]);
-}
-
-char *sandbox_spec_text(const struct spec *spec, size_t *len)
-{
-        struct wbuf w = text_new();
-        struct json_put j = json_put_over(&w);
-
-        spec_json_put(&j, spec);
-        return text_take(&w, len);
 }
 
 unsigned sandboxes_of_owner(const struct sandboxes *all, const char *owner)
@@ -568,7 +553,7 @@ static void create_now(struct sandboxes *all, const struct sandbox_request *req,
 int sandbox_create_pooled(struct sandboxes *all, const struct sandbox_request *req, void *member, struct err *e)
 {
         size_t len;
-        char *spec = sandbox_spec_text(req->spec, &len);
+        char *spec = spec_json_text(req->spec, &len);
 
         if (!spec)
                 return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
@@ -606,7 +591,7 @@ void sandbox_create(struct sandboxes *all, const struct sandbox_request *req, sa
 {
         struct err e;
         size_t len;
-        char *spec = sandbox_spec_text(req->spec, &len);
+        char *spec = spec_json_text(req->spec, &len);
         struct sandbox *same = req->key && req->key[0] ? sandboxes_find_key(all, req->owner, req->key) : NULL;
 
         if (!spec) {

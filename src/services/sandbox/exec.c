@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/str.h"
 #include "base/text.h"
 #include "base/time.h"
 #include "wire/json.h"
@@ -75,11 +76,6 @@ const struct exec_info *exec_info(const struct exec *x)
         return &x->info;
 }
 
-struct sandbox *exec_sandbox(const struct exec *x)
-{
-        return x->sandbox;
-}
-
 struct exec *sandbox_find_exec(struct sandbox *sb, uint32_t number)
 {
         for (struct exec *x = sb->execs; x; x = x->next)
@@ -115,54 +111,9 @@ static void wake(const struct exec *x)
 
 /* ---- the request ---- */
 
-static size_t count_strings(const char *const *v)
-{
-        size_t n = 0;
-
-        while (v && v[n])
-                n++;
-        return n;
-}
-
-/* The entrypoint of the image goes before what the caller names, and its cmd stands in where the caller names nothing. */
-static const char **build_argv(const struct sandbox *sb, const struct exec_request *req)
-{
-        const struct setup *s = &sb->setup;
-        size_t own = count_strings(req->argv), image = req->kind == GUEST_KIND_PROGRAM ? count_strings(s->command) : 0, n = 0;
-        size_t from_image = own == 0 ? image : image < s->entrypoint_count ? image : s->entrypoint_count;
-        const char **argv = calloc(image + own + 1, sizeof(*argv));
-
-        for (size_t i = 0; argv && i < from_image; i++)
-                argv[n++] = s->command[i];
-        for (size_t i = 0; argv && i < own; i++)
-                argv[n++] = req->argv[i];
-        return argv;
-}
-
 const char **exec_environment(const struct sandbox *sb, const char *const *own)
 {
-        static const char *const base[] = { "LANG=C.UTF-8", NULL };
-        const char *const *const from[] = { base, sb->setup.image_env, sb->setup.env, own };
-        size_t total = 1, n = 0;
-
-        for (size_t i = 0; i < 4; i++)
-                total += count_strings(from[i]);
-        const char **env = calloc(total, sizeof(*env));
-        for (size_t i = 0; env && i < 4; i++)
-                for (const char *const *v = from[i]; v && *v; v++) {
-                        size_t len = strcspn(*v, "=") + 1, k = 0;
-
-                        while (k < n && strncmp(env[k], *v, len) != 0)
-                                k++;
-                        env[k] = *v;
-                        n += k == n;
-                }
-        return env;
-}
-
-struct bytes exec_text(const char *s)
-{
-        return s ? (struct bytes){ (const uint8_t *)s, strlen(s) } : (struct bytes){ NULL, 0 };
+        return spec_environment(sb->setup.image_env, sb->setup.env, own);
 }
 
 static void keep_command(struct exec *x, const char *const *argv)
@@ -186,15 +137,17 @@ static void keep_command(struct exec *x, const char *const *argv)
 static int start(struct exec *x, const struct exec_request *req, struct err *e)
 {
         struct sandbox *sb = x->sandbox;
-        const char **argv = build_argv(sb, req), **env = exec_environment(sb, req->env);
+        const struct setup *s = &sb->setup;
+        const char **argv = spec_argv(req->kind == GUEST_KIND_PROGRAM ? s->command : NULL, s->entrypoint_count, req->argv);
+        const char **env = exec_environment(sb, req->env);
         struct guest_exec guest = {
                 .kind = (uint8_t)req->kind,
                 .flags = (uint8_t)((req->tty ? GUEST_EXEC_TTY : 0) | (req->stdin_open ? GUEST_EXEC_STDIN : 0)),
                 .rows = req->rows,
                 .cols = req->cols,
                 .timeout_ms = req->timeout_ms,
-                .user = exec_text(req->user ? req->user : sb->setup.user),
-                .cwd = exec_text(req->cwd ? req->cwd : sb->setup.cwd),
+                .user = bytes_of(req->user ? req->user : s->user),
+                .cwd = bytes_of(req->cwd ? req->cwd : s->cwd),
                 .uid = GUEST_ID_LOOKUP,
                 .gid = GUEST_ID_LOOKUP,
         };

@@ -33,7 +33,6 @@ struct exec {
 
 /* What a command finds in its environment, `own` besides; to be freed, or NULL. */
 const char **exec_environment(const struct sandbox *sb, const char *const *own);
-struct bytes exec_text(const char *s); /* NULL: empty */
 
 /* prewarm.c: true where its server may serve this command. */
 bool prewarm_serves(const struct sandbox *sb, const char *const *argv, const char *const *env);

@@ -9,7 +9,6 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "base/str.h"
 #include "services/sandbox/internal.h"
 
 enum { FRESH_MS = 200 };

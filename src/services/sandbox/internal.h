@@ -178,7 +178,6 @@ void sandbox_attach(struct sandbox *sb);
 void sandbox_session_new(struct sandbox *sb, int stream);
 void sandbox_ready(struct sandbox *sb); /* creto-init has answered */
 
-char *sandbox_spec_text(const struct spec *spec, size_t *len);
 /* How many an owner has, ready ones of pools left out; 0 where that is not limited. */
 unsigned sandboxes_of_owner(const struct sandboxes *all, const char *owner);
 

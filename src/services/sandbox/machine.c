@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "services/sandbox/internal.h"
 #include "services/vm/vm.h"
 
@@ -69,11 +70,10 @@ struct limits limits_outside(const char *runtime, const struct limits *inside)
 /* It has the host's root, for the emulator; an image is beside that, for the machine. */
 void machine_spawn(struct sandbox *sb, struct ipc_spawn *req)
 {
-        uint64_t h = 14695981039346656037ULL;
+        uint64_t h = STR_HASH;
 
         for (uint32_t i = 0; i < req->layer_count; i++)
-                for (const char *p = req->layers[i]; *p; p++)
-                        h = (h ^ (uint8_t)*p) * 1099511628211ULL;
+                h = str_hash(h, req->layers[i], strlen(req->layers[i]));
         if (req->layer_count > 0) {
                 req->flags |= IPC_SPAWN_BESIDE;
                 sb->root_known = h;

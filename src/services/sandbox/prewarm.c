@@ -5,7 +5,6 @@
 #include "services/prewarm/prewarm.h"
 
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,8 +80,8 @@ static int start(struct prewarm *p, struct err *e)
                 .kind = GUEST_KIND_PREWARM,
                 .flags = prewarm_has_stdin(&s->prewarm) ? GUEST_EXEC_STDIN : 0,
                 .timeout_ms = READY_MS,
-                .user = exec_text(s->user),
-                .cwd = exec_text(s->cwd),
+                .user = bytes_of(s->user),
+                .cwd = bytes_of(s->cwd),
                 .uid = GUEST_ID_LOOKUP,
                 .gid = GUEST_ID_LOOKUP,
         };

@@ -5,10 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/str.h"
 #include "base/text.h"
-#include "base/time.h"
 #include "domain/spec_json.h"
 #include "services/sandbox/internal.h"
 #include "wire/image_answer.h"

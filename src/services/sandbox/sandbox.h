@@ -279,7 +279,6 @@ struct exec *exec_ref(struct exec *x);
 void exec_unref(struct exec *x);
 
 const struct exec_info *exec_info(const struct exec *x);
-struct sandbox *exec_sandbox(const struct exec *x); /* NULL once that is forgotten */
 
 /* Makes `reader` (borrowed) the one reader, from these offsets on, or from the oldest that is kept. Another reader is told to go by `ready`: it finds that
  * exec_reads() is false. */

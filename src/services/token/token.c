@@ -14,13 +14,6 @@ struct token_keys {
         struct jwks *keys;
 };
 
-void token_keys_free(struct token_keys *t)
-{
-        if (t)
-                jwks_free(t->keys);
-        free(t);
-}
-
 int token_keys_read(const char *json, size_t len, const struct token_rules *rules, struct token_keys **out, struct err *e)
 {
         struct token_keys *t = calloc(1, sizeof(*t));

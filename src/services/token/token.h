@@ -17,7 +17,6 @@ struct token_keys;
 
 /* Reads a JWK set. INVALID_SPEC where it is none, or has a key that cannot be used. */
 int token_keys_read(const char *json, size_t len, const struct token_rules *rules, struct token_keys **out, struct err *e);
-void token_keys_free(struct token_keys *t);
 
 /* Who a token says that its bearer is, "jwt:SUBJECT"; or UNAUTHENTICATED with the reason. `now`: seconds since 1970. */
 int token_check(const struct token_keys *t, const char *text, uint64_t now, struct principal *out, struct err *e);

@@ -115,11 +115,3 @@ int vm_available(const struct vm_assets *a, enum vmm vmm, struct err *e)
         *e = a->why;
         return -(int)e->code;
 }
-
-void vm_assets_close(struct vm_assets *a)
-{
-        fd_close(&a->kernel);
-        fd_close(&a->host);
-        fd_close(&a->guest);
-        fd_close(&a->init);
-}

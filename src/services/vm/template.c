@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/fd.h"
+#include "base/str.h"
 #include "services/vm/internal.h"
 
 #define TEMPORARY ".new"
@@ -20,18 +20,12 @@ enum { TEMPLATES_MAX = 8, BEGUN_MAX = 4, TEMPORARY_MAX = VM_TEMPLATE_MAX + 96 };
 
 /* ---- its name ---- */
 
-static void mix(uint64_t *h, const void *data, size_t len)
-{
-        for (const uint8_t *p = data; len > 0; p++, len--)
-                *h = (*h ^ *p) * 1099511628211ULL;
-}
-
-static void mix_file(uint64_t *h, const struct stat *st)
+static uint64_t mix_file(uint64_t h, const struct stat *st)
 {
         const uint64_t facts[] = { st->st_dev, st->st_ino, (uint64_t)st->st_size, (uint64_t)st->st_mtim.tv_sec,
                                    (uint64_t)st->st_mtim.tv_nsec };
 
-        mix(h, facts, sizeof(facts));
+        return str_hash(h, facts, sizeof(facts));
 }
 
 /* Everything that a saved machine depends on; false where it cannot be known. */
@@ -43,19 +37,19 @@ bool template_name(const struct vm *vm, unsigned cpus, char out[VM_TEMPLATE_MAX]
                 limits[LIMIT_MEMORY], limits[LIMIT_DISK], limits[LIMIT_INODES], cpus, vm->vmm, a->vmms[vm->vmm].kvm, vm->root
         };
         const int files[] = { a->kernel, a->host, a->guest, a->init };
-        uint64_t h = 14695981039346656037ULL;
+        uint64_t h = STR_HASH;
         struct stat st;
 
         if (!a->templates[0] || (vm->image && !vm->root) || stat(a->vmms[vm->vmm].binary, &st) < 0)
                 return false;
-        mix_file(&h, &st);
+        h = mix_file(h, &st);
         for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
                 if (fstat(files[i], &st) < 0)
                         return false;
-                mix_file(&h, &st);
+                h = mix_file(h, &st);
         }
-        mix(&h, shape, sizeof(shape));
-        mix(&h, a->version, strlen(a->version));
+        h = str_hash(h, shape, sizeof(shape));
+        h = str_hash(h, a->version, strlen(a->version));
         snprintf(out, VM_TEMPLATE_MAX, "%s/%016llx", a->templates, (unsigned long long)h);
         return true;
 }

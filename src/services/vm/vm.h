@@ -34,7 +34,6 @@ struct vm_assets {
 /* Never fails: what is missing is in `why`. `kernel` "": the newest of Debian's cloud kernels. What `vmms` names is borrowed, the directory `templates` is made. */
 void vm_assets_open(struct vm_assets *a, const char *kernel, const struct vm_emulator vmms[VMMS], unsigned boot_seconds,
                     const char *templates);
-void vm_assets_close(struct vm_assets *a);
 
 /* Can there be machines of this kind here? BACKEND_UNAVAILABLE with what to do. */
 int vm_available(const struct vm_assets *a, enum vmm vmm, struct err *e);

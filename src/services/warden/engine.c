@@ -3,13 +3,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/proc.h"
 #include "domain/offers.h"
 
-enum { TRY_MS = 2000, AGAIN_MS = 5000 };
+/* One that never answers holds up everybody else for TRY_MS at a time: it is asked less and less. */
+enum { TRY_MS = 2000, AGAIN_MS = 5000, AGAIN_MS_MAX = 160000 };
 
 /* What an ordinary user starts has no rights but theirs; and whose it is, their namespace does not say. */
 static int open_engine(const struct runtime_class *class, const char *binary, bool user, char path[ENGINE_PATH_MAX], struct stat *st,
@@ -37,12 +39,12 @@ static int take_offered(int offered, struct stat *st, struct err *e)
         return fd_is_trusted(offered, false, st) ? fcntl(offered, F_DUPFD_CLOEXEC, 3) : offers_distrust(e);
 }
 
-static int not_working(const struct runtime_class *class, struct err *e)
+static int not_working(const struct runtime_class *class, const struct nest_engine *known, struct err *e)
 {
         err_set(e, ERR_BACKEND_UNAVAILABLE, 0, "runtime class '%s': %s %s does not answer as an engine does", class->name, class->binary,
                 class_version_arg(class));
         return err_hint(e, "is it the right program? Run it by hand; it is asked again when the file changes, and after %d s",
-                        AGAIN_MS / 1000);
+                        (int)(known->wait_ms / 1000));
 }
 
 /* One that took too long, on a host that had other things to do, may be well. `runtime`: what the engine calls, or the engine itself. */
@@ -55,9 +57,10 @@ static void ask(const struct runtime_class *class, int exe, int runtime, struct 
         known->works = proc_ask(exe, version, TRY_MS, known->version, sizeof(known->version)) == 0;
         if (known->works && class_probe_argv(class, argv))
                 old = proc_ask(runtime, argv, TRY_MS, ignored, sizeof(ignored));
-        known->works &= old >= 0;
+        known->works &= old >= 0 && !WIFSIGNALED(old);
         known->old = old > 0;
-        known->again_ms = clock_ms(CLOCK_MONOTONIC) + AGAIN_MS;
+        known->wait_ms = !known->wait_ms ? AGAIN_MS : known->wait_ms < AGAIN_MS_MAX ? 2 * known->wait_ms : AGAIN_MS_MAX;
+        known->again_ms = clock_ms(CLOCK_MONOTONIC) + known->wait_ms;
 }
 
 int engine_ready(struct nest *n, const struct runtime_class *class, int offered, bool *old, char behind[ENGINE_PATH_MAX], struct err *e)
@@ -83,5 +86,5 @@ int engine_ready(struct nest *n, const struct runtime_class *class, int offered,
         if (!known->works && clock_ms(CLOCK_MONOTONIC) >= known->again_ms)
                 ask(class, exe, runtime >= 0 ? runtime : exe, known);
         *old = known->old;
-        return known->works ? take_fd(&exe) : not_working(class, e);
+        return known->works ? take_fd(&exe) : not_working(class, known, e);
 }

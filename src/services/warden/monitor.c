@@ -69,6 +69,12 @@ static int watch(struct monitor *m, int fd, void *tag)
         return epoll_ctl(m->epoll, EPOLL_CTL_ADD, fd, &ev);
 }
 
+/* Before it is closed: a child of ours that has not called exec yet has it open too, and as long as anybody has, epoll goes on about it. */
+static void unwatch(struct monitor *m, int fd)
+{
+        epoll_ctl(m->epoll, EPOLL_CTL_DEL, fd, NULL);
+}
+
 /* ---- answers ---- */
 
 static struct wbuf begin(void *data, enum ipc_type type, uint32_t serial)
@@ -129,6 +135,8 @@ static bool answer_changed(struct monitor *m, const struct nest_box *b, const st
 static bool on_errand(struct monitor *m, struct nest_box *b)
 {
         struct err e;
+
+        unwatch(m, b->errand.sock);
         int r = nest_changed(&m->nest, b, &e);
 
         if (b->errand.asked == 0)
@@ -166,10 +174,10 @@ static bool on_gone(struct monitor *m, struct nest_box *b)
 static bool discard(struct monitor *m, struct nest_box *b, bool has_none)
 {
         nest_disown(&m->nest, b);
-        if (b->pidfd < 0)
-                return !has_none || on_gone(m, b);
-        epoll_ctl(m->epoll, EPOLL_CTL_DEL, b->sock, NULL);
-        return watch(m, b->pidfd, b) == 0 || errno == EEXIST;
+        if (b->pidfd < 0 && !has_none)
+                return true;
+        unwatch(m, b->sock);
+        return b->pidfd < 0 ? on_gone(m, b) : watch(m, b->pidfd, b) == 0 || errno == EEXIST;
 }
 
 static bool fail_spawn(struct monitor *m, struct nest_box *b, const struct err *e)
@@ -259,7 +267,7 @@ static bool on_embryo(struct monitor *m, struct nest_box *b)
                 return discard(m, b, false);
         if (r > 0)
                 return true;
-        epoll_ctl(m->epoll, EPOLL_CTL_DEL, b->sock, NULL);
+        unwatch(m, b->sock);
         if (watch(m, b->pidfd, b) < 0)
                 return false;
         return b->id[0] ? finish_spawn(m, b) : true;
@@ -549,7 +557,7 @@ static bool on_box(struct monitor *m, struct nest_box *box)
                 return on_embryo(m, box);
         if (box->state == NEST_PREPARED)
                 nest_disown(&m->nest, box);
-        epoll_ctl(m->epoll, EPOLL_CTL_DEL, box->pidfd, NULL);
+        unwatch(m, box->pidfd);
         nest_reap(&m->nest, box);
         return on_gone(m, box);
 }
@@ -558,7 +566,7 @@ static bool on_image_done(struct monitor *m)
 {
         int status = 0;
 
-        epoll_ctl(m->epoll, EPOLL_CTL_DEL, m->image_pidfd, NULL);
+        unwatch(m, m->image_pidfd);
         fd_close(&m->image_pidfd);
         waitpid(m->image_pid, &status, 0);
         m->image_pid = 0;
@@ -572,7 +580,7 @@ static bool on_zygote(struct monitor *m)
 {
         struct err e;
 
-        epoll_ctl(m->epoll, EPOLL_CTL_DEL, m->zygote_watched, NULL);
+        unwatch(m, m->zygote_watched);
         m->zygote_watched = -1;
         if (nest_ensure_zygote(&m->nest, &e) == 0)
                 return true;
@@ -586,7 +594,7 @@ static void end_image(struct monitor *m)
         if (m->image_pid <= 0)
                 return;
         if (m->image_pidfd >= 0)
-                epoll_ctl(m->epoll, EPOLL_CTL_DEL, m->image_pidfd, NULL);
+                unwatch(m, m->image_pidfd);
         fd_close(&m->image_pidfd);
         kill(-m->image_pid, SIGTERM);
         waitpid(m->image_pid, NULL, 0);
@@ -598,7 +606,7 @@ static void drop_peer(struct monitor *m)
 {
         if (m->config.peer < 0)
                 return;
-        epoll_ctl(m->epoll, EPOLL_CTL_DEL, m->config.peer, NULL);
+        unwatch(m, m->config.peer);
         fd_close(&m->config.peer);
         end_image(m);
         m->state = PEER_NEW;

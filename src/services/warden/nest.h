@@ -96,7 +96,7 @@ struct nest_box {
 struct nest_engine {
         uint64_t dev, ino, changed_ns;
         bool works, old;
-        uint64_t again_ms; /* one that does not work is asked again then */
+        uint64_t again_ms, wait_ms; /* one that does not work is asked again then, which is so long after the last time */
         char version[IPC_CLASS_TEXT_MAX + 1];
 };
 

@@ -369,6 +369,7 @@ static int start(struct nest *n, struct nest_box *b, struct call *c, struct err 
         if (b->pid < 0 || (b->pidfd = sys_pidfd_open(b->pid)) < 0)
                 return err_sys(e, "cannot start an engine");
         fd_close(&b->root);
+        fd_close(&b->engine);
         return watch_in(b, EPOLL_CTL_ADD, b->pidfd, e);
 }
 

@@ -234,6 +234,55 @@ int call_json(struct call *c, struct doc *doc, struct err *e)
         return r < 0 ? err_wrap(e, "creto-runtime at %s", c->rm->host.text) : 0;
 }
 
+/* Appends one page to what there is. */
+static int take_page(const struct pages *p, const struct doc *doc, char **all, size_t *count, struct wbuf *json, struct err *e)
+{
+        const struct json_node *list = json_get(doc->root, p->name);
+        char *grown = realloc(*all, (*count + json_count(list) + 1) * p->size);
+
+        if (!grown)
+                return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
+        *all = grown;
+        for (const struct json_node *m = json_first(list); m; m = json_next(list, m)) {
+                wbuf_bytes(json, ",", *count > 0);
+                wbuf_bytes(json, m->text, m->len);
+                p->take(m, grown + (*count)++ * p->size);
+        }
+        return 0;
+}
+
+int call_pages(const struct pages *p, void **out, size_t *count, char **json, struct err *e)
+{
+        auto_text text = text_new();
+        char cursor[64] = "", *all = NULL;
+        size_t n = 0, len;
+        int r;
+
+        text_printf(&text, "{\"%s\":[", p->name);
+        do {
+                auto_doc doc = { 0 };
+                struct call c;
+
+                p->begin(&c, p, n);
+                if (cursor[0])
+                        http_query(&c.req, "cursor", cursor);
+                r = call_json(&c, &doc, e);
+                if (r == 0)
+                        r = take_page(p, &doc, &all, &n, &text, e);
+                doc_text(doc.root, "nextCursor", cursor, sizeof(cursor));
+        } while (r == 0 && cursor[0] && (p->limit == 0 || n < p->limit));
+        if (r < 0) {
+                free(all);
+                return r;
+        }
+        text_printf(&text, "],\"nextCursor\":null}\n");
+        if (json)
+                *json = text_take(&text, &len);
+        *out = all;
+        *count = n;
+        return 0;
+}
+
 int call_copy_body(struct conn *conn, int fd, struct err *e)
 {
         struct bytes piece;

@@ -57,6 +57,20 @@ int call_json(struct call *c, struct doc *doc, struct err *e);
 void doc_free(struct doc *doc);
 #define auto_doc __attribute__((cleanup(doc_free))) struct doc
 
+/* A list that comes in pages. */
+struct pages {
+        struct remote *rm;
+        const char *name;                                                    /* of the array: "sandboxes" */
+        size_t size;                                                         /* of an item */
+        void (*take)(const struct json_node *n, void *item);                 /* writes one */
+        void (*begin)(struct call *c, const struct pages *p, size_t so_far); /* the question for the next page, but for its cursor */
+        size_t limit;                                                        /* 0: all of them */
+        const void *query;                                                   /* for begin */
+};
+
+/* Items in *out, for free(); unless `json` is NULL all that the service said of them as one page, {"sandboxes":[…],"nextCursor":null}. */
+int call_pages(const struct pages *p, void **out, size_t *count, char **json, struct err *e);
+
 /* Takes `text`, from malloc(). */
 int doc_parse(struct doc *doc, char *text, size_t len, struct err *e);
 

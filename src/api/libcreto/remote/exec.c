@@ -13,7 +13,6 @@
 
 #include "api/libcreto/remote/call.h"
 #include "base/clock.h"
-#include "base/fd.h"
 #include "wire/base64.h"
 #include "wire/ws.h"
 

@@ -255,64 +255,26 @@ int creto_pool_spawn(struct creto_runtime *rt, const char *id, uint64_t count, u
 
 /* ---- all of them ---- */
 
-/* Appends one page to what there is. */
-static int take_page(const struct doc *doc, struct creto_pool_info **all, size_t *count, struct wbuf *json, struct err *e)
+static void begin_list(struct call *c, const struct pages *p, size_t so_far)
 {
-        const struct json_node *list = json_get(doc->root, "pools");
-        struct creto_pool_info *grown = realloc(*all, (*count + json_count(list) + 1) * sizeof(*grown));
-
-        if (!grown)
-                return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
-        *all = grown;
-        for (const struct json_node *m = json_first(list); m; m = json_next(list, m)) {
-                wbuf_bytes(json, ",", *count > 0);
-                wbuf_bytes(json, m->text, m->len);
-                get_info(m, &grown[(*count)++]);
-        }
-        return 0;
+        (void)so_far;
+        call_begin(c, p->rm, "GET", "/v1/warm-pools");
 }
 
-static int next_page(struct creto_runtime *rt, char *cursor, size_t cap, struct doc *doc, struct err *e)
+static void take_info(const struct json_node *n, void *item)
 {
-        struct call c;
-
-        call_begin(&c, rt->remote, "GET", "/v1/warm-pools");
-        if (cursor[0])
-                http_query(&c.req, "cursor", cursor);
-        if (call_json(&c, doc, e) < 0)
-                return -(int)e->code;
-        doc_text(doc->root, "nextCursor", cursor, cap);
-        return 0;
+        get_info(n, item);
 }
 
 int creto_pool_list(struct creto_runtime *rt, struct creto_pool_info **out, size_t *count, char **json, struct creto_error *err)
 {
-        struct creto_pool_info *all = NULL;
-        auto_text text = text_new();
-        char cursor[CRETO_POOL_ID_MAX + 1] = "";
-        size_t n = 0, len;
+        const struct pages p = { rt->remote, "pools", sizeof(**out), take_info, begin_list, 0, NULL };
+        void *all;
         struct err e;
-        int r = remote_needed(rt, "pools", &e);
 
-        text_printf(&text, "{\"pools\":[");
-        while (r == 0) {
-                auto_doc doc = { 0 };
-
-                r = next_page(rt, cursor, sizeof(cursor), &doc, &e);
-                if (r == 0)
-                        r = take_page(&doc, &all, &n, &text, &e);
-                if (r == 0 && !cursor[0])
-                        break;
-        }
-        if (r < 0) {
-                free(all);
+        if (remote_needed(rt, "pools", &e) < 0 || call_pages(&p, &all, count, json, &e) < 0)
                 return error_failed(err, &e);
-        }
-        text_printf(&text, "],\"nextCursor\":null}\n");
-        if (json)
-                *json = text_take(&text, &len);
         *out = all;
-        *count = n;
         return 0;
 }
 

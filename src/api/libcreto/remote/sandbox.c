@@ -8,6 +8,8 @@
 
 #include "api/libcreto/remote/call.h"
 
+enum { PAGE = 1000 };
+
 /* ---- spawn ---- */
 
 /* Without it a connection that breaks before the answer would leave open whether there is a sandbox. */
@@ -269,11 +271,12 @@ static void add_query(struct call *c, const char *name, const char *value)
                 http_query(&c->req, name, value);
 }
 
-static void begin_list(struct call *c, struct creto_runtime *rt, const struct creto_list_query *q, size_t left, const char *cursor)
+static void begin_list(struct call *c, const struct pages *p, size_t so_far)
 {
+        const struct creto_list_query *q = p->query;
         char number[24];
 
-        call_begin(c, rt->remote, "GET", "/v1/sandboxes");
+        call_begin(c, p->rm, "GET", "/v1/sandboxes");
         add_query(c, "status", q->status);
         add_query(c, "runtimeClass", q->runtime);
         add_query(c, "agentNhi", q->agent_nhi);
@@ -285,60 +288,24 @@ static void begin_list(struct call *c, struct creto_runtime *rt, const struct cr
         add_query(c, "memoryUsage", q->memory_usage);
         add_query(c, "all", q->all ? "true" : NULL);
         add_query(c, "usage", q->usage ? "true" : NULL);
-        snprintf(number, sizeof(number), "%zu", left > 0 && left < 1000 ? left : 1000);
+        snprintf(number, sizeof(number), "%zu", p->limit > 0 && p->limit - so_far < PAGE ? p->limit - so_far : PAGE);
         http_query(&c->req, "limit", number);
-        add_query(c, "cursor", cursor[0] ? cursor : NULL);
 }
 
-/* Appends one page to what there is. */
-static int take_page(const struct doc *doc, struct creto_info **all, size_t *count, struct wbuf *json, struct err *e)
+static void take_info(const struct json_node *n, void *item)
 {
-        const struct json_node *list = json_get(doc->root, "sandboxes");
-        size_t more = json_count(list);
-        struct creto_info *grown = realloc(*all, (*count + more + 1) * sizeof(*grown));
-
-        if (!grown)
-                return err_set(e, ERR_RESOURCE_EXHAUSTED, 0, "out of memory");
-        *all = grown;
-        for (const struct json_node *m = json_first(list); m; m = json_next(list, m)) {
-                get_info(m, &grown[(*count)++]);
-                wbuf_bytes(json, ",", json->len > 14);
-                wbuf_bytes(json, m->text, m->len);
-        }
-        return 0;
+        get_info(n, item);
 }
 
 int creto_list(struct creto_runtime *rt, const struct creto_list_query *query, struct creto_info **out, size_t *count, char **json,
                struct creto_error *err)
 {
-        struct creto_info *all = NULL;
-        auto_text text = text_new();
-        char cursor[64] = "";
-        size_t n = 0, len;
-        struct call c;
+        const struct pages p = { rt->remote, "sandboxes", sizeof(**out), take_info, begin_list, query->limit, query };
+        void *all;
         struct err e;
-        int r = remote_needed(rt, "creto_list", &e);
 
-        text_printf(&text, "{\"sandboxes\":[");
-        while (r == 0) {
-                auto_doc doc = { 0 };
-
-                begin_list(&c, rt, query, query->limit ? query->limit - n : 0, cursor);
-                r = call_json(&c, &doc, &e);
-                if (r == 0)
-                        r = take_page(&doc, &all, &n, &text, &e);
-                doc_text(doc.root, "nextCursor", cursor, sizeof(cursor));
-                if (r == 0 && (!cursor[0] || (query->limit && n >= query->limit)))
-                        break;
-        }
-        if (r < 0) {
-                free(all);
+        if (remote_needed(rt, "creto_list", &e) < 0 || call_pages(&p, &all, count, json, &e) < 0)
                 return error_failed(err, &e);
-        }
-        text_printf(&text, "],\"nextCursor\":null}\n");
-        if (json)
-                *json = text_take(&text, &len);
         *out = all;
-        *count = n;
         return 0;
 }

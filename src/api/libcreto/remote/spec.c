@@ -29,16 +29,6 @@ static void put_seconds(struct json_put *j, const char *key, uint64_t ms)
                 json_put_double(j, (double)ms / 1000);
 }
 
-static bool is_last_of_name(const char *const *pairs, size_t count, size_t i)
-{
-        size_t n = strcspn(pairs[i], "=") + 1;
-
-        for (size_t k = i + 1; k < count; k++)
-                if (strncmp(pairs[i], pairs[k], n) == 0)
-                        return false;
-        return true;
-}
-
 int remote_put_pairs(struct json_put *j, const char *key, const char *const *pairs, size_t count, struct err *e)
 {
         char name[JSON_KEY_MAX + 1];
@@ -53,8 +43,8 @@ int remote_put_pairs(struct json_put *j, const char *key, const char *const *pai
                 if (n >= sizeof(name) || pairs[i][n] != '=')
                         return err_set(e, ERR_INVALID_SPEC, 0, "%s: '%.64s' is not NAME=VALUE with a name of at most %d bytes", key,
                                        pairs[i], JSON_KEY_MAX);
-                if (!is_last_of_name(pairs, count, i))
-                        continue;
+                if (i + 1 + str_find_pair(pairs + i + 1, count - i - 1, pairs[i]) < count)
+                        continue; /* the last of a name counts */
                 memcpy(name, pairs[i], n);
                 name[n] = '\0';
                 json_put_key(j, name);

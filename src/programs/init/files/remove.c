@@ -13,7 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/fd.h"
 #include "programs/init/files/dir.h"
 
 enum { LEVELS = 64, NAME_SIZE = 256 };

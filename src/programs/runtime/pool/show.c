@@ -5,7 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/str.h"
 #include "programs/runtime/pool/pool.h"
 
 int pool_get(struct creto_runtime *rt, const struct pool_line *line)

@@ -180,7 +180,7 @@ static int docker_layer(struct source *s, size_t i, struct err *e)
 
         if (fd < 0)
                 return err_set(e, ERR_IMAGE_NOT_FOUND, errno, "the archive has no layer %.150s", s->files[i]);
-        return digest_fd(fd, -1, INT64_MAX, s->m.layers[i].hex, &s->m.layers[i].size, e);
+        return digest_fd(fd, INT64_MAX, s->m.layers[i].hex, &s->m.layers[i].size, e);
 }
 
 /* The archive has no manifest, so one is made. */
