@@ -520,18 +520,17 @@ def a_claim_with_its_command():
         full(s, "p", 1)
 
         # The claim holds, whatever its command does.
-        for command in ({"program": "/none"}, {}):
-            out = claim(s, "p", command=command)
-            check_equal(out["exec"]["error"]["code"], "INVALID_SPEC", command)
-            check_equal(s.exec(out["sandboxId"], "echo", "on")["stdout"], b"on\n", "it is claimed")
-            full(s, "p", 1)
-        seen = events(s.call("POST", "/v1/warm-pools/p/claim", {"command": {}}, headers=accept))
-        check_equal([n for n, _ in seen] + [seen[1][1]["error"]["code"]], ["claim", "exit", "INVALID_SPEC"], "events without a command")
+        out = claim(s, "p", command={"program": "/none"})
+        check_equal(out["exec"]["error"]["code"], "INVALID_SPEC", "no such program")
+        check_equal(s.exec(out["sandboxId"], "echo", "on")["stdout"], b"on\n", "it is claimed")
+        full(s, "p", 1)
+        seen = events(s.call("POST", "/v1/warm-pools/p/claim", {"command": {"program": "/none"}}, headers=accept))
+        check_equal([n for n, _ in seen] + [seen[-1][1]["error"]["code"]], ["claim", "started", "exit", "INVALID_SPEC"], "events of one that cannot be begun")
         full(s, "p", 1)
 
         # What cannot be had is refused before anything is claimed.
         before = members(s, "p", "Ready")
-        for body, field in (({"command": 3}, "command"), ({"command": {"program": 1}}, "command.program"), ({"command": {"program": "a", "x": 1}}, "command.x"), ({"detach": True}, "command"),
+        for body, field in (({"command": 3}, "command"), ({"command": {}}, "command.program"), ({"command": {"program": 1}}, "command.program"), ({"command": {"program": "a", "x": 1}}, "command.x"), ({"detach": True}, "command"),
                             ({"command": {"program": "a"}, "detach": 1}, "detach")):
             check_equal(fields(s.call("POST", "/v1/warm-pools/p/claim", body)), [field], str(body)[:60])
         answer = s.call("POST", "/v1/warm-pools/p/claim", {"command": {"program": "true"}}, headers={"Idempotency-Key": "k"})
