@@ -106,6 +106,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
                 return 0;
         p = (struct pump){ .fd = -1 };
         written_len = room = acked = 0;
+        NEED(pump_take(&p, data, len) == 0 && p.full && p.passed == 0); /* before there is a session */
         auto_fd session = pump_open(&p, NULL);
         NEED(session >= 0);
         from_machine(&p, session, data + CUTS, len - CUTS, data);

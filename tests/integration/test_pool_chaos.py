@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Claims from warm pools while each process of the service is killed at random; then it is counted: no sandbox was given out twice, none was lost, none is there that nobody was promised, the
-pools are full again. CRETO_POOL_CHAOS_SECONDS (25), or CRETO_POOL_CHAOS_CLAIMS for so many claims; CRETO_POOL_CHAOS_CLIENTS (50), CRETO_CHAOS_SEED."""
+pools are full again. CRETO_POOL_CHAOS_SECONDS (25), or CRETO_POOL_CHAOS_CLAIMS for so many claims; CRETO_POOL_CHAOS_CLIENTS (50), CRETO_POOL_CHAOS_KILL (1.1) seconds from one kill to the next on average, CRETO_CHAOS_SEED."""
 import base64
 import collections
 import contextlib
@@ -20,6 +20,7 @@ SECONDS = float(os.environ.get("CRETO_POOL_CHAOS_SECONDS", "25"))
 CLAIMS = int(os.environ.get("CRETO_POOL_CHAOS_CLAIMS", "0"))
 CLIENTS = int(os.environ.get("CRETO_POOL_CHAOS_CLIENTS", "50"))
 SEED = int(os.environ.get("CRETO_CHAOS_SEED", str(random.SystemRandom().randrange(1 << 30))))
+KILL = float(os.environ.get("CRETO_POOL_CHAOS_KILL", "1.1"))
 GIVE_UP = 90  # seconds that a call is tried again
 LEFT = 2  # sandboxes that a client leaves behind without a word
 READY = 24
@@ -192,7 +193,7 @@ def reap(service=None):
 def kill_until_over(service, book, rng):
     end = time.monotonic() + SECONDS
     while not book.over(0) and (CLAIMS > 0 or time.monotonic() < end):
-        time.sleep(rng.uniform(0.2, 2.0))
+        time.sleep(rng.uniform(0.2, 2 * KILL - 0.2))
         service.kill_one(rng)
         reap(service)
     book.stop = True

@@ -825,7 +825,6 @@ WRONG = [
     (["--image", "../../etc", "--", "true"], USAGE, ["'../../etc'"], "dir:"),
     (["--image", "", "--", "true"], USAGE, ["--image", "empty"], None),
     (["--runtime", "no-such", "--", "true"], USAGE, ["'no-such'"], "runtimes"),
-    (["--runtime", "kat", "--", "true"], USAGE, ["'kat'"], "runtimes"),
     (["--network-policy", "allow-all", "--", "true"], UNAVAILABLE, ["--network-policy", "'allow-all'"], None),
     (["--egress-allow", "example.org", "--", "true"], UNAVAILABLE, ["--egress-allow"], None),
     (["--no-such-option", "--", "true"], USAGE, ["--no-such-option"], "help run"),

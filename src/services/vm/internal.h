@@ -65,7 +65,7 @@ void template_drop(const char *name);
 /* Returns the session's end of the stream, or -1. */
 int pump_open(struct pump *p, struct session_exec *machine);
 void pump_close(struct pump *p);
-/* What came from the machine; returns how much the session takes now. */
+/* What came from the machine; returns how much the session takes now: where it is not there yet, nothing. The rest is held and offered again (`full`). */
 ssize_t pump_take(struct pump *p, const void *data, size_t len);
 /* Moves what the session has written, as far as the machine takes it. */
 void pump_move(struct pump *p);

@@ -66,7 +66,8 @@ static void follow(struct pump *p, const uint8_t *data, size_t len)
 
 ssize_t pump_take(struct pump *p, const void *data, size_t len)
 {
-        ssize_t n = p->fd < 0 ? -1 : send(p->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        /* a machine that was found may speak before there is a session */
+        ssize_t n = p->fd < 0 ? 0 : send(p->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 
         p->full = n < (ssize_t)len;
         if (n < 0)
