@@ -32,30 +32,6 @@ enum vmm vmm_of(const char *class)
 
 typedef void body_fn(struct json_put *j, const struct vmm_machine *m);
 
-static void text(struct json_put *j, const char *key, const char *value)
-{
-        json_put_key(j, key);
-        json_put_string(j, value);
-}
-
-static void number(struct json_put *j, const char *key, uint64_t value)
-{
-        json_put_key(j, key);
-        json_put_u64(j, value);
-}
-
-static void flag(struct json_put *j, const char *key, bool value)
-{
-        json_put_key(j, key);
-        json_put_bool(j, value);
-}
-
-static void begin(struct json_put *j, const char *key)
-{
-        json_put_key(j, key);
-        json_put_object(j);
-}
-
 /* "PREFIX" "PLACE" "/NAME" */
 static void in_place(struct json_put *j, const char *key, const char *prefix, const struct vmm_machine *m, const char *name)
 {
@@ -63,52 +39,52 @@ static void in_place(struct json_put *j, const char *key, const char *prefix, co
 
         if (snprintf(path, sizeof(path), "%s%s%s%s", prefix, m->place, *name ? "/" : "", name) >= (int)sizeof(path))
                 j->w->bad = true;
-        text(j, key, path);
+        json_put_text(j, key, path);
 }
 
 static void fc_config(struct json_put *j, const struct vmm_machine *m)
 {
-        number(j, "vcpu_count", m->cpus);
-        number(j, "mem_size_mib", m->memory / MIB);
+        json_put_number(j, "vcpu_count", m->cpus);
+        json_put_number(j, "mem_size_mib", m->memory / MIB);
 }
 
 static void fc_boot(struct json_put *j, const struct vmm_machine *m)
 {
-        text(j, "kernel_image_path", m->kernel);
-        text(j, "initrd_path", m->initrd);
-        text(j, "boot_args", m->cmdline);
+        json_put_text(j, "kernel_image_path", m->kernel);
+        json_put_text(j, "initrd_path", m->initrd);
+        json_put_text(j, "boot_args", m->cmdline);
 }
 
 static void fc_drive(struct json_put *j, const struct vmm_machine *m)
 {
-        text(j, "drive_id", "disk");
-        text(j, "path_on_host", m->disk);
-        flag(j, "is_root_device", false);
-        flag(j, "is_read_only", false);
-        text(j, "cache_type", "Unsafe");
+        json_put_text(j, "drive_id", "disk");
+        json_put_text(j, "path_on_host", m->disk);
+        json_put_flag(j, "is_root_device", false);
+        json_put_flag(j, "is_read_only", false);
+        json_put_text(j, "cache_type", "Unsafe");
 }
 
 static void fc_vsock(struct json_put *j, const struct vmm_machine *m)
 {
-        number(j, "guest_cid", VMM_CID);
-        text(j, "uds_path", m->vsock);
+        json_put_number(j, "guest_cid", VMM_CID);
+        json_put_text(j, "uds_path", m->vsock);
 }
 
 static void fc_start(struct json_put *j, const struct vmm_machine *m)
 {
         (void)m;
-        text(j, "action_type", "InstanceStart");
+        json_put_text(j, "action_type", "InstanceStart");
 }
 
 static void fc_pause(struct json_put *j, const struct vmm_machine *m)
 {
         (void)m;
-        text(j, "state", "Paused");
+        json_put_text(j, "state", "Paused");
 }
 
 static void fc_save(struct json_put *j, const struct vmm_machine *m)
 {
-        text(j, "snapshot_type", "Full");
+        json_put_text(j, "snapshot_type", "Full");
         in_place(j, "snapshot_path", "", m, "state.vmm");
         in_place(j, "mem_file_path", "", m, "memory.vmm");
 }
@@ -116,46 +92,46 @@ static void fc_save(struct json_put *j, const struct vmm_machine *m)
 static void fc_load(struct json_put *j, const struct vmm_machine *m)
 {
         in_place(j, "snapshot_path", "", m, "state.vmm");
-        begin(j, "mem_backend");
-        text(j, "backend_type", "File");
+        json_put_begin(j, "mem_backend");
+        json_put_text(j, "backend_type", "File");
         in_place(j, "backend_path", "", m, "memory.vmm");
         json_put_end(j);
-        flag(j, "resume_vm", true);
+        json_put_flag(j, "resume_vm", true);
 }
 
 static void clh_create(struct json_put *j, const struct vmm_machine *m)
 {
-        begin(j, "cpus");
-        number(j, "boot_vcpus", m->cpus);
-        number(j, "max_vcpus", m->cpus);
+        json_put_begin(j, "cpus");
+        json_put_number(j, "boot_vcpus", m->cpus);
+        json_put_number(j, "max_vcpus", m->cpus);
         json_put_end(j);
-        begin(j, "memory");
-        number(j, "size", m->memory);
+        json_put_begin(j, "memory");
+        json_put_number(j, "size", m->memory);
         json_put_end(j);
-        begin(j, "payload");
-        text(j, "kernel", m->kernel);
-        text(j, "initramfs", m->initrd);
-        text(j, "cmdline", m->cmdline);
+        json_put_begin(j, "payload");
+        json_put_text(j, "kernel", m->kernel);
+        json_put_text(j, "initramfs", m->initrd);
+        json_put_text(j, "cmdline", m->cmdline);
         json_put_end(j);
         json_put_key(j, "disks");
         json_put_array(j);
         json_put_object(j);
-        text(j, "path", m->disk);
-        flag(j, "readonly", false);
+        json_put_text(j, "path", m->disk);
+        json_put_flag(j, "readonly", false);
         json_put_end(j);
         json_put_end(j);
-        begin(j, "rng");
-        text(j, "src", "/dev/urandom");
+        json_put_begin(j, "rng");
+        json_put_text(j, "src", "/dev/urandom");
         json_put_end(j);
-        begin(j, "serial"); /* its standard output, which is our standard error */
-        text(j, "mode", "Tty");
+        json_put_begin(j, "serial"); /* its standard output, which is our standard error */
+        json_put_text(j, "mode", "Tty");
         json_put_end(j);
-        begin(j, "console");
-        text(j, "mode", "Off");
+        json_put_begin(j, "console");
+        json_put_text(j, "mode", "Off");
         json_put_end(j);
-        begin(j, "vsock");
-        number(j, "cid", VMM_CID);
-        text(j, "socket", m->vsock);
+        json_put_begin(j, "vsock");
+        json_put_number(j, "cid", VMM_CID);
+        json_put_text(j, "socket", m->vsock);
         json_put_end(j);
 }
 
@@ -167,7 +143,7 @@ static void clh_save(struct json_put *j, const struct vmm_machine *m)
 static void clh_restore(struct json_put *j, const struct vmm_machine *m)
 {
         in_place(j, "source_url", "file://", m, "");
-        flag(j, "prefault", false);
+        json_put_flag(j, "prefault", false);
 }
 
 /* ---- plans ---- */

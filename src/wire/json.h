@@ -163,6 +163,12 @@ void json_put_null(struct json_put *j);
 void json_put_double(struct json_put *j, double v);                  /* null where it is not finite */
 void json_put_raw(struct json_put *j, const char *json, size_t len); /* one whole value that this writer has written before */
 
+/* A key with its value; the last begins an object, which json_put_end() ends. */
+void json_put_text(struct json_put *j, const char *key, const char *value);
+void json_put_number(struct json_put *j, const char *key, uint64_t value);
+void json_put_flag(struct json_put *j, const char *key, bool value);
+void json_put_begin(struct json_put *j, const char *key);
+
 /* True where exactly one whole value was written. */
 static inline bool json_put_done(const struct json_put *j)
 {

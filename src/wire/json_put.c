@@ -173,3 +173,27 @@ void json_put_raw(struct json_put *j, const char *json, size_t len)
         before(j);
         wbuf_bytes(j->w, json, len);
 }
+
+void json_put_text(struct json_put *j, const char *key, const char *value)
+{
+        json_put_key(j, key);
+        json_put_string(j, value);
+}
+
+void json_put_number(struct json_put *j, const char *key, uint64_t value)
+{
+        json_put_key(j, key);
+        json_put_u64(j, value);
+}
+
+void json_put_flag(struct json_put *j, const char *key, bool value)
+{
+        json_put_key(j, key);
+        json_put_bool(j, value);
+}
+
+void json_put_begin(struct json_put *j, const char *key)
+{
+        json_put_key(j, key);
+        json_put_object(j);
+}

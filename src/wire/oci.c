@@ -30,30 +30,6 @@ static const struct {
         { "/tmp", "bind", "/tmp/disk/tmp", "bind,rw,nosuid,nodev", ALWAYS },
 };
 
-static void text(struct json_put *j, const char *key, const char *value)
-{
-        json_put_key(j, key);
-        json_put_string(j, value);
-}
-
-static void number(struct json_put *j, const char *key, uint64_t value)
-{
-        json_put_key(j, key);
-        json_put_u64(j, value);
-}
-
-static void flag(struct json_put *j, const char *key, bool value)
-{
-        json_put_key(j, key);
-        json_put_bool(j, value);
-}
-
-static void object(struct json_put *j, const char *key)
-{
-        json_put_key(j, key);
-        json_put_object(j);
-}
-
 static void list(struct json_put *j, const char *key, const char *const *items, size_t count)
 {
         json_put_key(j, key);
@@ -70,27 +46,27 @@ static void put_process(struct json_put *j, const struct oci_config *c)
         static const char *const args[] = { "/dev/init", "oci" };
         static const char *const sets[] = { "bounding", "effective", "inheritable", "permitted", "ambient" };
 
-        object(j, "process");
-        flag(j, "terminal", false);
-        object(j, "user");
-        number(j, "uid", c->start_as_root ? 0 : c->ids - 1);
-        number(j, "gid", c->start_as_root ? 0 : c->ids - 1);
+        json_put_begin(j, "process");
+        json_put_flag(j, "terminal", false);
+        json_put_begin(j, "user");
+        json_put_number(j, "uid", c->start_as_root ? 0 : c->ids - 1);
+        json_put_number(j, "gid", c->start_as_root ? 0 : c->ids - 1);
         json_put_end(j);
         LIST(j, "args", args);
         list(j, "env", NULL, 0);
-        text(j, "cwd", "/");
-        object(j, "capabilities");
+        json_put_text(j, "cwd", "/");
+        json_put_begin(j, "capabilities");
         for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++)
                 list(j, sets[i], capabilities, sizeof(capabilities) / sizeof(capabilities[0]) - (c->ids > 1));
         json_put_end(j);
-        flag(j, "noNewPrivileges", true);
-        number(j, "oomScoreAdj", 1000); /* a sandbox goes before the host */
+        json_put_flag(j, "noNewPrivileges", true);
+        json_put_number(j, "oomScoreAdj", 1000); /* a sandbox goes before the host */
         json_put_key(j, "rlimits");
         json_put_array(j);
         json_put_object(j);
-        text(j, "type", "RLIMIT_NOFILE");
-        number(j, "hard", c->nofile);
-        number(j, "soft", c->nofile);
+        json_put_text(j, "type", "RLIMIT_NOFILE");
+        json_put_number(j, "hard", c->nofile);
+        json_put_number(j, "soft", c->nofile);
         json_put_end(j);
         json_put_end(j);
         json_put_end(j);
@@ -118,9 +94,9 @@ static void put_mounts(struct json_put *j, const struct oci_config *c)
                 if (!when[mounts[i].when])
                         continue;
                 json_put_object(j);
-                text(j, "destination", mounts[i].to);
-                text(j, "type", mounts[i].type);
-                text(j, "source", mounts[i].from);
+                json_put_text(j, "destination", mounts[i].to);
+                json_put_text(j, "type", mounts[i].type);
+                json_put_text(j, "source", mounts[i].from);
                 put_options(j, mounts[i].options);
                 json_put_end(j);
         }
@@ -132,9 +108,9 @@ static void put_ids(struct json_put *j, const char *key, const struct oci_config
         json_put_key(j, key);
         json_put_array(j);
         json_put_object(j);
-        number(j, "containerID", 0);
-        number(j, "hostID", c->first_id);
-        number(j, "size", c->ids);
+        json_put_number(j, "containerID", 0);
+        json_put_number(j, "hostID", c->first_id);
+        json_put_number(j, "size", c->ids);
         json_put_end(j);
         json_put_end(j);
 }
@@ -143,14 +119,14 @@ static void put_linux(struct json_put *j, const struct oci_config *c)
 {
         static const char *const spaces[] = { "pid", "ipc", "uts", "mount", "user", "cgroup", "network" };
 
-        object(j, "linux");
+        json_put_begin(j, "linux");
         put_ids(j, "uidMappings", c);
         put_ids(j, "gidMappings", c);
         json_put_key(j, "namespaces");
         json_put_array(j);
         for (size_t i = 0; i < sizeof(spaces) / sizeof(spaces[0]) - !c->own_network; i++) {
                 json_put_object(j);
-                text(j, "type", spaces[i]);
+                json_put_text(j, "type", spaces[i]);
                 json_put_end(j);
         }
         json_put_end(j);
@@ -164,13 +140,13 @@ void oci_config_put(struct wbuf *w, const struct oci_config *c)
         struct json_put j = json_put_over(w);
 
         json_put_object(&j);
-        text(&j, "ociVersion", "1.0.2");
+        json_put_text(&j, "ociVersion", "1.0.2");
         put_process(&j, c);
-        object(&j, "root");
-        text(&j, "path", "/tmp/rootfs");
-        flag(&j, "readonly", !c->root_as_it_is);
+        json_put_begin(&j, "root");
+        json_put_text(&j, "path", "/tmp/rootfs");
+        json_put_flag(&j, "readonly", !c->root_as_it_is);
         json_put_end(&j);
-        text(&j, "hostname", c->hostname);
+        json_put_text(&j, "hostname", c->hostname);
         put_mounts(&j, c);
         put_linux(&j, c);
         json_put_end(&j);

@@ -29,12 +29,6 @@ static void put_string(struct json_put *j, const char *key, const char *value)
                 json_put_null(j);
 }
 
-static void put_number(struct json_put *j, const char *key, uint64_t value)
-{
-        json_put_key(j, key);
-        json_put_u64(j, value);
-}
-
 static void put_strings(struct json_put *j, const char *key, const char *const *v)
 {
         json_put_key(j, key);
@@ -53,8 +47,8 @@ static void put_pool(struct json_put *j, const struct sandbox *sb)
                 return;
         str_hex(sb->claim, GUEST_CLAIM, hex);
         put_string(j, "claim", hex);
-        put_number(j, "claimed", sb->info.claimed_ms);
-        put_number(j, "asked", sb->asked);
+        json_put_number(j, "claimed", sb->info.claimed_ms);
+        json_put_number(j, "asked", sb->asked);
 }
 
 static void put_record(struct json_put *j, const struct sandbox *sb)
@@ -63,29 +57,28 @@ static void put_record(struct json_put *j, const struct sandbox *sb)
 
         json_put_object(j);
         put_string(j, "owner", s->owner);
-        put_number(j, "state", s->state);
+        json_put_number(j, "state", s->state);
         put_string(j, "boot", sb->all->boot_id);
         put_string(j, "key", sb->unknown ? "" : sb->key); /* a repeat after a restart is not answered with it either */
         if (s->pool[0])
                 put_pool(j, sb);
-        put_number(j, "wanted", sb->limits.wanted);
-        put_number(j, "created", s->created_ms);
-        put_number(j, "started", s->started_ms);
-        put_number(j, "ended", s->ended_ms);
-        put_number(j, "expires", s->expires_ms);
-        put_number(j, "expiresBoot", sb->expires_boot);
-        put_number(j, "pausedBoot", sb->paused_boot);
-        json_put_key(j, "offered");
-        json_put_bool(j, sb->offered);
+        json_put_number(j, "wanted", sb->limits.wanted);
+        json_put_number(j, "created", s->created_ms);
+        json_put_number(j, "started", s->started_ms);
+        json_put_number(j, "ended", s->ended_ms);
+        json_put_number(j, "expires", s->expires_ms);
+        json_put_number(j, "expiresBoot", sb->expires_boot);
+        json_put_number(j, "pausedBoot", sb->paused_boot);
+        json_put_flag(j, "offered", sb->offered);
         put_string(j, "class", sb->choice.name);
         put_string(j, "requestedClass", sb->choice.requested);
         put_string(j, "classWhy", sb->choice.why);
         put_string(j, "missing", s->missing);
-        put_number(j, "failure", s->failure);
+        json_put_number(j, "failure", s->failure);
         put_string(j, "failureText", s->failure_text);
         put_strings(j, "imageEnv", sb->setup.image_env);
         put_strings(j, "command", sb->setup.command);
-        put_number(j, "entrypoint", sb->setup.entrypoint_count);
+        json_put_number(j, "entrypoint", sb->setup.entrypoint_count);
         put_string(j, "cwd", sb->setup.cwd);
         put_string(j, "user", sb->setup.user);
         json_put_key(j, "spec");
